@@ -1,0 +1,15 @@
+//! What Portcullis decides: ids, secrets, grants, policy, permits, audit events.
+//!
+//! Pure: no I/O, no async, no clock, no randomness of its own. Time and chance are arguments.
+
+pub mod audit;
+pub mod fleet;
+pub mod grant;
+pub mod id;
+pub mod policy;
+pub mod principal;
+pub mod refresh;
+pub mod registry;
+pub mod seal;
+pub mod secret;
+pub mod snapshot;

@@ -1,0 +1,663 @@
+//! The one decision (`product.md` 5.7, PC-20 to PC-23): who may do what, at issue and at call.
+//!
+//! A snapshot is compiled once. Within it the scopes of a server are bits, so a decision is a few bit operations.
+//! The list filter, the call check, the challenge and the consent page all ask here. There is no second place.
+
+use crate::principal::{Principal, Subject};
+use crate::registry::{Access, Name, Risk, Role, Server};
+use crate::snapshot::Snapshot;
+use globset::{Glob, GlobSet, GlobSetBuilder};
+use portcullis_oauth::client::ClientId;
+use portcullis_oauth::scope::{Scope, ScopeSet};
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+
+/// Scopes of one server within one snapshot.
+type Bits = u128;
+
+/// The most scopes a server may declare.
+pub const MAX_SCOPES: usize = 128;
+
+/// A snapshot made ready to decide with.
+#[derive(Debug)]
+pub struct Policy {
+    servers: Vec<ServerPolicy>,
+    by_name: HashMap<Name, usize>,
+    by_uri: HashMap<String, usize>,
+}
+
+/// The policy of one server.
+#[derive(Debug)]
+pub struct ServerPolicy {
+    server: Server,
+    scopes: Vec<Scope>,
+    /// For each scope: itself and everything it implies.
+    closures: Vec<Bits>,
+    rules: Vec<CompiledRule>,
+    agents: HashMap<ClientId, Bits>,
+    roles: HashMap<Name, Bits>,
+    self_registered: Bits,
+}
+
+#[derive(Debug)]
+struct CompiledRule {
+    tools: GlobSet,
+    prompts: GlobSet,
+    resources: GlobSet,
+    needs: Bits,
+    risk: Risk,
+}
+
+/// A snapshot that cannot be used. It was checked before it was stored, so this is a fault of ours.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UnusableSnapshot {
+    /// Not a glob.
+    #[error("server {server}: {pattern:?} is not a pattern")]
+    Pattern {
+        /// Whose.
+        server: Name,
+        /// Which.
+        pattern: String,
+    },
+    /// A rule names a scope that the server does not declare, or none at all.
+    #[error("server {0}: a rule needs scopes that are declared, and at least one")]
+    RuleScopes(Name),
+    /// More than [`MAX_SCOPES`].
+    #[error("server {0}: too many scopes")]
+    TooManyScopes(Name),
+}
+
+/// What a request wants to do on a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation<'a> {
+    /// What belongs to being connected at all: initialize, discovery, ping, lists (filtered), notifications.
+    Connect,
+    /// Get a prompt.
+    Prompt(&'a str),
+    /// Read a resource.
+    Resource(&'a str),
+    /// Call a tool.
+    Tool(&'a str),
+    /// A method that nobody gave a meaning here.
+    Unknown,
+}
+
+/// The outcome of a decision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Allowed.
+    Permit(Permit),
+    /// Not with this token; asking for these scopes can help.
+    StepUp(Shortfall),
+    /// Not by asking again.
+    Never(Never),
+}
+
+/// This call is allowed, by this rule. Only [`Policy`] makes one, and forwarding needs one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Permit {
+    rule: RuleRef,
+    used: ScopeSet,
+    risk: Risk,
+}
+
+impl Permit {
+    /// By which rule.
+    pub fn rule(&self) -> RuleRef {
+        self.rule
+    }
+
+    /// The scopes that the operation needed.
+    pub fn used(&self) -> &ScopeSet {
+        &self.used
+    }
+
+    /// How much harm the call can do.
+    pub fn risk(&self) -> Risk {
+        self.risk
+    }
+}
+
+/// Which rule decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RuleRef {
+    /// Being connected needs any scope of the server at all.
+    Connect,
+    /// The nth `[[server.rule]]`, counted from 1.
+    Rule(usize),
+}
+
+/// Scopes that an operation needs and the token lacks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shortfall {
+    /// All scopes of the operation, not only the missing ones (PC-23).
+    pub needs: ScopeSet,
+    /// Those that the token lacks.
+    pub missing: ScopeSet,
+}
+
+/// Why asking again cannot help.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Never {
+    /// The operation needs scopes above the ceiling of the agent.
+    BeyondAgent(Shortfall),
+    /// The operation needs scopes above what the client or the user's roles may have.
+    BeyondUser(Shortfall),
+    /// Nothing on this server is open to the caller any more.
+    NothingLeft,
+    /// No rule allows it.
+    NoRule,
+}
+
+/// For whom scopes are asked, at issue.
+#[derive(Clone, Copy, Debug)]
+pub enum Asker<'a> {
+    /// A machine.
+    Agent(&'a ClientId),
+    /// A person with these roles, through a client that is not an agent.
+    User {
+        /// Names of roles.
+        roles: &'a [String],
+    },
+}
+
+/// Why no scope can be issued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IssueRefusal {
+    /// The ceiling holds nothing of what was asked, or nothing at all.
+    #[error("none of these scopes may be had")]
+    NothingLeft,
+    /// The server does not declare one of the scopes.
+    #[error("a scope is not declared by the server")]
+    Undeclared,
+}
+
+impl Policy {
+    /// Compiles a snapshot.
+    pub fn compile(snapshot: &Snapshot) -> Result<Self, UnusableSnapshot> {
+        let servers = snapshot
+            .servers
+            .iter()
+            .map(|server| ServerPolicy::compile(server, snapshot))
+            .collect::<Result<Vec<_>, _>>()?;
+        let by_name = servers
+            .iter()
+            .enumerate()
+            .map(|(at, policy)| (policy.server.name.clone(), at))
+            .collect();
+        let by_uri = servers
+            .iter()
+            .enumerate()
+            .map(|(at, policy)| (policy.server.canonical_uri.as_str().to_owned(), at))
+            .collect();
+        Ok(Self {
+            servers,
+            by_name,
+            by_uri,
+        })
+    }
+
+    /// The server of this name.
+    pub fn server(&self, name: &str) -> Option<&ServerPolicy> {
+        let name: Name = name.parse().ok()?;
+        self.by_name.get(&name).map(|at| &self.servers[*at])
+    }
+
+    /// The server with this canonical URI.
+    pub fn server_by_uri(&self, uri: &str) -> Option<&ServerPolicy> {
+        self.by_uri.get(uri).map(|at| &self.servers[*at])
+    }
+
+    /// All servers, in the snapshot's order.
+    pub fn servers(&self) -> impl Iterator<Item = &ServerPolicy> {
+        self.servers.iter()
+    }
+}
+
+impl ServerPolicy {
+    fn compile(server: &Server, snapshot: &Snapshot) -> Result<Self, UnusableSnapshot> {
+        if server.scopes.len() > MAX_SCOPES {
+            return Err(UnusableSnapshot::TooManyScopes(server.name.clone()));
+        }
+        let scopes: Vec<Scope> = server.scopes.keys().cloned().collect();
+        let closures = close(server, &scopes);
+        let mut policy = Self {
+            server: server.clone(),
+            scopes,
+            closures,
+            rules: Vec::new(),
+            agents: HashMap::new(),
+            roles: HashMap::new(),
+            self_registered: 0,
+        };
+        for rule in &server.rules {
+            let needs = policy
+                .exact_bits(&rule.scopes)
+                .filter(|bits| *bits != 0)
+                .ok_or_else(|| UnusableSnapshot::RuleScopes(server.name.clone()))?;
+            policy.rules.push(CompiledRule {
+                tools: globs(server, &rule.tools)?,
+                prompts: globs(server, &rule.prompts)?,
+                resources: globs(server, &rule.resources)?,
+                needs,
+                risk: rule.risk,
+            });
+        }
+        let ceiling = |access: &Access| {
+            access
+                .get(&server.name)
+                .map_or(0, |scopes| policy.closed_bits(scopes))
+        };
+        let agents = snapshot
+            .agents
+            .iter()
+            .map(|agent| (agent.client_id.clone(), ceiling(&agent.access)))
+            .filter(|(_, bits)| *bits != 0)
+            .collect();
+        let roles = snapshot
+            .roles
+            .iter()
+            .map(|role: &Role| (role.name.clone(), ceiling(&role.access)))
+            .filter(|(_, bits)| *bits != 0)
+            .collect();
+        let self_registered = ceiling(&snapshot.self_registered);
+        Ok(Self {
+            agents,
+            roles,
+            self_registered,
+            ..policy
+        })
+    }
+
+    /// The server itself.
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// Decides whether `principal` may do `operation` here now: what the token carries, cut to today's ceilings (PC-21).
+    pub fn decide(&self, principal: &Principal, operation: Operation<'_>) -> Decision {
+        let ceiling = self.ceiling_of(principal);
+        let effective = self.closed_bits(&principal.scopes) & ceiling;
+        if let Operation::Connect = operation {
+            return if effective == 0 {
+                Decision::Never(Never::NothingLeft)
+            } else {
+                Decision::Permit(Permit {
+                    rule: RuleRef::Connect,
+                    used: ScopeSet::default(),
+                    risk: Risk::Usual,
+                })
+            };
+        }
+        let Some((rule, needs, risk)) = self.needs_of(operation) else {
+            return Decision::Never(Never::NoRule);
+        };
+        if needs & !effective == 0 {
+            return Decision::Permit(Permit {
+                rule,
+                used: self.names(needs),
+                risk,
+            });
+        }
+        let shortfall = Shortfall {
+            needs: self.names(needs),
+            missing: self.names(needs & !effective),
+        };
+        if needs & !ceiling == 0 {
+            return Decision::StepUp(shortfall);
+        }
+        Decision::Never(match principal.subject {
+            Subject::Agent(_) => Never::BeyondAgent(shortfall),
+            Subject::User(_) => Never::BeyondUser(shortfall),
+        })
+    }
+
+    /// Whether a list shows the thing: what the token permits, and for a person also what one more consent would open (PC-22).
+    pub fn shows(&self, principal: &Principal, operation: Operation<'_>) -> bool {
+        match self.decide(principal, operation) {
+            Decision::Permit(_) => true,
+            Decision::StepUp(_) => matches!(principal.subject, Subject::User(_)),
+            Decision::Never(_) => false,
+        }
+    }
+
+    /// What a caller without a token should ask for first: the default scopes, or all there are.
+    pub fn advertised_scopes(&self) -> ScopeSet {
+        if self.server.default_scopes.is_empty() {
+            self.scopes.iter().collect()
+        } else {
+            self.server.default_scopes.clone()
+        }
+    }
+
+    /// The effective scope at issue (PC-21, PC-1A): asked, or the defaults; all declared; cut to the ceiling; not empty.
+    /// `offline_access` is accepted and means nothing here.
+    pub fn issue(
+        &self,
+        asker: Asker<'_>,
+        asked: Option<&ScopeSet>,
+    ) -> Result<ScopeSet, IssueRefusal> {
+        let ceiling = match asker {
+            Asker::Agent(client) => self.agent_ceiling(client),
+            Asker::User { roles } => self.user_ceiling(roles),
+        };
+        let is_offline_access = |scope: &&Scope| scope.as_str() == "offline_access";
+        let asked: ScopeSet = match asked {
+            Some(asked) => asked
+                .iter()
+                .filter(|scope| !is_offline_access(scope))
+                .collect(),
+            None => ScopeSet::default(),
+        };
+        let asked = if asked.is_empty() {
+            self.server.default_scopes.clone()
+        } else {
+            asked
+        };
+        let asked = self.exact_bits(&asked).ok_or(IssueRefusal::Undeclared)?;
+        match asked & ceiling {
+            0 => Err(IssueRefusal::NothingLeft),
+            granted => Ok(self.names(granted)),
+        }
+    }
+
+    fn ceiling_of(&self, principal: &Principal) -> Bits {
+        match &principal.subject {
+            Subject::Agent(client) => self.agent_ceiling(client),
+            Subject::User(_) => self.user_ceiling(&principal.roles),
+        }
+    }
+
+    fn agent_ceiling(&self, client: &ClientId) -> Bits {
+        self.agents.get(client).copied().unwrap_or(0)
+    }
+
+    /// What self-registered clients may reach, cut to what the user's roles may.
+    fn user_ceiling(&self, roles: &[String]) -> Bits {
+        let by_role = roles
+            .iter()
+            .filter_map(|role| role.parse::<Name>().ok())
+            .filter_map(|role| self.roles.get(&role))
+            .fold(0, |all, bits| all | bits);
+        self.self_registered & by_role
+    }
+
+    /// What every matching rule needs together, and the first of them; `None` when there is none.
+    fn needs_of(&self, operation: Operation<'_>) -> Option<(RuleRef, Bits, Risk)> {
+        let matches = |rule: &CompiledRule| match operation {
+            Operation::Tool(name) => rule.tools.is_match(name),
+            Operation::Prompt(name) => rule.prompts.is_match(name),
+            Operation::Resource(uri) => rule.resources.is_match(uri),
+            Operation::Connect | Operation::Unknown => false,
+        };
+        let mut found: Option<(RuleRef, Bits, Risk)> = None;
+        for (at, rule) in self
+            .rules
+            .iter()
+            .enumerate()
+            .filter(|(_, rule)| matches(rule))
+        {
+            let (first, needs, risk) = found.unwrap_or((RuleRef::Rule(at + 1), 0, Risk::Usual));
+            let risk = if rule.risk == Risk::High {
+                Risk::High
+            } else {
+                risk
+            };
+            found = Some((first, needs | rule.needs, risk));
+        }
+        found
+    }
+
+    /// Exactly these scopes; `None` if one is not declared.
+    fn exact_bits(&self, scopes: &ScopeSet) -> Option<Bits> {
+        scopes
+            .iter()
+            .try_fold(0, |bits, scope| Some(bits | 1 << self.index(scope)?))
+    }
+
+    /// These scopes and what they imply; undeclared ones count for nothing.
+    fn closed_bits(&self, scopes: &ScopeSet) -> Bits {
+        scopes
+            .iter()
+            .filter_map(|scope| self.index(scope))
+            .fold(0, |bits, at| bits | self.closures[at])
+    }
+
+    fn index(&self, scope: &Scope) -> Option<usize> {
+        self.scopes.binary_search(scope).ok()
+    }
+
+    fn names(&self, bits: Bits) -> ScopeSet {
+        self.scopes
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| bits & (1 << at) != 0)
+            .map(|(_, scope)| scope)
+            .collect()
+    }
+}
+
+/// For each scope, itself and everything it implies, however many steps away.
+fn close(server: &Server, scopes: &[Scope]) -> Vec<Bits> {
+    let index = |scope: &Scope| scopes.binary_search(scope).ok();
+    let mut closures: Vec<Bits> = (0..scopes.len()).map(|at| 1 << at).collect();
+    loop {
+        let before = closures.clone();
+        for (at, meaning) in server.scopes.values().enumerate() {
+            for implied in meaning.implies.iter().filter_map(index) {
+                closures[at] |= before[implied];
+            }
+        }
+        if closures == before {
+            return closures;
+        }
+    }
+}
+
+fn globs(server: &Server, patterns: &[String]) -> Result<GlobSet, UnusableSnapshot> {
+    let unusable = |pattern: &str| UnusableSnapshot::Pattern {
+        server: server.name.clone(),
+        pattern: pattern.to_owned(),
+    };
+    let mut set = GlobSetBuilder::new();
+    for pattern in patterns {
+        set.add(glob(pattern).map_err(|_| unusable(pattern))?);
+    }
+    set.build().map_err(|_| unusable(""))
+}
+
+/// A pattern of a rule: every character is itself, but `*`.
+pub fn glob(pattern: &str) -> Result<Glob, globset::Error> {
+    let escaped: String = pattern
+        .split('*')
+        .map(globset::escape)
+        .collect::<Vec<_>>()
+        .join("*");
+    Glob::new(&escaped)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{SessionId, TokenId, UserId};
+    use crate::snapshot::tests::snapshot;
+    use portcullis_oauth::time::Timestamp;
+
+    fn principal(subject: Subject, scopes: &str, roles: &[&str]) -> Principal {
+        Principal {
+            subject,
+            client_id: "cli_agent".parse().unwrap(),
+            session: SessionId::from_bytes([1; 16]),
+            token: TokenId::from_bytes([1; 16]),
+            scopes: scopes.parse().unwrap(),
+            roles: roles.iter().map(ToString::to_string).collect(),
+            issued_at: Timestamp::from_seconds(0),
+            expires_at: Timestamp::from_seconds(900),
+        }
+    }
+
+    fn agent(scopes: &str) -> Principal {
+        principal(Subject::Agent("cli_agent".parse().unwrap()), scopes, &[])
+    }
+
+    fn user(scopes: &str) -> Principal {
+        principal(
+            Subject::User(UserId::from_bytes([1; 16])),
+            scopes,
+            &["engineers"],
+        )
+    }
+
+    fn policy() -> Policy {
+        Policy::compile(&snapshot()).unwrap()
+    }
+
+    #[test]
+    fn pc_07_no_rule_means_no_call() {
+        let policy = policy();
+        let notes = policy.server("notes").unwrap();
+        for name in [
+            "other",
+            "List_notes",
+            "list_notes ",
+            "",
+            "list_notes/../create_note",
+        ] {
+            assert_eq!(
+                notes.decide(&user("notes:read notes:write"), Operation::Tool(name)),
+                Decision::Never(Never::NoRule),
+                "{name:?}"
+            );
+        }
+        assert_eq!(
+            notes.decide(&user("notes:read"), Operation::Unknown),
+            Decision::Never(Never::NoRule)
+        );
+        assert_eq!(
+            notes.decide(&user("notes:read"), Operation::Prompt("list_notes")),
+            Decision::Never(Never::NoRule),
+            "a rule for tools says nothing of prompts"
+        );
+        assert_eq!(
+            notes.decide(&user(""), Operation::Connect),
+            Decision::Never(Never::NothingLeft)
+        );
+    }
+
+    #[test]
+    fn pc_20_a_read_scope_does_not_write_and_implies_only_as_configured() {
+        let policy = policy();
+        let notes = policy.server("notes").unwrap();
+        assert!(matches!(
+            notes.decide(&agent("notes:read"), Operation::Tool("list_notes")),
+            Decision::Permit(_)
+        ));
+        assert!(
+            matches!(
+                notes.decide(&user("notes:write"), Operation::Tool("list_notes")),
+                Decision::Permit(_)
+            ),
+            "write implies read"
+        );
+        for scopes in ["NOTES:READ", "notes:rea", "notes:*", "*", "notes:readx"] {
+            assert!(
+                !matches!(
+                    notes.decide(&user(scopes), Operation::Tool("list_notes")),
+                    Decision::Permit(_)
+                ),
+                "SCOPE-11: {scopes}"
+            );
+        }
+    }
+
+    #[test]
+    fn pc_23_step_up_where_asking_helps_and_never_beyond_the_ceiling() {
+        let policy = policy();
+        let notes = policy.server("notes").unwrap();
+        let Decision::StepUp(shortfall) =
+            notes.decide(&user("notes:read"), Operation::Tool("create_note"))
+        else {
+            panic!("a person may ask")
+        };
+        assert_eq!(shortfall.needs.to_string(), "notes:write");
+        let Decision::Never(Never::BeyondAgent(shortfall)) =
+            notes.decide(&agent("notes:read"), Operation::Tool("create_note"))
+        else {
+            panic!("the agent may not")
+        };
+        assert_eq!(shortfall.needs.to_string(), "notes:write");
+    }
+
+    #[test]
+    fn pc_21_tightening_acts_at_once() {
+        let mut tightened = snapshot();
+        tightened.agents[0].access.clear();
+        let policy = Policy::compile(&tightened).unwrap();
+        let decision = policy
+            .server("notes")
+            .unwrap()
+            .decide(&agent("notes:read"), Operation::Tool("list_notes"));
+        assert!(matches!(decision, Decision::Never(Never::BeyondAgent(_))));
+        assert!(matches!(
+            policy
+                .server("notes")
+                .unwrap()
+                .decide(&agent("notes:read"), Operation::Connect),
+            Decision::Never(Never::NothingLeft)
+        ));
+    }
+
+    #[test]
+    fn pc_22_lists_show_what_can_be_called_or_consented_to() {
+        let policy = policy();
+        let notes = policy.server("notes").unwrap();
+        assert!(notes.shows(&user("notes:read"), Operation::Tool("create_note")));
+        assert!(!notes.shows(&agent("notes:read"), Operation::Tool("create_note")));
+        assert!(!notes.shows(&user("notes:read"), Operation::Tool("unknown")));
+    }
+
+    #[test]
+    fn pc_1a_issue_cuts_to_the_ceiling_and_refuses_the_undeclared() {
+        let policy = policy();
+        let notes = policy.server("notes").unwrap();
+        let client = "cli_agent".parse().unwrap();
+        let issue = |asked: Option<&str>| {
+            notes
+                .issue(
+                    Asker::Agent(&client),
+                    asked.map(|text| text.parse().unwrap()).as_ref(),
+                )
+                .map(|scopes| scopes.to_string())
+        };
+        assert_eq!(issue(None), Ok("notes:read".into()));
+        assert_eq!(
+            issue(Some("notes:read notes:write offline_access")),
+            Ok("notes:read".into())
+        );
+        assert_eq!(issue(Some("notes:write")), Err(IssueRefusal::NothingLeft));
+        assert_eq!(issue(Some("ops:read")), Err(IssueRefusal::Undeclared));
+        let stranger = "cli_other".parse().unwrap();
+        assert_eq!(
+            notes.issue(Asker::Agent(&stranger), None),
+            Err(IssueRefusal::NothingLeft)
+        );
+        assert_eq!(
+            notes.issue(Asker::User { roles: &[] }, None),
+            Err(IssueRefusal::NothingLeft),
+            "SCOPE-08: no role, no scope"
+        );
+    }
+
+    #[test]
+    fn patterns_are_literal_but_for_the_star() {
+        let matches =
+            |pattern: &str, name: &str| glob(pattern).unwrap().compile_matcher().is_match(name);
+        assert!(
+            matches("read_*", "read_note")
+                && matches("a[b]{c}?", "a[b]{c}?")
+                && matches("note://*", "note://a/b")
+        );
+        assert!(!matches("a?", "ab") && !matches("read_*", "Read_note") && !matches("{a,b}", "a"));
+    }
+}

@@ -1,0 +1,240 @@
+//! Registered servers, agents and roles: what the fleet file declares, with the ids that we gave.
+
+use crate::id::ServerId;
+use portcullis_oauth::client::ClientId;
+use portcullis_oauth::resource::ResourceUri;
+use portcullis_oauth::scope::{Scope, ScopeSet};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+/// The name of a server, agent or role: 1 to 63 of `a-z 0-9 -`, beginning with a letter or digit. It stands in paths.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name(String);
+
+/// The text is no name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a name is 1 to 63 characters of a-z, 0-9 and -, beginning with a letter or digit")]
+pub struct InvalidName;
+
+impl Name {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Name {
+    type Err = InvalidName;
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        if (1..=63).contains(&text.len()) && text.bytes().all(legal) && !text.starts_with('-') {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(InvalidName)
+        }
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl Serialize for Name {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// The most that somebody may ever get, by server.
+pub type Access = BTreeMap<Name, ScopeSet>;
+
+/// A registered MCP server; `Server<()>` is one that was declared and has no id yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Server<Id = ServerId> {
+    /// Ours; grants and sessions hang from it.
+    pub id: Id,
+    /// Unique; part of the default address.
+    pub name: Name,
+    /// For people.
+    pub title: String,
+    /// The audience of its tokens.
+    pub canonical_uri: ResourceUri,
+    /// Behind the gateway, or on its own.
+    pub placement: Placement,
+    /// Life of its access tokens in seconds; `None` means the deployment's.
+    pub access_seconds: Option<u64>,
+    /// Words for conditions and people.
+    pub labels: Vec<String>,
+    /// What a request without `scope` means (PC-1A).
+    pub default_scopes: ScopeSet,
+    /// Every scope there is on this server.
+    pub scopes: BTreeMap<Scope, ScopeMeaning>,
+    /// What needs which scopes. No rule means no call (PC-07).
+    pub rules: Vec<Rule>,
+}
+
+impl<Id> Server<Id> {
+    /// The same server under another id.
+    pub fn with_id<New>(self, id: New) -> Server<New> {
+        Server {
+            id,
+            name: self.name,
+            title: self.title,
+            canonical_uri: self.canonical_uri,
+            placement: self.placement,
+            access_seconds: self.access_seconds,
+            labels: self.labels,
+            default_scopes: self.default_scopes,
+            scopes: self.scopes,
+            rules: self.rules,
+        }
+    }
+}
+
+impl<Id> Agent<Id> {
+    /// The same agent under another client id.
+    pub fn with_id<New>(self, client_id: New) -> Agent<New> {
+        Agent {
+            client_id,
+            name: self.name,
+            owner: self.owner,
+            access: self.access,
+            introspects: self.introspects,
+            deliver: self.deliver,
+        }
+    }
+}
+
+/// Where a server's tokens are checked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "mode")]
+pub enum Placement {
+    /// The server checks tokens itself.
+    Direct,
+    /// Our gateway stands before it.
+    Gateway {
+        /// Where it really runs.
+        upstream: Upstream,
+        /// What the upstream gets instead of the caller's token (PC-05).
+        credential: UpstreamCredential,
+    },
+}
+
+/// Where a gateway-mode server really runs.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Upstream {
+    /// A program that the machine's own configuration defines under this name, spoken to over stdio.
+    Command(String),
+    /// A Streamable HTTP address.
+    Url(String),
+}
+
+/// How the gateway shows itself to an upstream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum UpstreamCredential {
+    /// A signed assertion for this server: who calls, for whom, with which scopes (5.6).
+    #[default]
+    Assertion,
+    /// Nothing; the upstream relies on the network alone, and posture says so.
+    None,
+}
+
+/// What a scope means.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScopeMeaning {
+    /// A sentence that a person understands, for the consent page.
+    pub says: String,
+    /// Scopes that this one includes.
+    pub implies: ScopeSet,
+}
+
+/// What needs which scopes. Patterns are exact names or globs, where `*` is any run of characters.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rule {
+    /// Tools.
+    pub tools: Vec<String>,
+    /// Prompts.
+    pub prompts: Vec<String>,
+    /// Resource URIs.
+    pub resources: Vec<String>,
+    /// All of these are needed; never empty.
+    pub scopes: ScopeSet,
+    /// Marked on the consent page; audited strictly.
+    pub risk: Risk,
+}
+
+/// How much harm a call can do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Risk {
+    /// Think twice.
+    High,
+    /// As any other.
+    #[default]
+    Usual,
+}
+
+/// A registered non-human identity; `Agent<()>` is one that was declared and has no client id yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Agent<Id = ClientId> {
+    /// Ours; it authenticates with this and is the subject of its tokens.
+    pub client_id: Id,
+    /// Unique.
+    pub name: Name,
+    /// Who answers for it.
+    pub owner: String,
+    /// Its ceiling.
+    pub access: Access,
+    /// Servers whose tokens it may introspect (RFC 7662).
+    pub introspects: Vec<Name>,
+    /// Where its secret is delivered: `file:PATH`. `None`: it has no secret yet.
+    pub deliver: Option<String>,
+}
+
+/// What people may do, by group or by name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Role {
+    /// Unique; tokens name it.
+    pub name: Name,
+    /// Whose role it is.
+    pub members: Members,
+    /// The ceiling.
+    pub access: Access,
+}
+
+/// Whose role it is: everyone in the group, and the users named.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Members {
+    /// A group that the sign-in names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// User names of local accounts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub users: Vec<String>,
+}
+
+impl Members {
+    /// Whether a person with this name and these groups is among them.
+    pub fn include(&self, username: &str, groups: &[String]) -> bool {
+        self.users.iter().any(|user| user == username)
+            || self
+                .group
+                .as_ref()
+                .is_some_and(|group| groups.contains(group))
+    }
+}

@@ -1,0 +1,155 @@
+//! Secrets have two types: `Plain` is shown once and cannot be stored, `Hashed` is stored and cannot be shown (PC-43, PC-44).
+
+use aws_lc_rs::digest;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rand::CryptoRng;
+use std::fmt;
+use std::marker::PhantomData;
+use zeroize::Zeroizing;
+
+/// What a secret is for. The prefix makes a leaked one recognisable, to scanners and to our own test of PC-43.
+pub trait Kind {
+    /// `pc`, a letter and an underscore.
+    const PREFIX: &'static str;
+}
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $name:ident = $prefix:literal;)*) => {$(
+        $(#[$doc])*
+        #[derive(Debug)]
+        pub enum $name {}
+        impl Kind for $name {
+            const PREFIX: &'static str = $prefix;
+        }
+    )*};
+}
+
+kinds! {
+    /// An authorization code.
+    AuthorizationCode = "pcc_";
+    /// The cookie of a signed-in browser.
+    BrowserSession = "pci_";
+    /// The secret of an agent or a confidential client.
+    ClientSecret = "pcs_";
+    /// A password that we made.
+    GeneratedPassword = "pcp_";
+}
+
+/// A secret of 256 random bits in clear.
+pub struct Plain<K: Kind> {
+    text: Zeroizing<String>,
+    kind: PhantomData<K>,
+}
+
+impl<K: Kind> Plain<K> {
+    /// A new secret.
+    pub fn generate(rng: &mut impl CryptoRng) -> Self {
+        let mut random = Zeroizing::new([0; 32]);
+        rng.fill_bytes(random.as_mut());
+        let body = Zeroizing::new(format!(
+            "{}{}",
+            K::PREFIX,
+            URL_SAFE_NO_PAD.encode(random.as_ref())
+        ));
+        let text = Zeroizing::new(format!("{}{}", *body, checksum(body.as_bytes())));
+        Self {
+            text,
+            kind: PhantomData,
+        }
+    }
+
+    /// The secret itself: to hand it over, never to log it.
+    pub fn reveal(&self) -> &str {
+        &self.text
+    }
+
+    /// The form to store.
+    pub fn hashed(&self) -> Hashed<K> {
+        Hashed::of(&self.text)
+    }
+}
+
+impl<K: Kind> fmt::Debug for Plain<K> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}…", K::PREFIX)
+    }
+}
+
+/// The SHA-256 of a high-entropy secret: looked up and compared instead of the secret (no salt needed at 256 bits).
+pub struct Hashed<K: Kind> {
+    bytes: [u8; 32],
+    kind: PhantomData<K>,
+}
+
+impl<K: Kind> Hashed<K> {
+    /// Hashes what a caller presented, whatever it is.
+    pub fn of(presented: &str) -> Self {
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(digest::digest(&digest::SHA256, presented.as_bytes()).as_ref());
+        Self {
+            bytes,
+            kind: PhantomData,
+        }
+    }
+
+    /// As stored.
+    pub fn from_stored(bytes: [u8; 32]) -> Self {
+        Self {
+            bytes,
+            kind: PhantomData,
+        }
+    }
+
+    /// To store.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Equality in constant time.
+    pub fn matches(&self, other: &Self) -> bool {
+        aws_lc_rs::constant_time::verify_slices_are_equal(&self.bytes, &other.bytes).is_ok()
+    }
+}
+
+impl<K: Kind> Clone for Hashed<K> {
+    fn clone(&self) -> Self {
+        Self {
+            bytes: self.bytes,
+            kind: PhantomData,
+        }
+    }
+}
+
+impl<K: Kind> fmt::Debug for Hashed<K> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Hashed({})", K::PREFIX)
+    }
+}
+
+/// Six characters by which a scanner tells a real secret from a look-alike.
+pub(crate) fn checksum(bytes: &[u8]) -> String {
+    let mut text = URL_SAFE_NO_PAD.encode(&digest::digest(&digest::SHA256, bytes).as_ref()[..6]);
+    text.truncate(6);
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::SeedableRng as _;
+
+    #[test]
+    fn pc_43_secrets_do_not_show_in_debug() {
+        let mut rng = rand::rngs::StdRng::seed_from_u64(1);
+        let secret = Plain::<ClientSecret>::generate(&mut rng);
+        assert_eq!(format!("{secret:?}"), "pcs_…");
+        assert_eq!(secret.reveal().len(), 4 + 43 + 6);
+        assert!(secret.hashed().matches(&Hashed::of(secret.reveal())));
+        assert!(
+            !secret
+                .hashed()
+                .matches(&Plain::<ClientSecret>::generate(&mut rng).hashed())
+        );
+    }
+}

@@ -1,0 +1,156 @@
+//! Scopes: named permissions (OAuth 2.1 s1.4.1).
+
+use crate::serde_as_text;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+
+/// One scope token: printable ASCII without space, `"` and `\` (OAuth 2.1 s1.4.1). Compared byte for byte.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Scope(String);
+
+/// The text is no scope.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a scope is 1 to 128 printable ASCII characters without space, quote or backslash")]
+pub struct InvalidScope;
+
+impl Scope {
+    /// The scope as it stands on the wire.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Scope {
+    type Err = InvalidScope;
+    fn from_str(text: &str) -> Result<Self, InvalidScope> {
+        let legal = |byte: u8| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
+        if (1..=128).contains(&text.len()) && text.bytes().all(legal) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(InvalidScope)
+        }
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+serde_as_text!(Scope);
+
+/// A set of scopes, printed in a stable order, separated by single spaces. The empty set prints as nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ScopeSet(BTreeSet<Scope>);
+
+impl ScopeSet {
+    /// Whether there is nothing in it. Empty never means "all".
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Number of scopes.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether `scope` is in the set, byte for byte.
+    pub fn contains(&self, scope: &Scope) -> bool {
+        self.0.contains(scope)
+    }
+
+    /// Whether every scope of `self` is in `other`.
+    pub fn is_subset(&self, other: &ScopeSet) -> bool {
+        self.0.is_subset(&other.0)
+    }
+
+    /// What both hold.
+    #[must_use]
+    pub fn intersection(&self, other: &ScopeSet) -> ScopeSet {
+        Self(self.0.intersection(&other.0).cloned().collect())
+    }
+
+    /// What either holds.
+    #[must_use]
+    pub fn union(&self, other: &ScopeSet) -> ScopeSet {
+        Self(self.0.union(&other.0).cloned().collect())
+    }
+
+    /// What `self` holds and `other` does not.
+    #[must_use]
+    pub fn difference(&self, other: &ScopeSet) -> ScopeSet {
+        Self(self.0.difference(&other.0).cloned().collect())
+    }
+
+    /// In order.
+    pub fn iter(&self) -> impl Iterator<Item = &Scope> {
+        self.0.iter()
+    }
+
+    /// Adds one.
+    pub fn insert(&mut self, scope: Scope) {
+        self.0.insert(scope);
+    }
+}
+
+impl FromIterator<Scope> for ScopeSet {
+    fn from_iter<I: IntoIterator<Item = Scope>>(scopes: I) -> Self {
+        Self(scopes.into_iter().collect())
+    }
+}
+
+impl<'a> FromIterator<&'a Scope> for ScopeSet {
+    fn from_iter<I: IntoIterator<Item = &'a Scope>>(scopes: I) -> Self {
+        Self(scopes.into_iter().cloned().collect())
+    }
+}
+
+impl FromStr for ScopeSet {
+    type Err = InvalidScope;
+    /// Splits on single spaces only; runs of spaces are tolerated, other white space is not.
+    fn from_str(text: &str) -> Result<Self, InvalidScope> {
+        text.split(' ')
+            .filter(|part| !part.is_empty())
+            .map(str::parse::<Scope>)
+            .collect()
+    }
+}
+
+impl fmt::Display for ScopeSet {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, scope) in self.0.iter().enumerate() {
+            if index > 0 {
+                formatter.write_str(" ")?;
+            }
+            fmt::Display::fmt(scope, formatter)?;
+        }
+        Ok(())
+    }
+}
+
+serde_as_text!(ScopeSet);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scope_characters_follow_the_grammar() {
+        for good in ["notes:read", "a", "*", "urn:x/y?z=[1]"] {
+            assert!(good.parse::<Scope>().is_ok(), "{good}");
+        }
+        for bad in ["", "a b", "a\"b", "a\\b", "ä", "a\tb", "a\n", "a\u{7f}"] {
+            assert!(bad.parse::<Scope>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn sets_print_sorted_and_without_repeats() {
+        let set: ScopeSet = "b  a b".parse().unwrap();
+        assert_eq!(set.to_string(), "a b");
+        assert_eq!("".parse::<ScopeSet>().unwrap(), ScopeSet::default());
+        assert!("a,\"b".parse::<ScopeSet>().is_err());
+    }
+}
