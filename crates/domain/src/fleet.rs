@@ -120,6 +120,17 @@ struct RawServer {
     rule: Vec<RawRule>,
 }
 
+impl RawServer {
+    /// Its name and its scopes, as far as they can be read.
+    fn declares(&self) -> Option<(Name, ScopeSet)> {
+        let scopes = self
+            .scopes
+            .keys()
+            .filter_map(|text| text.get_ref().parse::<Scope>().ok());
+        Some((self.name.get_ref().parse().ok()?, scopes.collect()))
+    }
+}
+
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum RawMode {
@@ -237,14 +248,13 @@ impl Check<'_> {
     }
 
     fn fleet(&mut self, raw: RawFleet) -> Fleet {
+        // Taken from the raw text, so that one mistake in a server does not make everything that names it a mistake.
+        let declared: BTreeMap<Name, ScopeSet> =
+            raw.server.iter().filter_map(RawServer::declares).collect();
         let servers: Vec<Server<()>> = raw
             .server
             .into_iter()
             .filter_map(|server| self.server(server))
-            .collect();
-        let declared: BTreeMap<Name, ScopeSet> = servers
-            .iter()
-            .map(|server| (server.name.clone(), server.scopes.keys().collect()))
             .collect();
         let mut names = BTreeSet::new();
         let agents = raw
