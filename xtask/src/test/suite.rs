@@ -132,15 +132,18 @@ fn show(end: Option<ExitStatus>, files: &[PathBuf]) {
     }
 }
 
+/// The part about the failures, if there is one, and the end of it if it is long.
 fn tail(file: &Path) -> Vec<String> {
     let bytes = fs::read(file).unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes);
     let lines: Vec<&str> = text.lines().collect();
-    let skipped = lines.len().saturating_sub(SHOWN_LINES);
+    let failures = lines.iter().position(|line| *line == "failures:");
+    let skipped = failures
+        .unwrap_or(0)
+        .max(lines.len().saturating_sub(SHOWN_LINES));
     let mark = (skipped > 0).then(|| format!("... {skipped} lines before"));
-    mark.into_iter()
-        .chain(lines.iter().skip(skipped).map(|line| (*line).to_owned()))
-        .collect()
+    let shown = lines.iter().skip(skipped).map(|line| (*line).to_owned());
+    mark.into_iter().chain(shown).collect()
 }
 
 #[expect(
