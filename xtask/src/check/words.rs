@@ -23,7 +23,10 @@ const WORDS: &[&str] = &[
 const LOCKS: &[&str] = &["Cargo.lock", "package-lock.json"];
 
 pub(crate) fn problems(_: &Workspace) -> Result<Vec<String>> {
+    // The tree may belong to another user, as on a build machine.
     let list = [
+        "-c",
+        "safe.directory=*",
         "ls-files",
         "-z",
         "--cached",
