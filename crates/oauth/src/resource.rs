@@ -64,37 +64,24 @@ impl FromStr for ResourceUri {
     /// Scheme and host may come in any case, a default port or the slash of an empty path may be written out: they
     /// become the canonical form. Everything else must already be canonical; nothing is resolved or decoded.
     fn from_str(text: &str) -> Result<Self, InvalidResource> {
-        if text.len() > 2048 || text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        if text.len() > 2048 || !text.bytes().all(|byte| (0x21..=0x7e).contains(&byte)) {
             return Err(InvalidResource::NotAbsolute);
         }
         let url = Url::parse(text).map_err(|_| InvalidResource::NotAbsolute)?;
         match url.scheme() {
             "https" => {}
             "http" if is_loopback(&url) => {}
-            "http" => return Err(InvalidResource::NotHttps),
             _ => return Err(InvalidResource::NotHttps),
         }
         if text.contains(['#', '?', '@']) {
             return Err(InvalidResource::Surplus);
         }
-        let path = raw_path(text);
-        let lower = path.to_ascii_lowercase();
-        let confusable = path.contains("//")
-            || path.contains('\\')
-            || lower.contains("%2f")
-            || lower.contains("%5c")
-            || lower
-                .replace("%2e", ".")
-                .split('/')
-                .any(|segment| segment == "." || segment == "..");
-        // An encoded or non-ASCII character has a second spelling; the canonical form has none.
-        if confusable
-            || path.contains('%')
-            || url.path() != if path.is_empty() { "/" } else { path }
-        {
+        let (authority, path) = split_as_written(text, &url).ok_or(InvalidResource::NotAbsolute)?;
+        if !is_plain_path(path) || url.path() != if path.is_empty() { "/" } else { path } {
             return Err(InvalidResource::Confusable);
         }
-        if path.len() > 1 && path.ends_with('/') {
+        // 127.1, 0x7f000001 and the like are other spellings of a host: the parser folds them, we do not.
+        if !is_same_authority(authority, &url) {
             return Err(InvalidResource::Confusable);
         }
         let printed = url.as_str();
@@ -104,12 +91,30 @@ impl FromStr for ResourceUri {
     }
 }
 
-/// The path of an absolute URL exactly as written.
-fn raw_path(text: &str) -> &str {
-    let authority = text.find("://").map_or(0, |at| at + 3);
-    text[authority..]
-        .find(['/', '\\'])
-        .map_or("", |slash| &text[authority + slash..])
+/// Authority and path exactly as written, after `scheme://`.
+fn split_as_written<'a>(text: &'a str, url: &Url) -> Option<(&'a str, &'a str)> {
+    let rest = text.get(url.scheme().len()..)?.strip_prefix("://")?;
+    Some(rest.split_at(rest.find(['/', '\\']).unwrap_or(rest.len())))
+}
+
+/// A path with one reading only: no dot or empty segments, no backslash, nothing encoded, no trailing slash.
+fn is_plain_path(path: &str) -> bool {
+    let segments = || path.split('/').skip(1);
+    let is_odd = |segment: &str| matches!(segment, "" | "." | "..");
+    matches!(path, "" | "/") || !(path.contains(['\\', '%']) || segments().any(is_odd))
+}
+
+/// Whether the authority was written as the parser prints it, but for case and a default port.
+fn is_same_authority(written: &str, url: &Url) -> bool {
+    let Some(host) = url.host_str() else {
+        return false;
+    };
+    let default_port = if url.scheme() == "https" { 443 } else { 80 };
+    let lower = written.to_ascii_lowercase();
+    match url.port() {
+        Some(port) => lower == format!("{host}:{port}"),
+        None => lower == host || lower == format!("{host}:{default_port}"),
+    }
 }
 
 /// Whether a URL's host is this machine: `localhost`, 127.0.0.0/8 or `[::1]`.
@@ -185,6 +190,13 @@ mod tests {
             "http://mcp1.test/mcp",
             " https://mcp1.test/mcp",
             "https://mcp1.test/m\u{e9}",
+            "https:mcp1.test/mcp",
+            "https:/mcp1.test/mcp",
+            "https:///mcp1.test/mcp",
+            "http://127.1/mcp",
+            "http://0x7f000001/mcp",
+            "https://mcp1\u{3002}test/mcp",
+            "https://mcp1.test:0443/mcp",
         ] {
             assert!(bad.parse::<ResourceUri>().is_err(), "{bad}");
         }
