@@ -1,0 +1,1 @@
+//! Upstreams that are programs, spoken to over stdio.
