@@ -4,13 +4,17 @@
 //! The list filter, the call check, the challenge and the consent page all ask here. There is no second place.
 
 use crate::principal::{Principal, Subject};
-use crate::registry::{Access, Name, Risk, Role, Server};
+use crate::registry::{Name, Risk, Server};
 use crate::snapshot::Snapshot;
-use globset::{Glob, GlobSet, GlobSetBuilder};
+use globset::{Glob, GlobSet};
 use portcullis_oauth::client::ClientId;
 use portcullis_oauth::scope::{Scope, ScopeSet};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
+
+mod compile;
+#[cfg(test)]
+mod laws;
 
 /// Scopes of one server within one snapshot.
 type Bits = u128;
@@ -216,60 +220,6 @@ impl Policy {
 }
 
 impl ServerPolicy {
-    fn compile(server: &Server, snapshot: &Snapshot) -> Result<Self, UnusableSnapshot> {
-        if server.scopes.len() > MAX_SCOPES {
-            return Err(UnusableSnapshot::TooManyScopes(server.name.clone()));
-        }
-        let scopes: Vec<Scope> = server.scopes.keys().cloned().collect();
-        let closures = close(server, &scopes);
-        let mut policy = Self {
-            server: server.clone(),
-            scopes,
-            closures,
-            rules: Vec::new(),
-            agents: HashMap::new(),
-            roles: HashMap::new(),
-            self_registered: 0,
-        };
-        for rule in &server.rules {
-            let needs = policy
-                .exact_bits(&rule.scopes)
-                .filter(|bits| *bits != 0)
-                .ok_or_else(|| UnusableSnapshot::RuleScopes(server.name.clone()))?;
-            policy.rules.push(CompiledRule {
-                tools: globs(server, &rule.tools)?,
-                prompts: globs(server, &rule.prompts)?,
-                resources: globs(server, &rule.resources)?,
-                needs,
-                risk: rule.risk,
-            });
-        }
-        let ceiling = |access: &Access| {
-            access
-                .get(&server.name)
-                .map_or(0, |scopes| policy.closed_bits(scopes))
-        };
-        let agents = snapshot
-            .agents
-            .iter()
-            .map(|agent| (agent.client_id.clone(), ceiling(&agent.access)))
-            .filter(|(_, bits)| *bits != 0)
-            .collect();
-        let roles = snapshot
-            .roles
-            .iter()
-            .map(|role: &Role| (role.name.clone(), ceiling(&role.access)))
-            .filter(|(_, bits)| *bits != 0)
-            .collect();
-        let self_registered = ceiling(&snapshot.self_registered);
-        Ok(Self {
-            agents,
-            roles,
-            self_registered,
-            ..policy
-        })
-    }
-
     /// The server itself.
     pub fn server(&self) -> &Server {
         &self.server
@@ -335,28 +285,24 @@ impl ServerPolicy {
     /// `offline_access` is accepted and means nothing here.
     pub fn issue(
         &self,
-        asker: Asker<'_>,
+        caller: Asker<'_>,
         asked: Option<&ScopeSet>,
     ) -> Result<ScopeSet, IssueRefusal> {
-        let ceiling = match asker {
+        let ceiling = match caller {
             Asker::Agent(client) => self.agent_ceiling(client),
             Asker::User { roles } => self.user_ceiling(roles),
         };
-        let is_offline_access = |scope: &&Scope| scope.as_str() == "offline_access";
-        let asked: ScopeSet = match asked {
-            Some(asked) => asked
-                .iter()
-                .filter(|scope| !is_offline_access(scope))
-                .collect(),
-            None => ScopeSet::default(),
-        };
-        let asked = if asked.is_empty() {
-            self.server.default_scopes.clone()
+        let means_something = |scope: &&Scope| scope.as_str() != "offline_access";
+        let named: ScopeSet = asked
+            .map(|asked| asked.iter().filter(means_something).collect())
+            .unwrap_or_default();
+        let named = if named.is_empty() {
+            &self.server.default_scopes
         } else {
-            asked
+            &named
         };
-        let asked = self.exact_bits(&asked).ok_or(IssueRefusal::Undeclared)?;
-        match asked & ceiling {
+        let wanted = self.exact_bits(named).ok_or(IssueRefusal::Undeclared)?;
+        match wanted & ceiling {
             0 => Err(IssueRefusal::NothingLeft),
             granted => Ok(self.names(granted)),
         }
@@ -436,35 +382,6 @@ impl ServerPolicy {
             .map(|(_, scope)| scope)
             .collect()
     }
-}
-
-/// For each scope, itself and everything it implies, however many steps away.
-fn close(server: &Server, scopes: &[Scope]) -> Vec<Bits> {
-    let index = |scope: &Scope| scopes.binary_search(scope).ok();
-    let mut closures: Vec<Bits> = (0..scopes.len()).map(|at| 1 << at).collect();
-    loop {
-        let before = closures.clone();
-        for (at, meaning) in server.scopes.values().enumerate() {
-            for implied in meaning.implies.iter().filter_map(index) {
-                closures[at] |= before[implied];
-            }
-        }
-        if closures == before {
-            return closures;
-        }
-    }
-}
-
-fn globs(server: &Server, patterns: &[String]) -> Result<GlobSet, UnusableSnapshot> {
-    let unusable = |pattern: &str| UnusableSnapshot::Pattern {
-        server: server.name.clone(),
-        pattern: pattern.to_owned(),
-    };
-    let mut set = GlobSetBuilder::new();
-    for pattern in patterns {
-        set.add(glob(pattern).map_err(|_| unusable(pattern))?);
-    }
-    set.build().map_err(|_| unusable(""))
 }
 
 /// A pattern of a rule: every character is itself, but `*`.

@@ -1,0 +1,211 @@
+//! Laws that hold for every policy, checked on random ones against a second, naive reading of PC-21.
+
+use super::{Asker, Decision, Never, Operation, Policy};
+use crate::id::{SessionId, TokenId, UserId};
+use crate::principal::{Principal, Subject};
+use crate::registry::{Risk, Rule, ScopeMeaning};
+use crate::snapshot::{Snapshot, tests::snapshot};
+use portcullis_oauth::scope::{Scope, ScopeSet};
+use portcullis_oauth::time::Timestamp;
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+
+const SCOPES: usize = 5;
+const TOOLS: [&str; 4] = ["alpha", "beta", "gamma_one", "gamma_two"];
+const PATTERNS: [&str; 5] = ["alpha", "beta", "gamma_*", "*", "nothing"];
+
+fn scope(at: usize) -> Scope {
+    format!("s:{at}").parse().unwrap()
+}
+
+fn scopes(max: usize) -> impl Strategy<Value = ScopeSet> {
+    prop::collection::vec(0..SCOPES, 0..=max).prop_map(|all| all.into_iter().map(scope).collect())
+}
+
+fn rules() -> impl Strategy<Value = Vec<Rule>> {
+    let rule = (
+        prop::sample::select(PATTERNS.to_vec()),
+        0..SCOPES,
+        scopes(2),
+    );
+    let rule = rule.prop_map(|(pattern, one, mut scopes)| {
+        scopes.insert(scope(one));
+        Rule {
+            tools: vec![pattern.to_owned()],
+            prompts: vec![],
+            resources: vec![],
+            scopes,
+            risk: Risk::Usual,
+        }
+    });
+    prop::collection::vec(rule, 0..4)
+}
+
+/// A random policy for the one server of the sample snapshot.
+fn policies() -> impl Strategy<Value = Snapshot> {
+    let implied = prop::collection::vec(scopes(2), SCOPES);
+    (implied, rules(), scopes(4), scopes(4), scopes(4)).prop_map(
+        |(implied, rules, agent, role, open)| {
+            let mut snapshot = snapshot();
+            let server = &mut snapshot.servers[0];
+            let meaning = |implies| ScopeMeaning {
+                says: "x".into(),
+                implies,
+            };
+            server.scopes = implied
+                .into_iter()
+                .enumerate()
+                .map(|(at, implies)| (scope(at), meaning(implies)))
+                .collect();
+            server.default_scopes = ScopeSet::default();
+            server.rules = rules;
+            let access = |scopes| BTreeMap::from([(server.name.clone(), scopes)]);
+            snapshot.agents[0].access = access(agent);
+            snapshot.roles[0].access = access(role);
+            snapshot.self_registered = access(open);
+            snapshot
+        },
+    )
+}
+
+fn principal(is_agent: bool, scopes: ScopeSet) -> Principal {
+    let subject = if is_agent {
+        Subject::Agent("cli_agent".parse().unwrap())
+    } else {
+        Subject::User(UserId::from_bytes([1; 16]))
+    };
+    Principal {
+        subject,
+        client_id: "cli_agent".parse().unwrap(),
+        session: SessionId::from_bytes([1; 16]),
+        token: TokenId::from_bytes([1; 16]),
+        scopes,
+        roles: if is_agent {
+            vec![]
+        } else {
+            vec!["engineers".into()]
+        },
+        issued_at: Timestamp::from_seconds(0),
+        expires_at: Timestamp::from_seconds(900),
+    }
+}
+
+/// Everything that a set implies, by sets instead of bits.
+fn closure(snapshot: &Snapshot, start: &ScopeSet) -> ScopeSet {
+    let mut all = start.clone();
+    loop {
+        let more = all.iter().fold(all.clone(), |more, scope| {
+            more.union(&snapshot.servers[0].scopes[scope].implies)
+        });
+        if more == all {
+            return all;
+        }
+        all = more;
+    }
+}
+
+fn ceiling(snapshot: &Snapshot, is_agent: bool) -> ScopeSet {
+    let of =
+        |access: &crate::registry::Access| closure(snapshot, &access[&snapshot.servers[0].name]);
+    if is_agent {
+        of(&snapshot.agents[0].access)
+    } else {
+        of(&snapshot.self_registered).intersection(&of(&snapshot.roles[0].access))
+    }
+}
+
+/// What a tool needs: the union over every rule that matches; `None` without one.
+fn needs(snapshot: &Snapshot, tool: &str) -> Option<ScopeSet> {
+    let matches = |pattern: &str| match pattern.strip_suffix('*') {
+        Some(start) => tool.starts_with(start),
+        None => tool == pattern,
+    };
+    let rules = snapshot.servers[0]
+        .rules
+        .iter()
+        .filter(|rule| matches(&rule.tools[0]));
+    rules
+        .map(|rule| rule.scopes.clone())
+        .reduce(|all, more| all.union(&more))
+}
+
+proptest! {
+    #[test]
+    fn pc_21_decide_allows_exactly_what_the_formula_allows(snapshot in policies(), token in scopes(5), is_agent: bool, tool in prop::sample::select(TOOLS.to_vec())) {
+        let policy = Policy::compile(&snapshot).unwrap();
+        let server = policy.server("notes").unwrap();
+        let ceiling = ceiling(&snapshot, is_agent);
+        let effective = closure(&snapshot, &token).intersection(&ceiling);
+        match (server.decide(&principal(is_agent, token), Operation::Tool(tool)), needs(&snapshot, tool)) {
+            (Decision::Permit(permit), Some(needs)) => {
+                prop_assert!(needs.is_subset(&effective));
+                prop_assert_eq!(permit.used(), &needs);
+            }
+            (Decision::StepUp(shortfall), Some(needs)) => {
+                prop_assert!(!needs.is_subset(&effective) && needs.is_subset(&ceiling));
+                prop_assert_eq!(&shortfall.needs, &needs);
+                prop_assert_eq!(shortfall.missing, needs.difference(&effective));
+            }
+            (Decision::Never(Never::BeyondAgent(shortfall) | Never::BeyondUser(shortfall)), Some(needs)) => {
+                prop_assert!(!needs.is_subset(&ceiling));
+                prop_assert_eq!(shortfall.needs, needs);
+            }
+            (Decision::Never(Never::NoRule), None) => {}
+            (decision, needs) => prop_assert!(false, "{decision:?} where {needs:?}"),
+        }
+    }
+
+    #[test]
+    fn pc_22_list_and_call_agree(snapshot in policies(), token in scopes(5), is_agent: bool, tool in prop::sample::select(TOOLS.to_vec())) {
+        let policy = Policy::compile(&snapshot).unwrap();
+        let server = policy.server("notes").unwrap();
+        let caller = principal(is_agent, token);
+        let decision = server.decide(&caller, Operation::Tool(tool));
+        let shown = server.shows(&caller, Operation::Tool(tool));
+        prop_assert_eq!(shown, matches!(decision, Decision::Permit(_)) || (!is_agent && matches!(decision, Decision::StepUp(_))));
+    }
+
+    #[test]
+    fn pc_23_a_token_with_the_challenged_scopes_is_let_in(snapshot in policies(), token in scopes(5), is_agent: bool, tool in prop::sample::select(TOOLS.to_vec())) {
+        let policy = Policy::compile(&snapshot).unwrap();
+        let server = policy.server("notes").unwrap();
+        if let Decision::StepUp(shortfall) = server.decide(&principal(is_agent, token), Operation::Tool(tool)) {
+            let roles = ["engineers".to_owned()];
+            let client = "cli_agent".parse().unwrap();
+            let asker = if is_agent { Asker::Agent(&client) } else { Asker::User { roles: &roles } };
+            let issued = server.issue(asker, Some(&shortfall.needs)).unwrap();
+            prop_assert_eq!(&issued, &shortfall.needs, "what the challenge names can be had");
+            let again = server.decide(&principal(is_agent, issued), Operation::Tool(tool));
+            prop_assert!(matches!(again, Decision::Permit(_)));
+        }
+    }
+
+    #[test]
+    fn pc_21_what_is_issued_lies_below_the_ceiling(snapshot in policies(), asked in scopes(5), is_agent: bool) {
+        let policy = Policy::compile(&snapshot).unwrap();
+        let server = policy.server("notes").unwrap();
+        let roles = ["engineers".to_owned()];
+        let client = "cli_agent".parse().unwrap();
+        let asker = if is_agent { Asker::Agent(&client) } else { Asker::User { roles: &roles } };
+        if let Ok(issued) = server.issue(asker, Some(&asked)) {
+            prop_assert!(!issued.is_empty());
+            prop_assert!(issued.is_subset(&asked) && issued.is_subset(&ceiling(&snapshot, is_agent)));
+        }
+    }
+
+    #[test]
+    fn pc_21_tightening_never_widens(snapshot in policies(), keep in scopes(3), token in scopes(5), is_agent: bool, tool in prop::sample::select(TOOLS.to_vec())) {
+        let mut tight = snapshot.clone();
+        let name = tight.servers[0].name.clone();
+        let cut = |access: &mut crate::registry::Access| {
+            let scopes = access[&name].intersection(&keep);
+            access.insert(name.clone(), scopes);
+        };
+        cut(&mut tight.agents[0].access);
+        cut(&mut tight.roles[0].access);
+        let caller = principal(is_agent, token);
+        let (wide, tight) = (Policy::compile(&snapshot).unwrap(), Policy::compile(&tight).unwrap());
+        let allowed = |policy: &Policy| matches!(policy.server("notes").unwrap().decide(&caller, Operation::Tool(tool)), Decision::Permit(_));
+        prop_assert!(!allowed(&tight) || allowed(&wide));
+    }
+}
