@@ -1,0 +1,239 @@
+//! From the text of an access token to the caller (PC-01).
+//!
+//! A signature is dear to check, so that it was good is remembered, by the token's hash. Only that: issuer, audience and
+//! times are compared at each use, and the memory dies with its key set, so a removed key counts for nothing at once.
+
+use crate::bounded::BoundedMap;
+use aws_lc_rs::digest;
+use portcullis_domain::principal::Principal;
+use portcullis_oauth::jwk::{InvalidKeySet, JwkSet, KeySet};
+use portcullis_oauth::jwt::{self, ACCESS_TOKEN_TYPE, AccessClaims, Expected, TokenRefusal};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Verifies access tokens with one set of public keys.
+pub struct Verifier {
+    document: JwkSet,
+    keys: KeySet,
+    good_signatures: Mutex<BoundedMap<[u8; 32], Arc<AccessClaims>>>,
+}
+
+impl Verifier {
+    /// With the keys of `document`; remembers at most `capacity` good signatures.
+    pub fn new(document: &JwkSet, capacity: usize) -> Result<Self, InvalidKeySet> {
+        jwt::install_crypto();
+        Ok(Self {
+            keys: KeySet::new(document)?,
+            document: document.clone(),
+            good_signatures: Mutex::new(BoundedMap::new(capacity)),
+        })
+    }
+
+    /// Whether this verifier's keys are exactly those of `document`. If not, make a new one: a key that changed under
+    /// the same id must not inherit what was verified with the old one.
+    pub fn is_for(&self, document: &JwkSet) -> bool {
+        self.document == *document
+    }
+
+    /// Who presents `token`, if it is an access token signed by one of the keys that counts for `expected`, now.
+    pub fn verify(&self, token: &str, expected: &Expected<'_>) -> Result<Principal, TokenRefusal> {
+        let claims = self.signed_claims(token)?;
+        claims.check(expected)?;
+        // An id of another shape: signed by our key, but not as a token of ours.
+        Principal::try_from(AccessClaims::clone(&claims)).map_err(|_| TokenRefusal::Claims)
+    }
+
+    fn signed_claims(&self, token: &str) -> Result<Arc<AccessClaims>, TokenRefusal> {
+        if token.len() > jwt::MAX_TOKEN_BYTES {
+            return Err(TokenRefusal::Size);
+        }
+        let hash = sha256(token.as_bytes());
+        if let Some(claims) = self.remembered().get(&hash) {
+            return Ok(Arc::clone(claims));
+        }
+        let opened = jwt::open::<AccessClaims>(token, ACCESS_TOKEN_TYPE, &self.keys)?;
+        let claims = Arc::new(opened.claims);
+        self.remembered().insert(hash, Arc::clone(&claims));
+        Ok(claims)
+    }
+
+    fn remembered(&self) -> std::sync::MutexGuard<'_, BoundedMap<[u8; 32], Arc<AccessClaims>>> {
+        // Nothing panics while holding the lock; were it so, the map would still be whole.
+        self.good_signatures
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Verifier {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Verifier")
+            .field("keys", &self.keys)
+            .finish_non_exhaustive()
+    }
+}
+
+fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let mut hash = [0; 32];
+    hash.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
+    hash
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use portcullis_domain::id::{SessionId, TokenId};
+    use portcullis_oauth::issuer::Issuer;
+    use portcullis_oauth::jwt::SigningKey;
+    use portcullis_oauth::time::Timestamp;
+    use std::time::Duration;
+
+    const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
+
+    struct Fixture {
+        key: SigningKey,
+        document: JwkSet,
+        claims: AccessClaims,
+    }
+
+    fn fixture() -> Fixture {
+        jwt::install_crypto();
+        let der = SigningKey::generate_pkcs8().unwrap();
+        Fixture {
+            key: SigningKey::from_pkcs8("k1".into(), &der).unwrap(),
+            document: JwkSet {
+                keys: vec![SigningKey::public_jwk("k1", &der).unwrap()],
+            },
+            claims: AccessClaims {
+                iss: "https://as.test".parse().unwrap(),
+                aud: "https://mcp.test/a".into(),
+                sub: "cli_1".into(),
+                client_id: "cli_1".parse().unwrap(),
+                scope: "a:read".parse().unwrap(),
+                exp: NOW + Duration::from_secs(900),
+                nbf: NOW,
+                iat: NOW,
+                jti: TokenId::from_bytes([1; 16]).to_string(),
+                sid: SessionId::from_bytes([2; 16]).to_string(),
+                roles: None,
+            },
+        }
+    }
+
+    fn expected<'a>(issuer: &'a Issuer, audience: &'a str, now: Timestamp) -> Expected<'a> {
+        Expected {
+            issuer,
+            audience,
+            now,
+            leeway: Duration::from_secs(30),
+            max_life: Duration::from_secs(3600),
+        }
+    }
+
+    #[test]
+    fn pc_01_a_remembered_signature_is_judged_anew_at_each_use() {
+        let Fixture {
+            key,
+            document,
+            claims,
+        } = fixture();
+        let verifier = Verifier::new(&document, 16).unwrap();
+        let token = key.sign(ACCESS_TOKEN_TYPE, &claims).unwrap();
+        let issuer = claims.iss.clone();
+        let here = "https://mcp.test/a";
+        for _ in 0..2 {
+            let principal = verifier
+                .verify(&token, &expected(&issuer, here, NOW))
+                .unwrap();
+            assert_eq!(principal.subject.to_string(), "cli_1");
+        }
+        assert_eq!(
+            verifier.verify(&token, &expected(&issuer, "https://mcp.test/b", NOW)),
+            Err(TokenRefusal::Audience),
+            "AUD-12"
+        );
+        let foreign = "https://evil.test".parse().unwrap();
+        assert_eq!(
+            verifier.verify(&token, &expected(&foreign, here, NOW)),
+            Err(TokenRefusal::Issuer)
+        );
+        let later = claims.exp + Duration::from_secs(30);
+        assert_eq!(
+            verifier.verify(&token, &expected(&issuer, here, later)),
+            Err(TokenRefusal::Expired)
+        );
+        assert!(
+            verifier
+                .verify(&token, &expected(&issuer, here, NOW))
+                .is_ok(),
+            "a refusal forgets nothing"
+        );
+    }
+
+    #[test]
+    fn key_03_another_key_under_the_same_id_inherits_nothing() {
+        let first = fixture();
+        let second = fixture();
+        let verifier = Verifier::new(&first.document, 16).unwrap();
+        assert!(verifier.is_for(&first.document));
+        assert!(!verifier.is_for(&second.document));
+        let token = first.key.sign(ACCESS_TOKEN_TYPE, &first.claims).unwrap();
+        let judged = Verifier::new(&second.document, 16).unwrap().verify(
+            &token,
+            &expected(&first.claims.iss, "https://mcp.test/a", NOW),
+        );
+        assert_eq!(judged, Err(TokenRefusal::Signature));
+        let judged = Verifier::new(&JwkSet::default(), 16).unwrap().verify(
+            &token,
+            &expected(&first.claims.iss, "https://mcp.test/a", NOW),
+        );
+        assert_eq!(judged, Err(TokenRefusal::UnknownKey));
+    }
+
+    #[test]
+    fn jwt_03_a_changed_text_is_another_text() {
+        let Fixture {
+            key,
+            document,
+            claims,
+        } = fixture();
+        let verifier = Verifier::new(&document, 16).unwrap();
+        let token = key.sign(ACCESS_TOKEN_TYPE, &claims).unwrap();
+        let issuer = claims.iss.clone();
+        let expected = expected(&issuer, "https://mcp.test/a", NOW);
+        verifier.verify(&token, &expected).unwrap();
+        let mut bytes = token.clone().into_bytes();
+        for at in 0..bytes.len() {
+            let before = bytes[at];
+            bytes[at] = if before == b'A' { b'B' } else { b'A' };
+            let changed = String::from_utf8(bytes.clone()).unwrap();
+            assert!(verifier.verify(&changed, &expected).is_err(), "byte {at}");
+            bytes[at] = before;
+        }
+    }
+
+    #[test]
+    fn jwt_21_a_subject_that_is_nobody_of_ours_is_refused() {
+        let Fixture {
+            key,
+            document,
+            claims,
+        } = fixture();
+        let verifier = Verifier::new(&document, 16).unwrap();
+        let issuer = claims.iss.clone();
+        for change in [
+            (|claims: &mut AccessClaims| claims.sub = "cli_2".into()) as fn(&mut AccessClaims),
+            |claims| claims.roles = Some(vec![]),
+            |claims| claims.sid = "x".into(),
+            |claims| claims.jti = String::new(),
+        ] {
+            let mut changed = claims.clone();
+            change(&mut changed);
+            let token = key.sign(ACCESS_TOKEN_TYPE, &changed).unwrap();
+            assert_eq!(
+                verifier.verify(&token, &expected(&issuer, "https://mcp.test/a", NOW)),
+                Err(TokenRefusal::Claims)
+            );
+        }
+    }
+}
