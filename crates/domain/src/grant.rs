@@ -121,19 +121,13 @@ impl IssuedCode {
         if *redemption.client_id != self.client_id {
             return Err(RedeemRefusal::WrongClient);
         }
-        if redemption
-            .redirect_uri
-            .is_some_and(|uri| uri != self.redirect_uri)
-        {
+        if redemption.redirect_uri.is_some_and(|uri| uri != self.redirect_uri) {
             return Err(RedeemRefusal::WrongRedirect);
         }
         if !self.challenge.is_met_by(redemption.verifier) {
             return Err(RedeemRefusal::Verifier);
         }
-        if redemption
-            .resource
-            .is_some_and(|resource| *resource != self.resource)
-        {
+        if redemption.resource.is_some_and(|resource| *resource != self.resource) {
             return Err(RedeemRefusal::WrongResource);
         }
         // After expiry a replay is still a replay: it revokes for as long as the row is kept.

@@ -101,9 +101,7 @@ pub fn client_id(now: Timestamp, rng: &mut impl CryptoRng) -> String {
 fn ordered_uuid(now: Timestamp, rng: &mut impl CryptoRng) -> Uuid {
     let mut random = [0; 10];
     rng.fill_bytes(&mut random);
-    let millis = u64::try_from(now.seconds())
-        .unwrap_or(0)
-        .saturating_mul(1000);
+    let millis = u64::try_from(now.seconds()).unwrap_or(0).saturating_mul(1000);
     uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
 }
 

@@ -185,21 +185,14 @@ impl Policy {
             .iter()
             .map(|server| ServerPolicy::compile(server, snapshot))
             .collect::<Result<Vec<_>, _>>()?;
-        let by_name = servers
-            .iter()
-            .enumerate()
-            .map(|(at, policy)| (policy.server.name.clone(), at))
-            .collect();
+        let by_name =
+            servers.iter().enumerate().map(|(at, policy)| (policy.server.name.clone(), at)).collect();
         let by_uri = servers
             .iter()
             .enumerate()
             .map(|(at, policy)| (policy.server.canonical_uri.as_str().to_owned(), at))
             .collect();
-        Ok(Self {
-            servers,
-            by_name,
-            by_uri,
-        })
+        Ok(Self { servers, by_name, by_uri })
     }
 
     /// The server of this name.
@@ -244,16 +237,9 @@ impl ServerPolicy {
             return Decision::Never(Never::NoRule);
         };
         if needs & !effective == 0 {
-            return Decision::Permit(Permit {
-                rule,
-                used: self.names(needs),
-                risk,
-            });
+            return Decision::Permit(Permit { rule, used: self.names(needs), risk });
         }
-        let shortfall = Shortfall {
-            needs: self.names(needs),
-            missing: self.names(needs & !effective),
-        };
+        let shortfall = Shortfall { needs: self.names(needs), missing: self.names(needs & !effective) };
         if needs & !ceiling == 0 {
             return Decision::StepUp(shortfall);
         }
@@ -283,24 +269,15 @@ impl ServerPolicy {
 
     /// The effective scope at issue (PC-21, PC-1A): asked, or the defaults; all declared; cut to the ceiling; not empty.
     /// `offline_access` is accepted and means nothing here.
-    pub fn issue(
-        &self,
-        caller: Asker<'_>,
-        asked: Option<&ScopeSet>,
-    ) -> Result<ScopeSet, IssueRefusal> {
+    pub fn issue(&self, caller: Asker<'_>, asked: Option<&ScopeSet>) -> Result<ScopeSet, IssueRefusal> {
         let ceiling = match caller {
             Asker::Agent(client) => self.agent_ceiling(client),
             Asker::User { roles } => self.user_ceiling(roles),
         };
         let means_something = |scope: &&Scope| scope.as_str() != "offline_access";
-        let named: ScopeSet = asked
-            .map(|asked| asked.iter().filter(means_something).collect())
-            .unwrap_or_default();
-        let named = if named.is_empty() {
-            &self.server.default_scopes
-        } else {
-            &named
-        };
+        let named: ScopeSet =
+            asked.map(|asked| asked.iter().filter(means_something).collect()).unwrap_or_default();
+        let named = if named.is_empty() { &self.server.default_scopes } else { &named };
         let wanted = self.exact_bits(named).ok_or(IssueRefusal::Undeclared)?;
         match wanted & ceiling {
             0 => Err(IssueRefusal::NothingLeft),
@@ -338,18 +315,9 @@ impl ServerPolicy {
             Operation::Connect | Operation::Unknown => false,
         };
         let mut found: Option<(RuleRef, Bits, Risk)> = None;
-        for (at, rule) in self
-            .rules
-            .iter()
-            .enumerate()
-            .filter(|(_, rule)| matches(rule))
-        {
+        for (at, rule) in self.rules.iter().enumerate().filter(|(_, rule)| matches(rule)) {
             let (first, needs, risk) = found.unwrap_or((RuleRef::Rule(at + 1), 0, Risk::Usual));
-            let risk = if rule.risk == Risk::High {
-                Risk::High
-            } else {
-                risk
-            };
+            let risk = if rule.risk == Risk::High { Risk::High } else { risk };
             found = Some((first, needs | rule.needs, risk));
         }
         found
@@ -357,17 +325,12 @@ impl ServerPolicy {
 
     /// Exactly these scopes; `None` if one is not declared.
     fn exact_bits(&self, scopes: &ScopeSet) -> Option<Bits> {
-        scopes
-            .iter()
-            .try_fold(0, |bits, scope| Some(bits | 1 << self.index(scope)?))
+        scopes.iter().try_fold(0, |bits, scope| Some(bits | 1 << self.index(scope)?))
     }
 
     /// These scopes and what they imply; undeclared ones count for nothing.
     fn closed_bits(&self, scopes: &ScopeSet) -> Bits {
-        scopes
-            .iter()
-            .filter_map(|scope| self.index(scope))
-            .fold(0, |bits, at| bits | self.closures[at])
+        scopes.iter().filter_map(|scope| self.index(scope)).fold(0, |bits, at| bits | self.closures[at])
     }
 
     fn index(&self, scope: &Scope) -> Option<usize> {
@@ -386,11 +349,7 @@ impl ServerPolicy {
 
 /// A pattern of a rule: every character is itself, but `*`.
 pub fn glob(pattern: &str) -> Result<Glob, globset::Error> {
-    let escaped: String = pattern
-        .split('*')
-        .map(globset::escape)
-        .collect::<Vec<_>>()
-        .join("*");
+    let escaped: String = pattern.split('*').map(globset::escape).collect::<Vec<_>>().join("*");
     Glob::new(&escaped)
 }
 
@@ -419,11 +378,7 @@ mod tests {
     }
 
     fn user(scopes: &str) -> Principal {
-        principal(
-            Subject::User(UserId::from_bytes([1; 16])),
-            scopes,
-            &["engineers"],
-        )
+        principal(Subject::User(UserId::from_bytes([1; 16])), scopes, &["engineers"])
     }
 
     fn policy() -> Policy {
@@ -434,32 +389,20 @@ mod tests {
     fn pc_07_no_rule_means_no_call() {
         let policy = policy();
         let notes = policy.server("notes").unwrap();
-        for name in [
-            "other",
-            "List_notes",
-            "list_notes ",
-            "",
-            "list_notes/../create_note",
-        ] {
+        for name in ["other", "List_notes", "list_notes ", "", "list_notes/../create_note"] {
             assert_eq!(
                 notes.decide(&user("notes:read notes:write"), Operation::Tool(name)),
                 Decision::Never(Never::NoRule),
                 "{name:?}"
             );
         }
-        assert_eq!(
-            notes.decide(&user("notes:read"), Operation::Unknown),
-            Decision::Never(Never::NoRule)
-        );
+        assert_eq!(notes.decide(&user("notes:read"), Operation::Unknown), Decision::Never(Never::NoRule));
         assert_eq!(
             notes.decide(&user("notes:read"), Operation::Prompt("list_notes")),
             Decision::Never(Never::NoRule),
             "a rule for tools says nothing of prompts"
         );
-        assert_eq!(
-            notes.decide(&user(""), Operation::Connect),
-            Decision::Never(Never::NothingLeft)
-        );
+        assert_eq!(notes.decide(&user(""), Operation::Connect), Decision::Never(Never::NothingLeft));
     }
 
     #[test]
@@ -471,18 +414,12 @@ mod tests {
             Decision::Permit(_)
         ));
         assert!(
-            matches!(
-                notes.decide(&user("notes:write"), Operation::Tool("list_notes")),
-                Decision::Permit(_)
-            ),
+            matches!(notes.decide(&user("notes:write"), Operation::Tool("list_notes")), Decision::Permit(_)),
             "write implies read"
         );
         for scopes in ["NOTES:READ", "notes:rea", "notes:*", "*", "notes:readx"] {
             assert!(
-                !matches!(
-                    notes.decide(&user(scopes), Operation::Tool("list_notes")),
-                    Decision::Permit(_)
-                ),
+                !matches!(notes.decide(&user(scopes), Operation::Tool("list_notes")), Decision::Permit(_)),
                 "SCOPE-11: {scopes}"
             );
         }
@@ -492,8 +429,7 @@ mod tests {
     fn pc_23_step_up_where_asking_helps_and_never_beyond_the_ceiling() {
         let policy = policy();
         let notes = policy.server("notes").unwrap();
-        let Decision::StepUp(shortfall) =
-            notes.decide(&user("notes:read"), Operation::Tool("create_note"))
+        let Decision::StepUp(shortfall) = notes.decide(&user("notes:read"), Operation::Tool("create_note"))
         else {
             panic!("a person may ask")
         };
@@ -511,16 +447,11 @@ mod tests {
         let mut tightened = snapshot();
         tightened.agents[0].access.clear();
         let policy = Policy::compile(&tightened).unwrap();
-        let decision = policy
-            .server("notes")
-            .unwrap()
-            .decide(&agent("notes:read"), Operation::Tool("list_notes"));
+        let decision =
+            policy.server("notes").unwrap().decide(&agent("notes:read"), Operation::Tool("list_notes"));
         assert!(matches!(decision, Decision::Never(Never::BeyondAgent(_))));
         assert!(matches!(
-            policy
-                .server("notes")
-                .unwrap()
-                .decide(&agent("notes:read"), Operation::Connect),
+            policy.server("notes").unwrap().decide(&agent("notes:read"), Operation::Connect),
             Decision::Never(Never::NothingLeft)
         ));
     }
@@ -541,24 +472,15 @@ mod tests {
         let client = "cli_agent".parse().unwrap();
         let issue = |asked: Option<&str>| {
             notes
-                .issue(
-                    Asker::Agent(&client),
-                    asked.map(|text| text.parse().unwrap()).as_ref(),
-                )
+                .issue(Asker::Agent(&client), asked.map(|text| text.parse().unwrap()).as_ref())
                 .map(|scopes| scopes.to_string())
         };
         assert_eq!(issue(None), Ok("notes:read".into()));
-        assert_eq!(
-            issue(Some("notes:read notes:write offline_access")),
-            Ok("notes:read".into())
-        );
+        assert_eq!(issue(Some("notes:read notes:write offline_access")), Ok("notes:read".into()));
         assert_eq!(issue(Some("notes:write")), Err(IssueRefusal::NothingLeft));
         assert_eq!(issue(Some("ops:read")), Err(IssueRefusal::Undeclared));
         let stranger = "cli_other".parse().unwrap();
-        assert_eq!(
-            notes.issue(Asker::Agent(&stranger), None),
-            Err(IssueRefusal::NothingLeft)
-        );
+        assert_eq!(notes.issue(Asker::Agent(&stranger), None), Err(IssueRefusal::NothingLeft));
         assert_eq!(
             notes.issue(Asker::User { roles: &[] }, None),
             Err(IssueRefusal::NothingLeft),
@@ -568,8 +490,7 @@ mod tests {
 
     #[test]
     fn patterns_are_literal_but_for_the_star() {
-        let matches =
-            |pattern: &str, name: &str| glob(pattern).unwrap().compile_matcher().is_match(name);
+        let matches = |pattern: &str, name: &str| glob(pattern).unwrap().compile_matcher().is_match(name);
         assert!(
             matches("read_*", "read_note")
                 && matches("a[b]{c}?", "a[b]{c}?")

@@ -53,9 +53,7 @@ impl TryFrom<AccessClaims> for Principal {
     /// From claims that were checked. An id that is none of ours means that the token is none of ours.
     fn try_from(claims: AccessClaims) -> Result<Self, InvalidId> {
         let subject = match claims.roles {
-            None if claims.sub == claims.client_id.as_str() => {
-                Subject::Agent(claims.client_id.clone())
-            }
+            None if claims.sub == claims.client_id.as_str() => Subject::Agent(claims.client_id.clone()),
             None => return Err(InvalidId),
             Some(_) => Subject::User(claims.sub.parse()?),
         };

@@ -93,10 +93,7 @@ impl RefreshRoots {
 
     fn key(&self, claimed: Claimed) -> Result<hmac::Key, Unsealable> {
         let root = self.roots.get(&claimed.key_version).ok_or(Unsealable)?;
-        let key = derive(
-            root.as_ref(),
-            &[b"portcullis refresh", claimed.family.as_bytes()],
-        )?;
+        let key = derive(root.as_ref(), &[b"portcullis refresh", claimed.family.as_bytes()])?;
         Ok(hmac::Key::new(hmac::HMAC_SHA256, key.as_ref()))
     }
 }
@@ -171,13 +168,7 @@ pub enum RefreshRefusal {
 
 impl Family {
     /// Judges a token of `generation` presented by `client` at `now`. Pure: the store makes the advance conditional.
-    pub fn judge(
-        &self,
-        generation: u32,
-        client: &ClientId,
-        now: Timestamp,
-        grace: Duration,
-    ) -> Judgement {
+    pub fn judge(&self, generation: u32, client: &ClientId, now: Timestamp, grace: Duration) -> Judgement {
         if *client != self.client_id {
             return Judgement::Refuse(RefreshRefusal::WrongClient);
         }
@@ -195,14 +186,8 @@ impl Family {
         }
         let is_predecessor = generation.checked_add(1) == Some(self.generation);
         // A clock before `rotated_at` is outside the grace: time that runs backwards proves nothing.
-        let in_grace = self
-            .rotated_at
-            .is_some_and(|at| now >= at && now < at + grace);
-        if is_predecessor && in_grace {
-            Judgement::Repeat
-        } else {
-            Judgement::Revoke(Reuse::Retired)
-        }
+        let in_grace = self.rotated_at.is_some_and(|at| now >= at && now < at + grace);
+        if is_predecessor && in_grace { Judgement::Repeat } else { Judgement::Revoke(Reuse::Retired) }
     }
 }
 
@@ -215,32 +200,19 @@ mod tests {
     const GRACE: Duration = Duration::from_secs(30);
 
     fn roots() -> RefreshRoots {
-        RefreshRoots::new(BTreeMap::from([
-            (1, Zeroizing::new([1; 32])),
-            (2, Zeroizing::new([2; 32])),
-        ]))
+        RefreshRoots::new(BTreeMap::from([(1, Zeroizing::new([1; 32])), (2, Zeroizing::new([2; 32]))]))
     }
 
     fn claimed(generation: u32) -> Claimed {
         let mut rng = rand::rngs::StdRng::seed_from_u64(1);
-        Claimed {
-            family: FamilyId::generate(NOW, &mut rng),
-            generation,
-            key_version: 2,
-        }
+        Claimed { family: FamilyId::generate(NOW, &mut rng), generation, key_version: 2 }
     }
 
     #[test]
     fn pc_13_a_successor_can_be_derived_again() {
         let token = roots().derive_token(claimed(7)).unwrap();
-        assert_eq!(
-            token.reveal(),
-            roots().derive_token(claimed(7)).unwrap().reveal()
-        );
-        assert_ne!(
-            token.reveal(),
-            roots().derive_token(claimed(8)).unwrap().reveal()
-        );
+        assert_eq!(token.reveal(), roots().derive_token(claimed(7)).unwrap().reveal());
+        assert_ne!(token.reveal(), roots().derive_token(claimed(8)).unwrap().reveal());
         assert_eq!(roots().verify(token.reveal()), Some(claimed(7)));
         assert_eq!(format!("{token:?}"), "pcr_…");
     }
@@ -252,11 +224,7 @@ mod tests {
         for at in 0..token.len() {
             let mut altered = token.as_bytes().to_vec();
             altered[at] = if altered[at] == b'A' { b'B' } else { b'A' };
-            assert_eq!(
-                roots().verify(&String::from_utf8(altered).unwrap()),
-                None,
-                "{at}"
-            );
+            assert_eq!(roots().verify(&String::from_utf8(altered).unwrap()), None, "{at}");
             assert_eq!(roots().verify(&token[..at]), None, "{at}");
         }
         let other = roots().derive_token(claimed(8)).unwrap();
@@ -299,10 +267,6 @@ mod tests {
             "AS-RT-06: unharmed"
         );
         let strict = family().judge(4, &client, NOW, Duration::ZERO);
-        assert_eq!(
-            strict,
-            Judgement::Revoke(Reuse::Retired),
-            "AS-RT-04: grace 0 is strict"
-        );
+        assert_eq!(strict, Judgement::Revoke(Reuse::Retired), "AS-RT-04: grace 0 is strict");
     }
 }

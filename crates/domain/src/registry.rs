@@ -232,9 +232,6 @@ impl Members {
     /// Whether a person with this name and these groups is among them.
     pub fn include(&self, username: &str, groups: &[String]) -> bool {
         self.users.iter().any(|user| user == username)
-            || self
-                .group
-                .as_ref()
-                .is_some_and(|group| groups.contains(group))
+            || self.group.as_ref().is_some_and(|group| groups.contains(group))
     }
 }

@@ -54,12 +54,7 @@ impl std::fmt::Debug for MasterKey {
 
 impl SealingKey {
     /// Seals `plain`; `context` says whose value it is (table and row, say) and must be the same to open it.
-    pub fn seal(
-        &self,
-        context: &str,
-        plain: &[u8],
-        rng: &mut impl CryptoRng,
-    ) -> Result<Vec<u8>, Unsealable> {
+    pub fn seal(&self, context: &str, plain: &[u8], rng: &mut impl CryptoRng) -> Result<Vec<u8>, Unsealable> {
         let mut nonce = [0; NONCE_LEN];
         rng.fill_bytes(&mut nonce);
         let mut sealed = plain.to_vec();
@@ -116,20 +111,8 @@ mod tests {
         let sealed = key.seal("row 1", b"secret", &mut rng).unwrap();
         assert_eq!(key.open("row 1", &sealed).unwrap().as_slice(), b"secret");
         assert!(key.open("row 2", &sealed).is_err());
-        assert!(
-            master
-                .sealing_key("other")
-                .unwrap()
-                .open("row 1", &sealed)
-                .is_err()
-        );
-        assert!(
-            MasterKey::generate(&mut rng)
-                .sealing_key("flow")
-                .unwrap()
-                .open("row 1", &sealed)
-                .is_err()
-        );
+        assert!(master.sealing_key("other").unwrap().open("row 1", &sealed).is_err());
+        assert!(MasterKey::generate(&mut rng).sealing_key("flow").unwrap().open("row 1", &sealed).is_err());
         for at in 0..sealed.len() {
             let mut altered = sealed.clone();
             altered[at] ^= 1;

@@ -47,16 +47,9 @@ impl<K: Kind> Plain<K> {
     pub fn generate(rng: &mut impl CryptoRng) -> Self {
         let mut random = Zeroizing::new([0; 32]);
         rng.fill_bytes(random.as_mut());
-        let body = Zeroizing::new(format!(
-            "{}{}",
-            K::PREFIX,
-            URL_SAFE_NO_PAD.encode(random.as_ref())
-        ));
+        let body = Zeroizing::new(format!("{}{}", K::PREFIX, URL_SAFE_NO_PAD.encode(random.as_ref())));
         let text = Zeroizing::new(format!("{}{}", *body, checksum(body.as_bytes())));
-        Self {
-            text,
-            kind: PhantomData,
-        }
+        Self { text, kind: PhantomData }
     }
 
     /// The secret itself: to hand it over, never to log it.
@@ -87,18 +80,12 @@ impl<K: Kind> Hashed<K> {
     pub fn of(presented: &str) -> Self {
         let mut bytes = [0; 32];
         bytes.copy_from_slice(digest::digest(&digest::SHA256, presented.as_bytes()).as_ref());
-        Self {
-            bytes,
-            kind: PhantomData,
-        }
+        Self { bytes, kind: PhantomData }
     }
 
     /// As stored.
     pub fn from_stored(bytes: [u8; 32]) -> Self {
-        Self {
-            bytes,
-            kind: PhantomData,
-        }
+        Self { bytes, kind: PhantomData }
     }
 
     /// To store.
@@ -114,10 +101,7 @@ impl<K: Kind> Hashed<K> {
 
 impl<K: Kind> Clone for Hashed<K> {
     fn clone(&self) -> Self {
-        Self {
-            bytes: self.bytes,
-            kind: PhantomData,
-        }
+        Self { bytes: self.bytes, kind: PhantomData }
     }
 }
 
@@ -146,10 +130,6 @@ mod tests {
         assert_eq!(format!("{secret:?}"), "pcs_…");
         assert_eq!(secret.reveal().len(), 4 + 43 + 6);
         assert!(secret.hashed().matches(&Hashed::of(secret.reveal())));
-        assert!(
-            !secret
-                .hashed()
-                .matches(&Plain::<ClientSecret>::generate(&mut rng).hashed())
-        );
+        assert!(!secret.hashed().matches(&Plain::<ClientSecret>::generate(&mut rng).hashed()));
     }
 }

@@ -85,10 +85,8 @@ pub(crate) mod tests {
 
     /// One server `notes`, one agent `cli_agent` that may read, one role `engineers` that may write.
     pub(crate) fn snapshot() -> Snapshot {
-        let meaning = |says: &str, implies: &str| ScopeMeaning {
-            says: says.to_owned(),
-            implies: scopes(implies),
-        };
+        let meaning =
+            |says: &str, implies: &str| ScopeMeaning { says: says.to_owned(), implies: scopes(implies) };
         let access = |text: &str| BTreeMap::from([("notes".parse().unwrap(), scopes(text))]);
         Snapshot {
             number: 1,
@@ -110,15 +108,9 @@ pub(crate) mod tests {
                 default_scopes: scopes("notes:read"),
                 scopes: BTreeMap::from([
                     ("notes:read".parse().unwrap(), meaning("Read notes", "")),
-                    (
-                        "notes:write".parse().unwrap(),
-                        meaning("Change notes", "notes:read"),
-                    ),
+                    ("notes:write".parse().unwrap(), meaning("Change notes", "notes:read")),
                 ]),
-                rules: vec![
-                    rule("list_notes", "notes:read"),
-                    rule("create_note", "notes:write"),
-                ],
+                rules: vec![rule("list_notes", "notes:read"), rule("create_note", "notes:write")],
             }],
             agents: vec![Agent {
                 client_id: "cli_agent".parse().unwrap(),
@@ -130,10 +122,7 @@ pub(crate) mod tests {
             }],
             roles: vec![Role {
                 name: "engineers".parse().unwrap(),
-                members: Members {
-                    group: Some("eng".into()),
-                    users: vec![],
-                },
+                members: Members { group: Some("eng".into()), users: vec![] },
                 access: access("notes:write"),
             }],
             self_registered: access("notes:read notes:write"),

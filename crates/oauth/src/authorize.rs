@@ -121,36 +121,21 @@ impl AuthorizeRequest {
             Some("code") => {}
             Some(_) => return Err(Invalid::ResponseTypeUnsupported),
         }
-        if form
-            .get("response_mode")
-            .is_some_and(|mode| mode != "query")
-        {
+        if form.get("response_mode").is_some_and(|mode| mode != "query") {
             return Err(Invalid::ResponseMode);
         }
         // RFC 7636 s4.3: a missing method means `plain`, which does not exist here.
         if form.get("code_challenge_method") != Some("S256") {
             return Err(Invalid::Pkce);
         }
-        let challenge = form
-            .get("code_challenge")
-            .and_then(|text| text.parse().ok())
-            .ok_or(Invalid::Pkce)?;
+        let challenge = form.get("code_challenge").and_then(|text| text.parse().ok()).ok_or(Invalid::Pkce)?;
         let mut resources = form.all("resource");
         let resource = match (resources.next(), resources.next()) {
             (Some(one), None) => one.parse().map_err(|_| Invalid::Resource)?,
             (Some(_), Some(_)) | (None, _) => return Err(Invalid::Resource),
         };
-        let scope = form
-            .get("scope")
-            .map(str::parse)
-            .transpose()
-            .map_err(|_| Invalid::Scope)?;
-        Ok(Self {
-            challenge,
-            prompt: read_prompt(form.get("prompt"))?,
-            resource,
-            scope,
-        })
+        let scope = form.get("scope").map(str::parse).transpose().map_err(|_| Invalid::Scope)?;
+        Ok(Self { challenge, prompt: read_prompt(form.get("prompt"))?, resource, scope })
     }
 }
 
@@ -158,9 +143,7 @@ fn read_prompt(text: Option<&str>) -> Result<Prompt, InvalidAuthorizeRequest> {
     match text {
         None => Ok(Prompt::Usual),
         Some("none") => Ok(Prompt::None),
-        Some("consent" | "login consent" | "consent login" | "select_account") => {
-            Ok(Prompt::Consent)
-        }
+        Some("consent" | "login consent" | "consent login" | "select_account") => Ok(Prompt::Consent),
         Some("login") => Ok(Prompt::Login),
         Some(_) => Err(InvalidAuthorizeRequest::Prompt),
     }
@@ -188,20 +171,14 @@ impl AuthorizeResponse<'_> {
                 query.append_pair("code", code);
             }
             Err((code, description)) => {
-                query
-                    .append_pair("error", code.as_str())
-                    .append_pair("error_description", description);
+                query.append_pair("error", code.as_str()).append_pair("error_description", description);
             }
         }
         if let Some(state) = self.state {
             query.append_pair("state", state);
         }
         query.append_pair("iss", self.issuer.as_str());
-        let joint = if self.redirect_uri.contains('?') {
-            '&'
-        } else {
-            '?'
-        };
+        let joint = if self.redirect_uri.contains('?') { '&' } else { '?' };
         format!("{}{joint}{}", self.redirect_uri, query.finish())
     }
 }
@@ -220,24 +197,14 @@ mod tests {
     fn as_authz_07_pkce_s256_is_demanded() {
         assert!(read(GOOD).is_ok());
         for method in ["plain", "s256", "S512", "none", ""] {
-            let text = GOOD.replace(
-                "code_challenge_method=S256",
-                &format!("code_challenge_method={method}"),
-            );
-            assert_eq!(
-                read(&text).unwrap_err(),
-                InvalidAuthorizeRequest::Pkce,
-                "{method}"
-            );
+            let text = GOOD.replace("code_challenge_method=S256", &format!("code_challenge_method={method}"));
+            assert_eq!(read(&text).unwrap_err(), InvalidAuthorizeRequest::Pkce, "{method}");
         }
         assert_eq!(
             read(&GOOD.replace("&code_challenge_method=S256", "")).unwrap_err(),
             InvalidAuthorizeRequest::Pkce
         );
-        assert_eq!(
-            read(&GOOD.replace("-cM", "")).unwrap_err(),
-            InvalidAuthorizeRequest::Pkce
-        );
+        assert_eq!(read(&GOOD.replace("-cM", "")).unwrap_err(), InvalidAuthorizeRequest::Pkce);
     }
 
     #[test]
@@ -255,15 +222,9 @@ mod tests {
     #[test]
     fn as_authz_01_only_code() {
         for kind in ["token", "id_token", "code token", "none"] {
-            let text = GOOD.replace(
-                "response_type=code",
-                &format!("response_type={}", kind.replace(' ', "+")),
-            );
-            assert_eq!(
-                read(&text).unwrap_err().code(),
-                ErrorCode::UnsupportedResponseType,
-                "{kind}"
-            );
+            let text =
+                GOOD.replace("response_type=code", &format!("response_type={}", kind.replace(' ', "+")));
+            assert_eq!(read(&text).unwrap_err().code(), ErrorCode::UnsupportedResponseType, "{kind}");
         }
     }
 

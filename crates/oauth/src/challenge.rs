@@ -18,10 +18,7 @@ pub struct BearerChallenge<'a> {
 impl BearerChallenge<'_> {
     /// The header value: ASCII only, quotes and backslashes escaped, everything else replaced.
     pub fn to_header_value(&self) -> String {
-        let scope = self
-            .scope
-            .filter(|scopes| !scopes.is_empty())
-            .map(ToString::to_string);
+        let scope = self.scope.filter(|scopes| !scopes.is_empty()).map(ToString::to_string);
         let parameters = [
             ("error", self.error),
             ("error_description", self.error_description),
@@ -32,11 +29,7 @@ impl BearerChallenge<'_> {
             .iter()
             .filter_map(|(name, value)| value.map(|value| format!("{name}=\"{}\"", quoted(value))))
             .collect();
-        if printed.is_empty() {
-            "Bearer".to_owned()
-        } else {
-            format!("Bearer {}", printed.join(", "))
-        }
+        if printed.is_empty() { "Bearer".to_owned() } else { format!("Bearer {}", printed.join(", ")) }
     }
 }
 
@@ -61,9 +54,7 @@ pub fn parameter(header: &str, name: &str) -> Option<String> {
             Some(inner) => read_quoted(inner)?,
             None => after
                 .split_once(',')
-                .map_or((after.to_owned(), ""), |(value, rest)| {
-                    (value.trim().to_owned(), rest)
-                }),
+                .map_or((after.to_owned(), ""), |(value, rest)| (value.trim().to_owned(), rest)),
         };
         if key.trim().eq_ignore_ascii_case(name) {
             return Some(value);
@@ -98,10 +89,7 @@ mod tests {
             resource_metadata: Some("https://x/y"),
             ..BearerChallenge::default()
         };
-        assert_eq!(
-            challenge.to_header_value(),
-            r#"Bearer scope="a b", resource_metadata="https://x/y""#
-        );
+        assert_eq!(challenge.to_header_value(), r#"Bearer scope="a b", resource_metadata="https://x/y""#);
     }
 
     #[test]
@@ -115,10 +103,6 @@ mod tests {
         assert!(!text.contains(['\r', '\n']));
         assert_eq!(parameter(&text, "error").as_deref(), Some("invalid_token"));
         assert_eq!(parameter(&text, "scope"), None);
-        assert!(
-            parameter(&text, "error_description")
-                .unwrap()
-                .starts_with("say \"hi\\")
-        );
+        assert!(parameter(&text, "error_description").unwrap().starts_with("say \"hi\\"));
     }
 }

@@ -109,10 +109,7 @@ impl PresentedClient {
     pub fn read(authorization: Option<&str>, form: &Form) -> Result<Self, InvalidPresentation> {
         let named = form
             .get("client_id")
-            .map(|id| {
-                id.parse()
-                    .map_err(|_| InvalidPresentation::MalformedClientId)
-            })
+            .map(|id| id.parse().map_err(|_| InvalidPresentation::MalformedClientId))
             .transpose()?;
         let secret = form.get("client_secret");
         let assertion = form.has("client_assertion") || form.has("client_assertion_type");
@@ -126,11 +123,7 @@ impl PresentedClient {
                 if named.is_some_and(|named| named != client_id) {
                     return Err(InvalidPresentation::SeveralMethods);
                 }
-                Ok(Self::Secret {
-                    client_id,
-                    unverified_secret,
-                    method: AuthMethod::ClientSecretBasic,
-                })
+                Ok(Self::Secret { client_id, unverified_secret, method: AuthMethod::ClientSecretBasic })
             }
             (None, Some(secret)) => {
                 let client_id = named.ok_or(InvalidPresentation::Absent)?;
@@ -140,9 +133,9 @@ impl PresentedClient {
                     method: AuthMethod::ClientSecretPost,
                 })
             }
-            (None, None) => named
-                .map(|client_id| Self::Named { client_id })
-                .ok_or(InvalidPresentation::Absent),
+            (None, None) => {
+                named.map(|client_id| Self::Named { client_id }).ok_or(InvalidPresentation::Absent)
+            }
         }
     }
 
@@ -170,19 +163,12 @@ fn read_basic(header: &str) -> Result<(ClientId, String), InvalidPresentation> {
     let bytes = STANDARD.decode(encoded.trim()).map_err(|_| malformed)?;
     let text = String::from_utf8(bytes).map_err(|_| malformed)?;
     let (id, secret) = text.split_once(':').ok_or(malformed)?;
-    let (id, secret) = (
-        decode_part(id).ok_or(malformed)?,
-        decode_part(secret).ok_or(malformed)?,
-    );
+    let (id, secret) = (decode_part(id).ok_or(malformed)?, decode_part(secret).ok_or(malformed)?);
     Ok((id.parse().map_err(|_| malformed)?, secret))
 }
 
 fn decode_part(part: &str) -> Option<String> {
-    let form = Form::parse(
-        &format!("v={}", part.replace('&', "%26").replace('=', "%3D")),
-        &[],
-    )
-    .ok()?;
+    let form = Form::parse(&format!("v={}", part.replace('&', "%26").replace('=', "%3D")), &[]).ok()?;
     Some(form.get("v").unwrap_or_default().to_owned())
 }
 
@@ -273,11 +259,7 @@ mod tests {
     fn as_cli_02_basic_parts_are_form_encoded() {
         let header = format!("basic {}", STANDARD.encode("cli_1:%3A+%25+%C3%A9"));
         match PresentedClient::read(Some(&header), &form("a=b")).unwrap() {
-            PresentedClient::Secret {
-                client_id,
-                unverified_secret,
-                method,
-            } => {
+            PresentedClient::Secret { client_id, unverified_secret, method } => {
                 assert_eq!(
                     (client_id.as_str(), unverified_secret.as_str(), method),
                     ("cli_1", ": % é", AuthMethod::ClientSecretBasic)
@@ -306,21 +288,11 @@ mod tests {
 
     #[test]
     fn cli_11_broken_basic_is_an_error_not_a_public_client() {
-        for bad in [
-            "Basic",
-            "Basic !!!",
-            "Bearer abc",
-            "Basic YQ==",
-            &format!("Basic {}", STANDARD.encode("a:%zz")),
-        ] {
-            assert!(
-                PresentedClient::read(Some(bad), &form("client_id=a")).is_err(),
-                "{bad}"
-            );
+        for bad in
+            ["Basic", "Basic !!!", "Bearer abc", "Basic YQ==", &format!("Basic {}", STANDARD.encode("a:%zz"))]
+        {
+            assert!(PresentedClient::read(Some(bad), &form("client_id=a")).is_err(), "{bad}");
         }
-        assert_eq!(
-            PresentedClient::read(None, &form("x=y")).unwrap_err(),
-            InvalidPresentation::Absent
-        );
+        assert_eq!(PresentedClient::read(None, &form("x=y")).unwrap_err(), InvalidPresentation::Absent);
     }
 }

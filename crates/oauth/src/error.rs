@@ -79,11 +79,9 @@ mod tests {
 
     #[test]
     fn both_spellings_of_a_code_agree() {
-        for code in [
-            ErrorCode::InvalidGrant,
-            ErrorCode::RequestUriNotSupported,
-            ErrorCode::UnsupportedTokenType,
-        ] {
+        for code in
+            [ErrorCode::InvalidGrant, ErrorCode::RequestUriNotSupported, ErrorCode::UnsupportedTokenType]
+        {
             assert_eq!(serde_json::to_value(code).unwrap(), code.as_str());
         }
     }

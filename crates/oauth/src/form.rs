@@ -29,14 +29,10 @@ impl Form {
         if !is_well_encoded(text) {
             return Err(InvalidForm::Encoding);
         }
-        let pairs: Vec<(String, String)> = url::form_urlencoded::parse(text.as_bytes())
-            .into_owned()
-            .collect();
+        let pairs: Vec<(String, String)> =
+            url::form_urlencoded::parse(text.as_bytes()).into_owned().collect();
         let is_bad = |text: &str| text.contains(char::REPLACEMENT_CHARACTER) || text.contains('\0');
-        if pairs
-            .iter()
-            .any(|(name, value)| is_bad(name) || is_bad(value))
-        {
+        if pairs.iter().any(|(name, value)| is_bad(name) || is_bad(value)) {
             return Err(InvalidForm::Encoding);
         }
         for (index, (name, _)) in pairs.iter().enumerate() {
@@ -55,10 +51,7 @@ impl Form {
 
     /// Every non-empty value of a repeatable parameter.
     pub fn all<'a, 'n>(&'a self, name: &'n str) -> impl Iterator<Item = &'a str> + use<'a, 'n> {
-        self.0
-            .iter()
-            .filter(move |(n, v)| n == name && !v.is_empty())
-            .map(|(_, v)| v.as_str())
+        self.0.iter().filter(move |(n, v)| n == name && !v.is_empty()).map(|(_, v)| v.as_str())
     }
 
     /// Whether the parameter was sent at all, even empty.
@@ -71,19 +64,13 @@ impl Form {
 fn is_well_encoded(text: &str) -> bool {
     let bytes = text.as_bytes();
     bytes.iter().enumerate().all(|(at, byte)| {
-        *byte != b'%'
-            || bytes
-                .get(at + 1..at + 3)
-                .is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit))
+        *byte != b'%' || bytes.get(at + 1..at + 3).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit))
     })
 }
 
 impl fmt::Debug for Form {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_list()
-            .entries(self.0.iter().map(|(name, _)| name))
-            .finish()
+        formatter.debug_list().entries(self.0.iter().map(|(name, _)| name)).finish()
     }
 }
 
@@ -93,10 +80,7 @@ mod tests {
 
     #[test]
     fn as_http_05_repeats_are_refused_but_for_resource() {
-        assert_eq!(
-            Form::parse("a=1&a=1", &[]).unwrap_err(),
-            InvalidForm::Repeated
-        );
+        assert_eq!(Form::parse("a=1&a=1", &[]).unwrap_err(), InvalidForm::Repeated);
         let form = Form::parse("resource=x&resource=y&scope=", &["resource"]).unwrap();
         assert_eq!(form.all("resource").collect::<Vec<_>>(), ["x", "y"]);
         assert_eq!(form.get("scope"), None, "AS-HTTP-06: empty is absent");
@@ -105,11 +89,7 @@ mod tests {
     #[test]
     fn tok_08_broken_encodings_are_refused() {
         for bad in ["a=%zz", "a=%", "a=%4", "a=%ff", "a=%00", "a=%ed%a0%80"] {
-            assert_eq!(
-                Form::parse(bad, &[]).unwrap_err(),
-                InvalidForm::Encoding,
-                "{bad}"
-            );
+            assert_eq!(Form::parse(bad, &[]).unwrap_err(), InvalidForm::Encoding, "{bad}");
         }
     }
 

@@ -35,9 +35,7 @@ impl Issuer {
     /// `scheme://host[:port]`, without the path.
     pub fn origin(&self) -> &str {
         let after_scheme = self.0.find("://").map_or(0, |at| at + 3);
-        self.0[after_scheme..]
-            .find('/')
-            .map_or(&self.0, |slash| &self.0[..after_scheme + slash])
+        self.0[after_scheme..].find('/').map_or(&self.0, |slash| &self.0[..after_scheme + slash])
     }
 
     /// The path, empty or beginning with `/`, never ending with one.

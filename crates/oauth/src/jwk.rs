@@ -62,8 +62,8 @@ impl KeySet {
             if key.kty != "EC" || key.crv != "P-256" || key.usage != "sig" {
                 return Err(InvalidKeySet::UnsupportedKey);
             }
-            let decoding = DecodingKey::from_ec_components(&key.x, &key.y)
-                .map_err(|_| InvalidKeySet::UnsupportedKey)?;
+            let decoding =
+                DecodingKey::from_ec_components(&key.x, &key.y).map_err(|_| InvalidKeySet::UnsupportedKey)?;
             if keys.insert(key.kid.clone(), (key.alg, decoding)).is_some() {
                 return Err(InvalidKeySet::DuplicateKeyId);
             }

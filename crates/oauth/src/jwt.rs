@@ -89,11 +89,7 @@ struct Header {
 }
 
 /// Checks that `token` is a JWS of type `typ`, signed by the key of `keys` that its `kid` names, with that key's algorithm.
-pub fn open<C: DeserializeOwned>(
-    token: &str,
-    typ: &str,
-    keys: &KeySet,
-) -> Result<Opened<C>, TokenRefusal> {
+pub fn open<C: DeserializeOwned>(token: &str, typ: &str, keys: &KeySet) -> Result<Opened<C>, TokenRefusal> {
     if token.len() > MAX_TOKEN_BYTES {
         return Err(TokenRefusal::Size);
     }
@@ -103,8 +99,7 @@ pub fn open<C: DeserializeOwned>(
         return Err(TokenRefusal::Form);
     }
     let header: Header = decode(header).ok_or(TokenRefusal::Form)?;
-    if header.crit.is_some() || header.b64.is_some() || header.zip.is_some() || header.enc.is_some()
-    {
+    if header.crit.is_some() || header.b64.is_some() || header.zip.is_some() || header.enc.is_some() {
         return Err(TokenRefusal::Critical);
     }
     if !header.typ.is_some_and(|stated| is_type(&stated, typ)) {
@@ -117,15 +112,11 @@ pub fn open<C: DeserializeOwned>(
     if header.alg != pinned.0 {
         return Err(TokenRefusal::Algorithm);
     }
-    let good =
-        jsonwebtoken::crypto::verify(signature, message.as_bytes(), key, pinned.1).unwrap_or(false);
+    let good = jsonwebtoken::crypto::verify(signature, message.as_bytes(), key, pinned.1).unwrap_or(false);
     if !good {
         return Err(TokenRefusal::Signature);
     }
-    Ok(Opened {
-        kid: header.kid,
-        claims: decode(payload).ok_or(TokenRefusal::Claims)?,
-    })
+    Ok(Opened { kid: header.kid, claims: decode(payload).ok_or(TokenRefusal::Claims)? })
 }
 
 /// RFC 9068 s4 allows the `application/` prefix; media types compare without case.
@@ -229,10 +220,7 @@ impl SigningKey {
     /// From PKCS#8 DER.
     pub fn from_pkcs8(kid: String, der: &[u8]) -> Result<Self, InvalidSigningKey> {
         public_point(der)?;
-        Ok(Self {
-            kid,
-            key: EncodingKey::from_ec_der(der),
-        })
+        Ok(Self { kid, key: EncodingKey::from_ec_der(der) })
     }
 
     /// A new private key as PKCS#8 DER, to be sealed by the caller.
@@ -288,14 +276,10 @@ pub struct SigningFailed;
 /// The uncompressed public point (65 bytes) of a private key.
 fn public_point(der: &[u8]) -> Result<Vec<u8>, InvalidSigningKey> {
     use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
-    let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der)
-        .map_err(|_| InvalidSigningKey)?;
+    let pair =
+        EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der).map_err(|_| InvalidSigningKey)?;
     let point = pair.public_key().as_ref().to_vec();
-    if point.len() == 65 {
-        Ok(point)
-    } else {
-        Err(InvalidSigningKey)
-    }
+    if point.len() == 65 { Ok(point) } else { Err(InvalidSigningKey) }
 }
 
 /// Chooses the cryptographic backend of the JOSE library for this process. Harmless when repeated; every entry point
@@ -320,9 +304,7 @@ mod tests {
     fn fixture() -> Fixture {
         install_crypto();
         let der = SigningKey::generate_pkcs8().unwrap();
-        let document = JwkSet {
-            keys: vec![SigningKey::public_jwk("k1", &der).unwrap()],
-        };
+        let document = JwkSet { keys: vec![SigningKey::public_jwk("k1", &der).unwrap()] };
         let claims = AccessClaims {
             iss: "https://as.test".parse().unwrap(),
             aud: "https://mcp.test/a".into(),
@@ -355,17 +337,10 @@ mod tests {
 
     /// A token with any header and payload text, signed by the fixture's key.
     fn forge(fixture: &Fixture, header: &str, payload: &str) -> String {
-        let message = format!(
-            "{}.{}",
-            URL_SAFE_NO_PAD.encode(header),
-            URL_SAFE_NO_PAD.encode(payload)
-        );
-        let signature = jsonwebtoken::crypto::sign(
-            message.as_bytes(),
-            &fixture.key.key,
-            jsonwebtoken::Algorithm::ES256,
-        )
-        .unwrap();
+        let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
+        let signature =
+            jsonwebtoken::crypto::sign(message.as_bytes(), &fixture.key.key, jsonwebtoken::Algorithm::ES256)
+                .unwrap();
         format!("{message}.{signature}")
     }
 
@@ -376,15 +351,9 @@ mod tests {
     #[test]
     fn as_jwt_01_a_signed_token_opens() {
         let fixture = fixture();
-        let token = fixture
-            .key
-            .sign(ACCESS_TOKEN_TYPE, &fixture.claims)
-            .unwrap();
+        let token = fixture.key.sign(ACCESS_TOKEN_TYPE, &fixture.claims).unwrap();
         let opened: Opened<AccessClaims> = open(&token, ACCESS_TOKEN_TYPE, &fixture.keys).unwrap();
-        assert_eq!(
-            (opened.kid.as_str(), &opened.claims),
-            ("k1", &fixture.claims)
-        );
+        assert_eq!((opened.kid.as_str(), &opened.claims), ("k1", &fixture.claims));
         opened.claims.check(&expected(&fixture.claims.iss)).unwrap();
     }
 
@@ -394,75 +363,34 @@ mod tests {
         let payload = serde_json::to_string(&fixture.claims).unwrap();
         assert!(
             open::<AccessClaims>(
-                &forge(
-                    &fixture,
-                    r#"{"alg":"ES256","kid":"k1","typ":"application/AT+jwt"}"#,
-                    &payload
-                ),
+                &forge(&fixture, r#"{"alg":"ES256","kid":"k1","typ":"application/AT+jwt"}"#, &payload),
                 ACCESS_TOKEN_TYPE,
                 &fixture.keys
             )
             .is_ok()
         );
         for (header, reason) in [
-            (
-                r#"{"alg":"none","kid":"k1","typ":"at+jwt"}"#,
-                TokenRefusal::Algorithm,
-            ),
-            (
-                r#"{"alg":"HS256","kid":"k1","typ":"at+jwt"}"#,
-                TokenRefusal::Algorithm,
-            ),
-            (
-                r#"{"alg":"RS256","kid":"k1","typ":"at+jwt"}"#,
-                TokenRefusal::Algorithm,
-            ),
-            (
-                r#"{"alg":"ES256","kid":"k2","typ":"at+jwt"}"#,
-                TokenRefusal::UnknownKey,
-            ),
+            (r#"{"alg":"none","kid":"k1","typ":"at+jwt"}"#, TokenRefusal::Algorithm),
+            (r#"{"alg":"HS256","kid":"k1","typ":"at+jwt"}"#, TokenRefusal::Algorithm),
+            (r#"{"alg":"RS256","kid":"k1","typ":"at+jwt"}"#, TokenRefusal::Algorithm),
+            (r#"{"alg":"ES256","kid":"k2","typ":"at+jwt"}"#, TokenRefusal::UnknownKey),
             (r#"{"alg":"ES256","typ":"at+jwt"}"#, TokenRefusal::Form),
-            (
-                r#"{"alg":"ES256","kid":5,"typ":"at+jwt"}"#,
-                TokenRefusal::Form,
-            ),
-            (
-                r#"{"alg":"ES256","alg":"ES256","kid":"k1","typ":"at+jwt"}"#,
-                TokenRefusal::Form,
-            ),
+            (r#"{"alg":"ES256","kid":5,"typ":"at+jwt"}"#, TokenRefusal::Form),
+            (r#"{"alg":"ES256","alg":"ES256","kid":"k1","typ":"at+jwt"}"#, TokenRefusal::Form),
             (r#"{"alg":"ES256","kid":"k1"}"#, TokenRefusal::Type),
-            (
-                r#"{"alg":"ES256","kid":"k1","typ":"JWT"}"#,
-                TokenRefusal::Type,
-            ),
-            (
-                r#"{"alg":"ES256","kid":"k1","typ":"at+jwt","crit":[]}"#,
-                TokenRefusal::Critical,
-            ),
-            (
-                r#"{"alg":"ES256","kid":"k1","typ":"at+jwt","crit":["x"],"x":1}"#,
-                TokenRefusal::Critical,
-            ),
-            (
-                r#"{"alg":"ES256","kid":"k1","typ":"at+jwt","b64":false}"#,
-                TokenRefusal::Critical,
-            ),
+            (r#"{"alg":"ES256","kid":"k1","typ":"JWT"}"#, TokenRefusal::Type),
+            (r#"{"alg":"ES256","kid":"k1","typ":"at+jwt","crit":[]}"#, TokenRefusal::Critical),
+            (r#"{"alg":"ES256","kid":"k1","typ":"at+jwt","crit":["x"],"x":1}"#, TokenRefusal::Critical),
+            (r#"{"alg":"ES256","kid":"k1","typ":"at+jwt","b64":false}"#, TokenRefusal::Critical),
         ] {
-            assert_eq!(
-                refusal(&fixture, &forge(&fixture, header, &payload)),
-                reason,
-                "{header}"
-            );
+            assert_eq!(refusal(&fixture, &forge(&fixture, header, &payload)), reason, "{header}");
         }
     }
 
     #[test]
     fn jwt_03_07_signatures() {
         let fixture = fixture();
-        let token = fixture
-            .key
-            .sign(ACCESS_TOKEN_TYPE, &fixture.claims)
-            .unwrap();
+        let token = fixture.key.sign(ACCESS_TOKEN_TYPE, &fixture.claims).unwrap();
         let (message, signature) = token.rsplit_once('.').unwrap();
         let (header, payload) = message.split_once('.').unwrap();
         let zero = URL_SAFE_NO_PAD.encode([0; 64]);
@@ -478,10 +406,7 @@ mod tests {
             "x".repeat(MAX_TOKEN_BYTES + 1),
             String::new(),
         ] {
-            assert!(
-                open::<AccessClaims>(&bad, ACCESS_TOKEN_TYPE, &fixture.keys).is_err(),
-                "{bad:.80}"
-            );
+            assert!(open::<AccessClaims>(&bad, ACCESS_TOKEN_TYPE, &fixture.keys).is_err(), "{bad:.80}");
         }
     }
 
@@ -505,15 +430,9 @@ mod tests {
         .map(|with| good.replace(&exp, with))
         .collect();
         bad.extend(["[]", "null", "\"x\"", "{", "", "1"].map(String::from));
-        bad.push(format!(
-            "{},\"aud\":\"https://mcp.test/b\"}}",
-            good.trim_end_matches('}')
-        ));
+        bad.push(format!("{},\"aud\":\"https://mcp.test/b\"}}", good.trim_end_matches('}')));
         bad.push(format!("\u{feff}{good}"));
-        bad.push(good.replace(
-            "\"aud\":\"https://mcp.test/a\"",
-            "\"aud\":[\"https://mcp.test/a\"]",
-        ));
+        bad.push(good.replace("\"aud\":\"https://mcp.test/a\"", "\"aud\":[\"https://mcp.test/a\"]"));
         for payload in bad {
             assert_eq!(
                 refusal(&fixture, &forge(&fixture, header, &payload)),
@@ -533,39 +452,15 @@ mod tests {
         };
         assert_eq!(check(&|_| {}), Ok(()));
         assert_eq!(check(&|c| c.exp = NOW - Duration::from_secs(5)), Ok(()));
-        assert_eq!(
-            check(&|c| c.exp = NOW - Duration::from_secs(30)),
-            Err(TokenRefusal::Expired)
-        );
-        assert_eq!(
-            check(&|c| c.exp = Timestamp::from_seconds(0)),
-            Err(TokenRefusal::Expired)
-        );
-        assert_eq!(
-            check(&|c| c.exp = Timestamp::from_seconds(-1)),
-            Err(TokenRefusal::Expired)
-        );
+        assert_eq!(check(&|c| c.exp = NOW - Duration::from_secs(30)), Err(TokenRefusal::Expired));
+        assert_eq!(check(&|c| c.exp = Timestamp::from_seconds(0)), Err(TokenRefusal::Expired));
+        assert_eq!(check(&|c| c.exp = Timestamp::from_seconds(-1)), Err(TokenRefusal::Expired));
         assert_eq!(check(&|c| c.nbf = NOW + Duration::from_secs(5)), Ok(()));
-        assert_eq!(
-            check(&|c| c.nbf = NOW + Duration::from_secs(31)),
-            Err(TokenRefusal::NotYetValid)
-        );
-        assert_eq!(
-            check(&|c| c.iat = NOW + Duration::from_secs(31)),
-            Err(TokenRefusal::NotYetValid)
-        );
-        assert_eq!(
-            check(&|c| c.exp = Timestamp::from_seconds(i64::MAX)),
-            Err(TokenRefusal::Lifetime)
-        );
+        assert_eq!(check(&|c| c.nbf = NOW + Duration::from_secs(31)), Err(TokenRefusal::NotYetValid));
+        assert_eq!(check(&|c| c.iat = NOW + Duration::from_secs(31)), Err(TokenRefusal::NotYetValid));
+        assert_eq!(check(&|c| c.exp = Timestamp::from_seconds(i64::MAX)), Err(TokenRefusal::Lifetime));
         assert_eq!(check(&|c| c.aud.push('/')), Err(TokenRefusal::Audience));
-        assert_eq!(
-            check(&|c| c.aud = "HTTPS://mcp.test/a".into()),
-            Err(TokenRefusal::Audience)
-        );
-        assert_eq!(
-            check(&|c| c.iss = "https://evil.test".parse().unwrap()),
-            Err(TokenRefusal::Issuer)
-        );
+        assert_eq!(check(&|c| c.aud = "HTTPS://mcp.test/a".into()), Err(TokenRefusal::Audience));
+        assert_eq!(check(&|c| c.iss = "https://evil.test".parse().unwrap()), Err(TokenRefusal::Issuer));
     }
 }

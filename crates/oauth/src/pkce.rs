@@ -82,24 +82,15 @@ mod tests {
 
     #[test]
     fn rfc_7636_appendix_b() {
-        let verifier: Verifier = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
-            .parse()
-            .unwrap();
-        assert_eq!(
-            verifier.challenge().to_string(),
-            "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
-        );
-        let challenge: Challenge = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
-            .parse()
-            .unwrap();
+        let verifier: Verifier = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk".parse().unwrap();
+        assert_eq!(verifier.challenge().to_string(), "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM");
+        let challenge: Challenge = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM".parse().unwrap();
         assert!(challenge.is_met_by(&verifier));
     }
 
     #[test]
     fn pkce_08_the_challenge_itself_is_no_verifier_for_it() {
-        let challenge: Challenge = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
-            .parse()
-            .unwrap();
+        let challenge: Challenge = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM".parse().unwrap();
         assert!(!challenge.is_met_by(&challenge.to_string().parse().unwrap()));
     }
 
@@ -109,13 +100,9 @@ mod tests {
             assert!("a".repeat(length).parse::<Verifier>().is_err(), "{length}");
         }
         assert!(format!("{}\0", "a".repeat(50)).parse::<Verifier>().is_err());
-        for bad in [
-            "",
-            "short",
-            &"a".repeat(42),
-            &"a".repeat(44),
-            "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM=",
-        ] {
+        for bad in
+            ["", "short", &"a".repeat(42), &"a".repeat(44), "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM="]
+        {
             assert!(bad.parse::<Challenge>().is_err(), "{bad}");
         }
     }

@@ -73,28 +73,22 @@ fn loopback_parts(text: &str) -> Option<(&str, &str)> {
             let close = authority.find(']')?;
             (&authority[..=close], &authority[close + 1..])
         }
-        None => authority
-            .find(':')
-            .map_or((authority, ""), |colon| authority.split_at(colon)),
+        None => authority.find(':').map_or((authority, ""), |colon| authority.split_at(colon)),
     };
     let port_is_legal = port.is_empty()
-        || port.strip_prefix(':').is_some_and(|digits| {
-            digits
-                .parse::<u16>()
-                .is_ok_and(|n| n > 0 && digits == n.to_string())
-        });
+        || port
+            .strip_prefix(':')
+            .is_some_and(|digits| digits.parse::<u16>().is_ok_and(|n| n > 0 && digits == n.to_string()));
     let host_is_loopback = matches!(host, "127.0.0.1" | "localhost" | "[::1]");
-    let tail_is_plain =
-        !tail.contains(['#', '\\', '@']) && tail.bytes().all(|b| (0x21..=0x7e).contains(&b));
+    let tail_is_plain = !tail.contains(['#', '\\', '@']) && tail.bytes().all(|b| (0x21..=0x7e).contains(&b));
     (port_is_legal && host_is_loopback && tail_is_plain).then_some((host, tail))
 }
 
 impl FromStr for RedirectUri {
     type Err = InvalidRedirect;
     fn from_str(text: &str) -> Result<Self, InvalidRedirect> {
-        let printable = !text.is_empty()
-            && text.len() <= 2048
-            && text.bytes().all(|b| (0x21..=0x7e).contains(&b));
+        let printable =
+            !text.is_empty() && text.len() <= 2048 && text.bytes().all(|b| (0x21..=0x7e).contains(&b));
         if !printable || text.contains(['#', '\\', '*', '"', '<', '>']) {
             return Err(InvalidRedirect);
         }
@@ -178,12 +172,9 @@ mod tests {
 
     #[test]
     fn as_authz_06_what_may_be_registered() {
-        for good in [
-            "https://a.example/cb?x=1",
-            "http://localhost/cb",
-            "http://[::1]:8080/cb",
-            "com.example.app:/cb",
-        ] {
+        for good in
+            ["https://a.example/cb?x=1", "http://localhost/cb", "http://[::1]:8080/cb", "com.example.app:/cb"]
+        {
             assert!(good.parse::<RedirectUri>().is_ok(), "{good}");
         }
         for bad in [

@@ -23,9 +23,7 @@ pub enum InvalidResource {
     #[error("must have no fragment, query or user info")]
     Surplus,
     /// It has dot segments, percent-encoded slashes, backslashes or empty path segments, which readers resolve differently.
-    #[error(
-        "must have no dot segments, empty segments, backslashes or encoded slashes in its path"
-    )]
+    #[error("must have no dot segments, empty segments, backslashes or encoded slashes in its path")]
     Confusable,
 }
 
@@ -38,9 +36,7 @@ impl ResourceUri {
     /// `scheme://host[:port]`.
     pub fn origin(&self) -> &str {
         let after_scheme = self.0.find("://").map_or(0, |at| at + 3);
-        self.0[after_scheme..]
-            .find('/')
-            .map_or(&self.0, |slash| &self.0[..after_scheme + slash])
+        self.0[after_scheme..].find('/').map_or(&self.0, |slash| &self.0[..after_scheme + slash])
     }
 
     /// The path, empty or beginning with `/`.
@@ -50,11 +46,7 @@ impl ResourceUri {
 
     /// Where the metadata of this resource stands (RFC 9728 s3.1: path insertion).
     pub fn metadata_url(&self) -> String {
-        format!(
-            "{}/.well-known/oauth-protected-resource{}",
-            self.origin(),
-            self.path()
-        )
+        format!("{}/.well-known/oauth-protected-resource{}", self.origin(), self.path())
     }
 }
 
@@ -85,9 +77,7 @@ impl FromStr for ResourceUri {
             return Err(InvalidResource::Confusable);
         }
         let printed = url.as_str();
-        Ok(Self(
-            printed.strip_suffix('/').unwrap_or(printed).to_owned(),
-        ))
+        Ok(Self(printed.strip_suffix('/').unwrap_or(printed).to_owned()))
     }
 }
 
@@ -142,31 +132,15 @@ mod tests {
     #[test]
     fn as_res_05_scheme_and_host_fold_and_nothing_else_does() {
         let canonical = "https://mcp1.test/mcp";
-        for same in [
-            canonical,
-            "HTTPS://MCP1.TEST/mcp",
-            "https://mcp1.test:443/mcp",
-        ] {
-            assert_eq!(
-                same.parse::<ResourceUri>().unwrap().as_str(),
-                canonical,
-                "{same}"
-            );
+        for same in [canonical, "HTTPS://MCP1.TEST/mcp", "https://mcp1.test:443/mcp"] {
+            assert_eq!(same.parse::<ResourceUri>().unwrap().as_str(), canonical, "{same}");
         }
         assert_eq!(
             "https://mcp1.test/".parse::<ResourceUri>().unwrap(),
             "https://mcp1.test".parse().unwrap()
         );
-        for other in [
-            "https://mcp1.test/MCP",
-            "https://mcp1.test/mcp2",
-            "https://mcp1.test:8443/mcp",
-        ] {
-            assert_ne!(
-                other.parse::<ResourceUri>().unwrap().as_str(),
-                canonical,
-                "{other}"
-            );
+        for other in ["https://mcp1.test/MCP", "https://mcp1.test/mcp2", "https://mcp1.test:8443/mcp"] {
+            assert_ne!(other.parse::<ResourceUri>().unwrap().as_str(), canonical, "{other}");
         }
     }
 

@@ -111,10 +111,7 @@ impl FromStr for ScopeSet {
     type Err = InvalidScope;
     /// Splits on single spaces only; runs of spaces are tolerated, other white space is not.
     fn from_str(text: &str) -> Result<Self, InvalidScope> {
-        text.split(' ')
-            .filter(|part| !part.is_empty())
-            .map(str::parse::<Scope>)
-            .collect()
+        text.split(' ').filter(|part| !part.is_empty()).map(str::parse::<Scope>).collect()
     }
 }
 

@@ -24,21 +24,18 @@ pub enum Refusal {
 /// Checks that `text` is one JSON text without duplicate members, nested at most `max_depth` deep.
 pub fn check(text: &[u8], max_depth: usize) -> Result<(), Refusal> {
     let mut deserializer = serde_json::Deserializer::from_slice(text);
-    Walk {
-        depth_left: max_depth,
-    }
-    .deserialize(&mut deserializer)
-    .and_then(|()| deserializer.end())
-    .map_err(|error| {
-        let words = error.to_string();
-        if words.starts_with(DUPLICATE) {
-            Refusal::DuplicateMember
-        } else if words.starts_with(DEPTH) || words.starts_with("recursion limit") {
-            Refusal::TooDeep
-        } else {
-            Refusal::Malformed
-        }
-    })
+    Walk { depth_left: max_depth }.deserialize(&mut deserializer).and_then(|()| deserializer.end()).map_err(
+        |error| {
+            let words = error.to_string();
+            if words.starts_with(DUPLICATE) {
+                Refusal::DuplicateMember
+            } else if words.starts_with(DEPTH) || words.starts_with("recursion limit") {
+                Refusal::TooDeep
+            } else {
+                Refusal::Malformed
+            }
+        },
+    )
 }
 
 const DUPLICATE: &str = "duplicate member";
@@ -50,10 +47,7 @@ struct Walk {
 
 impl Walk {
     fn deeper<E: serde::de::Error>(&self) -> Result<Self, E> {
-        let depth_left = self
-            .depth_left
-            .checked_sub(1)
-            .ok_or_else(|| E::custom(DEPTH))?;
+        let depth_left = self.depth_left.checked_sub(1).ok_or_else(|| E::custom(DEPTH))?;
         Ok(Self { depth_left })
     }
 }
@@ -111,16 +105,10 @@ mod tests {
 
     #[test]
     fn duplicates_are_found_at_any_depth_and_after_unescaping() {
-        for text in [
-            r#"{"a":1,"a":2}"#,
-            r#"{"x":[{"y":{"a":1,"b":2,"a":3}}]}"#,
-            r#"{"name":1,"n\u0061me":2}"#,
-        ] {
-            assert_eq!(
-                check(text.as_bytes(), 64),
-                Err(Refusal::DuplicateMember),
-                "{text}"
-            );
+        for text in
+            [r#"{"a":1,"a":2}"#, r#"{"x":[{"y":{"a":1,"b":2,"a":3}}]}"#, r#"{"name":1,"n\u0061me":2}"#]
+        {
+            assert_eq!(check(text.as_bytes(), 64), Err(Refusal::DuplicateMember), "{text}");
         }
         assert_eq!(check(br#"{"a":{"a":1},"b":[{"a":1},{"a":2}]}"#, 64), Ok(()));
     }
@@ -134,11 +122,7 @@ mod tests {
         let just = format!("{}{}", "[".repeat(64), "]".repeat(64));
         assert_eq!(check(just.as_bytes(), 64), Ok(()));
         for text in ["", "{", "{}x", "{}{}", "\u{feff}{}", "nul"] {
-            assert_eq!(
-                check(text.as_bytes(), 64),
-                Err(Refusal::Malformed),
-                "{text:?}"
-            );
+            assert_eq!(check(text.as_bytes(), 64), Err(Refusal::Malformed), "{text:?}");
         }
         assert_eq!(check(b"\"\xff\"", 64), Err(Refusal::Malformed));
     }

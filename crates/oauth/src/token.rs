@@ -107,12 +107,7 @@ impl TokenRequest {
     /// Reads the grant from the form body.
     pub fn read(form: &Form) -> Result<Self, InvalidTokenRequest> {
         use InvalidTokenRequest as Invalid;
-        let scope = || {
-            form.get("scope")
-                .map(str::parse::<ScopeSet>)
-                .transpose()
-                .map_err(|_| Invalid::Scope)
-        };
+        let scope = || form.get("scope").map(str::parse::<ScopeSet>).transpose().map_err(|_| Invalid::Scope);
         match form.get("grant_type") {
             None => Err(Invalid::GrantTypeMissing),
             Some("authorization_code") => Ok(Self::AuthorizationCode {
@@ -130,10 +125,7 @@ impl TokenRequest {
                 session_id: form.get("session_id").map(str::to_owned),
             }),
             Some("refresh_token") => Ok(Self::RefreshToken {
-                token: form
-                    .get("refresh_token")
-                    .map(Presented::new)
-                    .ok_or(Invalid::RefreshToken)?,
+                token: form.get("refresh_token").map(Presented::new).ok_or(Invalid::RefreshToken)?,
                 resource: read_resource(form)?,
                 scope: scope()?,
             }),
@@ -146,10 +138,7 @@ fn read_resource(form: &Form) -> Result<Option<ResourceUri>, InvalidTokenRequest
     let mut all = form.all("resource");
     match (all.next(), all.next()) {
         (None, _) => Ok(None),
-        (Some(one), None) => one
-            .parse()
-            .map(Some)
-            .map_err(|_| InvalidTokenRequest::Resource),
+        (Some(one), None) => one.parse().map(Some).map_err(|_| InvalidTokenRequest::Resource),
         (Some(_), Some(_)) => Err(InvalidTokenRequest::Resource),
     }
 }
@@ -182,10 +171,7 @@ mod tests {
 
     #[test]
     fn as_tok_03_wrong_grants_are_named() {
-        assert_eq!(
-            read("scope=a").unwrap_err().code(),
-            ErrorCode::InvalidRequest
-        );
+        assert_eq!(read("scope=a").unwrap_err().code(), ErrorCode::InvalidRequest);
         for grant in ["password", "foo", "implicit"] {
             assert_eq!(
                 read(&format!("grant_type={grant}")).unwrap_err().code(),

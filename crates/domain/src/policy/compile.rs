@@ -14,15 +14,9 @@ impl ServerPolicy {
             let scopes = access.get(&server.name);
             scopes.map_or(0, |scopes| policy.closed_bits(scopes))
         };
-        let agents = snapshot
-            .agents
-            .iter()
-            .map(|agent| (agent.client_id.clone(), ceiling(&agent.access)));
+        let agents = snapshot.agents.iter().map(|agent| (agent.client_id.clone(), ceiling(&agent.access)));
         let agents = agents.filter(|(_, bits)| *bits != 0).collect();
-        let roles = snapshot
-            .roles
-            .iter()
-            .map(|role| (role.name.clone(), ceiling(&role.access)));
+        let roles = snapshot.roles.iter().map(|role| (role.name.clone(), ceiling(&role.access)));
         let roles = roles.filter(|(_, bits)| *bits != 0).collect();
         policy.self_registered = ceiling(&snapshot.self_registered);
         policy.agents = agents;

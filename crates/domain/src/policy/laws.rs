@@ -23,11 +23,7 @@ fn scopes(max: usize) -> impl Strategy<Value = ScopeSet> {
 }
 
 fn rules() -> impl Strategy<Value = Vec<Rule>> {
-    let rule = (
-        prop::sample::select(PATTERNS.to_vec()),
-        0..SCOPES,
-        scopes(2),
-    );
+    let rule = (prop::sample::select(PATTERNS.to_vec()), 0..SCOPES, scopes(2));
     let rule = rule.prop_map(|(pattern, one, mut scopes)| {
         scopes.insert(scope(one));
         Rule {
@@ -44,28 +40,20 @@ fn rules() -> impl Strategy<Value = Vec<Rule>> {
 /// A random policy for the one server of the sample snapshot.
 fn policies() -> impl Strategy<Value = Snapshot> {
     let implied = prop::collection::vec(scopes(2), SCOPES);
-    (implied, rules(), scopes(4), scopes(4), scopes(4)).prop_map(
-        |(implied, rules, agent, role, open)| {
-            let mut snapshot = snapshot();
-            let server = &mut snapshot.servers[0];
-            let meaning = |implies| ScopeMeaning {
-                says: "x".into(),
-                implies,
-            };
-            server.scopes = implied
-                .into_iter()
-                .enumerate()
-                .map(|(at, implies)| (scope(at), meaning(implies)))
-                .collect();
-            server.default_scopes = ScopeSet::default();
-            server.rules = rules;
-            let access = |scopes| BTreeMap::from([(server.name.clone(), scopes)]);
-            snapshot.agents[0].access = access(agent);
-            snapshot.roles[0].access = access(role);
-            snapshot.self_registered = access(open);
-            snapshot
-        },
-    )
+    (implied, rules(), scopes(4), scopes(4), scopes(4)).prop_map(|(implied, rules, agent, role, open)| {
+        let mut snapshot = snapshot();
+        let server = &mut snapshot.servers[0];
+        let meaning = |implies| ScopeMeaning { says: "x".into(), implies };
+        server.scopes =
+            implied.into_iter().enumerate().map(|(at, implies)| (scope(at), meaning(implies))).collect();
+        server.default_scopes = ScopeSet::default();
+        server.rules = rules;
+        let access = |scopes| BTreeMap::from([(server.name.clone(), scopes)]);
+        snapshot.agents[0].access = access(agent);
+        snapshot.roles[0].access = access(role);
+        snapshot.self_registered = access(open);
+        snapshot
+    })
 }
 
 fn principal(is_agent: bool, scopes: ScopeSet) -> Principal {
@@ -80,11 +68,7 @@ fn principal(is_agent: bool, scopes: ScopeSet) -> Principal {
         session: SessionId::from_bytes([1; 16]),
         token: TokenId::from_bytes([1; 16]),
         scopes,
-        roles: if is_agent {
-            vec![]
-        } else {
-            vec!["engineers".into()]
-        },
+        roles: if is_agent { vec![] } else { vec!["engineers".into()] },
         issued_at: Timestamp::from_seconds(0),
         expires_at: Timestamp::from_seconds(900),
     }
@@ -94,9 +78,9 @@ fn principal(is_agent: bool, scopes: ScopeSet) -> Principal {
 fn closure(snapshot: &Snapshot, start: &ScopeSet) -> ScopeSet {
     let mut all = start.clone();
     loop {
-        let more = all.iter().fold(all.clone(), |more, scope| {
-            more.union(&snapshot.servers[0].scopes[scope].implies)
-        });
+        let more = all
+            .iter()
+            .fold(all.clone(), |more, scope| more.union(&snapshot.servers[0].scopes[scope].implies));
         if more == all {
             return all;
         }
@@ -105,8 +89,7 @@ fn closure(snapshot: &Snapshot, start: &ScopeSet) -> ScopeSet {
 }
 
 fn ceiling(snapshot: &Snapshot, is_agent: bool) -> ScopeSet {
-    let of =
-        |access: &crate::registry::Access| closure(snapshot, &access[&snapshot.servers[0].name]);
+    let of = |access: &crate::registry::Access| closure(snapshot, &access[&snapshot.servers[0].name]);
     if is_agent {
         of(&snapshot.agents[0].access)
     } else {
@@ -120,13 +103,8 @@ fn needs(snapshot: &Snapshot, tool: &str) -> Option<ScopeSet> {
         Some(start) => tool.starts_with(start),
         None => tool == pattern,
     };
-    let rules = snapshot.servers[0]
-        .rules
-        .iter()
-        .filter(|rule| matches(&rule.tools[0]));
-    rules
-        .map(|rule| rule.scopes.clone())
-        .reduce(|all, more| all.union(&more))
+    let rules = snapshot.servers[0].rules.iter().filter(|rule| matches(&rule.tools[0]));
+    rules.map(|rule| rule.scopes.clone()).reduce(|all, more| all.union(&more))
 }
 
 proptest! {
