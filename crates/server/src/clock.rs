@@ -21,10 +21,7 @@ impl Clock {
     }
 
     /// The present moment. Read once per request, then handed down.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the one reader of the system clock"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "the one reader of the system clock")]
     pub fn now(&self) -> Timestamp {
         match self {
             Self::Fixed(seconds) => Timestamp::from_seconds(seconds.load(Ordering::SeqCst)),

@@ -1,11 +1,25 @@
 //! Configuration, checked: every value here can be used as it is. [`raw`] is the file as written.
 
+mod check;
+mod document;
+pub mod environment;
+pub mod raw;
+pub mod reference;
+
+pub use document::Problem;
+
 use portcullis_gateway::Program;
 use portcullis_oauth::issuer::Issuer;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+/// The file that is read when none is named and it is there.
+pub const DEFAULT_FILE: &str = "portcullis.toml";
+
+/// The data folder when none is named.
+pub const DEFAULT_DATA: &str = "portcullis-data";
 
 /// Everything that a deployment decides.
 #[derive(Clone, Debug)]
@@ -30,6 +44,8 @@ pub struct Config {
     pub limits: Limits,
     /// `serve --demo`
     pub demo: bool,
+    /// Switches that lower the guard; said at every start.
+    pub warnings: Vec<&'static str>,
 }
 
 /// Where the key-encryption key is.
@@ -65,6 +81,27 @@ pub struct Tokens {
 impl Tokens {
     /// The longest life of any access token: a server may say up to an hour (PC-12).
     pub const MAX_ACCESS: Duration = Duration::from_hours(1);
+
+    /// How long a revocation is remembered: until no access token made before it can be taken any more.
+    pub fn revocation_memory(&self) -> Duration {
+        Self::MAX_ACCESS + self.leeway
+    }
+}
+
+impl Default for Tokens {
+    fn default() -> Self {
+        let days = |days: u64| Duration::from_hours(24 * days);
+        Self {
+            access: Duration::from_mins(15),
+            code: Duration::from_mins(1),
+            refresh_idle: days(30),
+            refresh_max: days(90),
+            refresh_grace: Duration::from_secs(30),
+            leeway: Duration::from_secs(30),
+            session_max: days(1),
+            sign_in: Duration::from_hours(12),
+        }
+    }
 }
 
 /// `[registration]`: who may become a client.
@@ -81,4 +118,72 @@ pub struct Limits {
     pub body: usize,
     /// How many connections at once.
     pub connections: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { body: 4 * 1024 * 1024, connections: 4096 }
+    }
+}
+
+/// What the command line says about the configuration.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// `--config`
+    pub file: Option<PathBuf>,
+    /// `--data`
+    pub data: Option<PathBuf>,
+    /// `--listen`
+    pub listen: Option<String>,
+    /// `--demo`
+    pub demo: bool,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file that was named cannot be read.
+    #[error("cannot read the configuration {}", path.display())]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Everything that is wrong, at once.
+    #[error("the configuration {} is not right:\n{}", path.display(), listing(problems))]
+    Wrong {
+        /// Where.
+        path: PathBuf,
+        /// In the order of the lines.
+        problems: Vec<Problem>,
+    },
+}
+
+fn listing(problems: &[Problem]) -> String {
+    let lines: Vec<String> = problems.iter().map(|problem| format!("  {problem}")).collect();
+    lines.join("\n")
+}
+
+impl Config {
+    /// Reads the file, if there is one, and what the command line adds; checks everything.
+    pub fn load(options: &Options) -> Result<Self, ConfigError> {
+        let path = options.file.clone().unwrap_or_else(|| Path::new(DEFAULT_FILE).to_owned());
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if options.file.is_none() && error.kind() == std::io::ErrorKind::NotFound => {
+                String::new()
+            }
+            Err(source) => return Err(ConfigError::Unreadable { path, source }),
+        };
+        Self::parse(&text, options).map_err(|problems| ConfigError::Wrong { path, problems })
+    }
+
+    /// Checks a configuration text together with what the command line adds.
+    ///
+    /// # Errors
+    /// Every problem that can be seen.
+    pub fn parse(text: &str, options: &Options) -> Result<Self, Vec<Problem>> {
+        check::config(text, options)
+    }
 }

@@ -1,0 +1,351 @@
+//! From the file as written to values that can be used.
+
+use super::document::{Document, Problem};
+use super::raw::{self, Raw};
+use super::{Config, DEFAULT_DATA, Limits, MasterKeySource, Options, Registration, Tokens};
+use jiff::{Span, SpanRelativeTo};
+use portcullis_domain::registry::Name;
+use portcullis_gateway::Program;
+use portcullis_oauth::issuer::{InvalidIssuer, Issuer};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
+const SHORT_TOKENS: &str =
+    "insecure_short_tokens is on: access tokens may live for seconds; this is for tests";
+
+pub(super) fn config(text: &str, options: &Options) -> Result<Config, Vec<Problem>> {
+    let (document, problems) = Document::read(text, &super::reference::schema());
+    if !problems.is_empty() {
+        return Err(in_order(problems));
+    }
+    let raw: Raw = toml::from_str(text).map_err(|error| {
+        vec![Problem {
+            line: error.span().map(|span| 1 + text[..span.start].matches('\n').count()),
+            key: String::new(),
+            says: error.message().to_owned(),
+            hint: String::new(),
+        }]
+    })?;
+    let mut check = Check { document, problems: Vec::new() };
+    let config = check.config(raw, options);
+    match config {
+        Some(config) if check.problems.is_empty() => Ok(config),
+        _ => Err(in_order(check.problems)),
+    }
+}
+
+fn in_order(mut problems: Vec<Problem>) -> Vec<Problem> {
+    problems.sort_by_key(|problem| problem.line);
+    problems
+}
+
+struct Check {
+    document: Document,
+    problems: Vec<Problem>,
+}
+
+impl Check {
+    fn problem(&mut self, key: &str, says: impl Into<String>, hint: impl Into<String>) {
+        self.problems.push(Problem {
+            line: self.document.line(key),
+            key: key.to_owned(),
+            says: says.into(),
+            hint: hint.into(),
+        });
+    }
+
+    fn config(&mut self, raw: Raw, options: &Options) -> Option<Config> {
+        let data = options.data.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_DATA));
+        let tokens = self.tokens(&raw.tokens, raw.insecure_short_tokens);
+        let database = self.database(raw.database.url, &data);
+        let master_key = self.master_key(raw.master_key.source, &data);
+        let commands = self.commands(raw.command);
+        let limits = self.limits(&raw.limits);
+        let listen = self.listen(raw.listen.address, options);
+        let issuer = self.issuer(raw.public_url, listen, options);
+        Some(Config {
+            issuer: issuer?,
+            listen: listen?,
+            database,
+            data,
+            master_key: master_key?,
+            tokens,
+            registration: Registration { dynamic: raw.registration.dynamic.unwrap_or(options.demo) },
+            commands,
+            limits,
+            demo: options.demo,
+            warnings: raw.insecure_short_tokens.then_some(SHORT_TOKENS).into_iter().collect(),
+        })
+    }
+
+    fn listen(&mut self, written: Option<String>, options: &Options) -> Option<SocketAddr> {
+        let key = if options.listen.is_some() { "--listen" } else { "listen.address" };
+        let text = options.listen.clone().or(written).unwrap_or_else(|| DEFAULT_LISTEN.to_owned());
+        let Ok(address) = text.parse::<SocketAddr>() else {
+            self.problem(
+                key,
+                format!("{text:?} is not an IP address with a port"),
+                format!("write, for example, {DEFAULT_LISTEN:?} or \"0.0.0.0:8080\""),
+            );
+            return None;
+        };
+        if options.demo && !address.ip().is_loopback() {
+            self.problem(
+                key,
+                format!("the demo listens on loopback only, not on {address}"),
+                format!("its passwords lie in a file; use {DEFAULT_LISTEN:?}, or serve without --demo"),
+            );
+            return None;
+        }
+        Some(address)
+    }
+
+    /// DEF-02: beyond loopback everything is https.
+    fn issuer(
+        &mut self,
+        written: Option<String>,
+        listen: Option<SocketAddr>,
+        options: &Options,
+    ) -> Option<Issuer> {
+        let Some(text) = written else {
+            return self.derived_issuer(listen?);
+        };
+        let issuer = match text.parse::<Issuer>() {
+            Ok(issuer) => issuer,
+            Err(error) => {
+                let hint = match error {
+                    InvalidIssuer::NotAUrl | InvalidIssuer::NotHttps => {
+                        "write, for example, \"https://mcp.example.com\"".to_owned()
+                    }
+                    InvalidIssuer::NotCanonical => {
+                        format!("write it as \"{}\"", text.trim_end_matches('/').to_ascii_lowercase())
+                    }
+                };
+                self.problem("public_url", format!("{text:?}: {error}"), hint);
+                return None;
+            }
+        };
+        if listen.is_some_and(|address| !address.ip().is_loopback()) && !issuer.is_https() {
+            self.problem(
+                "public_url",
+                "others can reach the listen address, so public_url must be https",
+                "put a TLS proxy in front and write its address, or listen on 127.0.0.1",
+            );
+            return None;
+        }
+        if options.demo && (issuer.is_https() || !issuer.path().is_empty()) {
+            self.problem(
+                "public_url",
+                "the demo is served at its listen address only",
+                "leave public_url out, or serve without --demo",
+            );
+            return None;
+        }
+        Some(issuer)
+    }
+
+    fn derived_issuer(&mut self, listen: SocketAddr) -> Option<Issuer> {
+        if !listen.ip().is_loopback() {
+            self.problem(
+                "public_url",
+                format!("listening on {listen}, beyond this machine, needs a public https address"),
+                "add public_url = \"https://mcp.example.com\", or listen on 127.0.0.1",
+            );
+            return None;
+        }
+        if listen.port() == 0 {
+            self.problem("listen.address", "port 0 needs public_url", "choose a port, or add public_url");
+            return None;
+        }
+        // Port 80 is not written in an issuer; everything else about a socket address is canonical already.
+        let text = match listen.port() {
+            80 => format!("http://{}", host(listen)),
+            _ => format!("http://{listen}"),
+        };
+        text.parse().ok()
+    }
+
+    fn database(&mut self, written: Option<String>, data: &Path) -> String {
+        let Some(url) = written else {
+            return format!("sqlite:{}", data.join("portcullis.db").display());
+        };
+        let known = ["sqlite:", "postgres://", "postgresql://"];
+        if !known.iter().any(|scheme| url.starts_with(scheme)) {
+            // Not repeated: it may hold a password.
+            self.problem(
+                "database.url",
+                "not a database that we know",
+                "write \"sqlite:PATH\" or \"postgres://USER@HOST/DATABASE\"",
+            );
+        }
+        url
+    }
+
+    fn master_key(&mut self, written: Option<String>, data: &Path) -> Option<MasterKeySource> {
+        let Some(text) = written else {
+            return Some(MasterKeySource::File(data.join("master.key")));
+        };
+        match text.split_once(':') {
+            Some(("file", path)) if !path.is_empty() => Some(MasterKeySource::File(path.into())),
+            Some(("env", name)) if !name.is_empty() => Some(MasterKeySource::Env(name.to_owned())),
+            _ => {
+                self.problem(
+                    "master_key.source",
+                    "not a place that we know",
+                    "write \"file:PATH\" or \"env:NAME\"; never the key itself",
+                );
+                None
+            }
+        }
+    }
+
+    fn tokens(&mut self, raw: &raw::Tokens, short: bool) -> Tokens {
+        let defaults = Tokens::default();
+        let shortest = Duration::from_secs(if short { 1 } else { 60 });
+        let year = Duration::from_hours(24 * 366);
+        let minute = Duration::from_mins(1);
+        let tokens = Tokens {
+            access: self.life(
+                "tokens.access",
+                raw.access.as_deref(),
+                defaults.access,
+                shortest..=Tokens::MAX_ACCESS,
+            ),
+            refresh_idle: self.life(
+                "tokens.refresh_idle",
+                raw.refresh_idle.as_deref(),
+                defaults.refresh_idle,
+                shortest..=year,
+            ),
+            refresh_max: self.life(
+                "tokens.refresh_max",
+                raw.refresh_max.as_deref(),
+                defaults.refresh_max,
+                shortest..=year,
+            ),
+            refresh_grace: self.life(
+                "tokens.refresh_grace",
+                raw.refresh_grace.as_deref(),
+                defaults.refresh_grace,
+                Duration::ZERO..=5 * minute,
+            ),
+            leeway: self.life(
+                "tokens.leeway",
+                raw.leeway.as_deref(),
+                defaults.leeway,
+                Duration::ZERO..=minute,
+            ),
+            session_max: self.life(
+                "tokens.session_max",
+                raw.session_max.as_deref(),
+                defaults.session_max,
+                shortest..=year,
+            ),
+            ..defaults
+        };
+        if tokens.refresh_idle > tokens.refresh_max {
+            self.problem(
+                "tokens.refresh_idle",
+                "longer than tokens.refresh_max",
+                "make it shorter, or refresh_max longer",
+            );
+        }
+        tokens
+    }
+
+    fn life(
+        &mut self,
+        key: &str,
+        written: Option<&str>,
+        default: Duration,
+        allowed: RangeInclusive<Duration>,
+    ) -> Duration {
+        let Some(text) = written else {
+            return default;
+        };
+        let Some(life) = duration(text) else {
+            self.problem(
+                key,
+                format!("{text:?} is not a duration"),
+                "write \"30s\", \"15m\", \"12h\" or \"30d\"",
+            );
+            return default;
+        };
+        if !allowed.contains(&life) {
+            let [from, to] = [allowed.start(), allowed.end()].map(|end| words(*end));
+            let hint = match key {
+                "tokens.access" => "for tests, insecure_short_tokens = true allows seconds",
+                _ => "",
+            };
+            self.problem(key, format!("{text:?} is not between {from} and {to}"), hint);
+        }
+        life
+    }
+
+    fn commands(&mut self, raw: BTreeMap<String, raw::Command>) -> BTreeMap<String, Program> {
+        let mut programs = BTreeMap::new();
+        for (name, command) in raw {
+            let key = format!("command.{name}");
+            if let Err(error) = name.parse::<Name>() {
+                self.problem(&key, error.to_string(), "give it another name");
+            }
+            if command.run.first().is_none_or(String::is_empty) {
+                self.problem(
+                    &format!("{key}.run"),
+                    "there is no program to run",
+                    "write run = [\"PROGRAM\", \"ARGUMENT\"]",
+                );
+            }
+            let program = Program { run: command.run, env: command.env, folder: command.folder };
+            programs.insert(name, program);
+        }
+        programs
+    }
+
+    fn limits(&mut self, raw: &raw::Limits) -> Limits {
+        let defaults = Limits::default();
+        let mut bound = |key: &str, written: Option<u64>, default: usize, allowed: RangeInclusive<usize>| {
+            let Some(number) = written else {
+                return default;
+            };
+            let number = usize::try_from(number).unwrap_or(usize::MAX);
+            if !allowed.contains(&number) {
+                let says = format!("{number} is not between {} and {}", allowed.start(), allowed.end());
+                self.problem(key, says, "");
+            }
+            number
+        };
+        Limits {
+            body: bound("limits.body", raw.body, defaults.body, 1024..=256 * 1024 * 1024),
+            connections: bound("limits.connections", raw.connections, defaults.connections, 16..=1_000_000),
+        }
+    }
+}
+
+fn host(address: SocketAddr) -> String {
+    match address {
+        SocketAddr::V4(address) => address.ip().to_string(),
+        SocketAddr::V6(address) => format!("[{}]", address.ip()),
+    }
+}
+
+/// "30d" and the like. A day is 24 hours; months and years have no fixed length and are refused.
+fn duration(text: &str) -> Option<Duration> {
+    let span: Span = text.parse().ok()?;
+    let exact = span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?;
+    Duration::try_from(exact).ok()
+}
+
+fn words(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let units = [(86_400, "d"), (3600, "h"), (60, "m")];
+    let whole = units.into_iter().find(|(length, _)| seconds >= *length && seconds % length == 0);
+    match whole {
+        Some((length, unit)) => format!("{}{unit}", seconds / length),
+        None => format!("{seconds}s"),
+    }
+}

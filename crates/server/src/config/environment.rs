@@ -1,0 +1,12 @@
+//! The environment: read here and nowhere else.
+//!
+//! | variable | what |
+//! |---|---|
+//! | `RUST_LOG` | what is logged, as `tracing` filters; default `info` |
+//! | the name in `master_key.source = "env:NAME"` | the key-encryption key, 32 bytes as base64url |
+
+/// A variable, if it is set to readable text.
+#[expect(clippy::disallowed_methods, reason = "the one reader of the environment")]
+pub fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
