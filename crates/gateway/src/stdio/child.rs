@@ -1,0 +1,369 @@
+//! One running program, the tasks around it, and a conversation with it.
+
+use super::desk::{Desk, End, Kind, Refused, Slip, Ticket};
+use super::framing::{self, Line};
+use super::message::Key;
+use super::process::{self, Process, Streams};
+use super::queue::{self, Bound, Frame};
+use super::{Bounds, StdioFailure};
+use crate::settings::Program;
+use crate::upstream::CallInfo;
+use bytes::{Bytes, BytesMut};
+use portcullis_domain::id::ServerId;
+use portcullis_domain::principal::{Principal, Subject};
+use portcullis_domain::registry::Server;
+use portcullis_oauth::client::ClientId;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncWriteExt as _, BufReader};
+use tokio::process::{ChildStdin, ChildStdout};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// Messages that wait to be written; then writers wait.
+const UNWRITTEN: usize = 16;
+
+/// For whom a program runs, and on which server. Nobody else's message ever reaches it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Owner {
+    pub(super) server: ServerId,
+    pub(super) subject: Subject,
+    pub(super) client: ClientId,
+}
+
+impl Owner {
+    pub(super) fn of(server: &Server, principal: &Principal) -> Self {
+        Self { server: server.id, subject: principal.subject.clone(), client: principal.client_id.clone() }
+    }
+}
+
+/// One running program.
+pub(super) struct Child {
+    pub(super) owner: Owner,
+    pub(super) program: Program,
+    pub(super) kind: Kind,
+    desk: Desk,
+    input: mpsc::Sender<Bytes>,
+    stop: CancellationToken,
+    gone: CancellationToken,
+    patience: Duration,
+}
+
+impl Child {
+    /// Starts the program. `leave` is called when it serves no longer, `forget` when nothing of it runs any more.
+    pub(super) fn start(
+        kind: Kind,
+        program: &Program,
+        server: &Server,
+        principal: &Principal,
+        bounds: &Bounds,
+    ) -> std::io::Result<(Arc<Self>, Upkeep)> {
+        let (process, streams) = process::start(program, server, principal)?;
+        let (input, unwritten) = mpsc::channel(UNWRITTEN);
+        let bound = Bound { messages: bounds.queue_messages, bytes: bounds.queue_bytes };
+        let child = Arc::new(Self {
+            owner: Owner::of(server, principal),
+            program: program.clone(),
+            kind,
+            desk: Desk::new(kind, bound),
+            input,
+            stop: CancellationToken::new(),
+            gone: CancellationToken::new(),
+            patience: bounds.patience,
+        });
+        let upkeep = Upkeep {
+            child: Arc::clone(&child),
+            process,
+            streams,
+            unwritten,
+            server: server.name.to_string(),
+            bounds: bounds.clone(),
+        };
+        Ok((child, upkeep))
+    }
+
+    /// Says something that is not answered.
+    pub(super) async fn tell(&self, line: Bytes) -> Result<(), StdioFailure> {
+        self.desk.touch();
+        let said = tokio::time::timeout(self.patience, self.input.send(line)).await;
+        match (said, self.desk.ended()) {
+            (Ok(Ok(())), None) => Ok(()),
+            (_, Some(end)) => Err(end.into()),
+            (Ok(Err(_)), None) => Err(StdioFailure::Ended),
+            (Err(_), None) => Err(StdioFailure::TimedOut),
+        }
+    }
+
+    /// Asks something. What comes is in the flight.
+    pub(super) async fn ask(self: &Arc<Self>, line: Bytes, call: &CallInfo) -> Result<Flight, AskRefused> {
+        let slip = slip(call).ok_or(StdioFailure::NotAMessage)?;
+        let id = slip.id.clone();
+        let (ticket, queue) = self.desk.admit(slip).map_err(|refused| match refused {
+            Refused::Abandoned => AskRefused::Abandoned,
+            Refused::DuplicateId => StdioFailure::DuplicateId.into(),
+            Refused::DuplicateToken => StdioFailure::DuplicateToken.into(),
+            Refused::Ended(end) => AskRefused::Gone(end.into()),
+        })?;
+        let flight = Flight {
+            child: Arc::clone(self),
+            id,
+            ticket,
+            queue,
+            stage: Stage::Waiting,
+            kind: FlightKind::of(call),
+        };
+        self.tell(line).await?;
+        Ok(flight)
+    }
+
+    /// The stream of what belongs to no request.
+    pub(super) fn listen(&self) -> Option<queue::Receiver> {
+        self.desk.listen()
+    }
+
+    pub(super) fn idle_since(&self) -> Option<tokio::time::Instant> {
+        self.desk.idle_since()
+    }
+
+    pub(super) fn is_ended(&self) -> bool {
+        self.desk.ended().is_some()
+    }
+
+    /// Lets the program end; see [`Self::gone`].
+    pub(super) fn stop(&self) {
+        self.desk.end(End::Stopped);
+        self.stop.cancel();
+    }
+
+    /// Returns when nothing of the program runs any more.
+    pub(super) async fn gone(&self) {
+        self.gone.cancelled().await;
+    }
+}
+
+/// Why a question is not asked.
+pub(super) enum AskRefused {
+    /// An answer to a question with this id may still come.
+    Abandoned,
+    /// The program ended before anything was said to it.
+    Gone(StdioFailure),
+    /// Finally.
+    Failed(StdioFailure),
+}
+
+impl From<StdioFailure> for AskRefused {
+    fn from(failure: StdioFailure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+fn slip(call: &CallInfo) -> Option<Slip> {
+    let id = call.id.as_ref()?;
+    let token = match &call.progress_token {
+        Some(token) => Some(Key::of(token)?),
+        None => None,
+    };
+    // An `initialize` must not be cancelled (2025-11-25, cancellation), and some programs take no notification before
+    // the first request of a session, which `server/discover` does not count as.
+    let cancel = match call.method.as_str() {
+        "initialize" | "server/discover" => None,
+        _ => Some(cancellation(id.get())),
+    };
+    Some(Slip { id: Key::of(id)?, token, cancel })
+}
+
+fn cancellation(id: &str) -> Bytes {
+    let message = Bytes::from(format!(
+        r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id},"reason":"nobody waits for the answer"}}}}"#
+    ));
+    // The id is the caller's own text.
+    framing::one_line(&message).unwrap_or_default()
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum FlightKind {
+    Call,
+    /// A session stands or falls with it.
+    Initialize,
+    /// Its stream has no end by itself.
+    Subscription,
+}
+
+impl FlightKind {
+    fn of(call: &CallInfo) -> Self {
+        match call.method.as_str() {
+            _ if call.is_initialize => Self::Initialize,
+            "subscriptions/listen" => Self::Subscription,
+            _ => Self::Call,
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Waiting,
+    /// Something came, and more will.
+    Streaming,
+    Over,
+    TimedOut,
+}
+
+/// A question on its way. Dropping it before the answer came gives the question up.
+pub(super) struct Flight {
+    child: Arc<Child>,
+    id: Key,
+    ticket: Ticket,
+    queue: queue::Receiver,
+    stage: Stage,
+    kind: FlightKind,
+}
+
+impl Flight {
+    /// What came next. After an answer or a failure nothing comes.
+    pub(super) async fn next(&mut self) -> Result<Frame, StdioFailure> {
+        let frame = if self.kind == FlightKind::Subscription && self.stage == Stage::Streaming {
+            self.queue.next().await
+        } else {
+            match tokio::time::timeout(self.child.patience, self.queue.next()).await {
+                Ok(frame) => frame,
+                Err(_) => return Err(self.time_out()),
+            }
+        };
+        match frame {
+            Some(Frame::Notice(body)) => {
+                self.stage = Stage::Streaming;
+                Ok(Frame::Notice(body))
+            }
+            Some(answer @ Frame::Answer { .. }) => {
+                self.stage = Stage::Over;
+                Ok(answer)
+            }
+            None => Err(match self.child.desk.ended() {
+                Some(end) => end.into(),
+                None if self.stage == Stage::Streaming => StdioFailure::TooSlow,
+                None => StdioFailure::NotUnderstood,
+            }),
+        }
+    }
+
+    fn time_out(&mut self) -> StdioFailure {
+        self.stage = Stage::TimedOut;
+        let silences = self.child.desk.count_silence();
+        let borne = match self.child.kind {
+            // Another can be started at any time, and nothing is lost with this one.
+            Kind::Stateless => 0,
+            Kind::Session => 1,
+        };
+        if silences > borne {
+            self.child.desk.end(End::Hung);
+            self.child.stop.cancel();
+        }
+        StdioFailure::TimedOut
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        if self.stage == Stage::Over {
+            return;
+        }
+        let cancel = self.child.desk.abandon(&self.id, self.ticket);
+        // In a session a lost connection is no cancellation (2025-11-25, transports).
+        let wanted = self.child.kind == Kind::Stateless || self.stage == Stage::TimedOut;
+        if let Some(line) = cancel.filter(|_| wanted) {
+            // A program that reads nothing will not read this either.
+            let _ = self.child.input.try_send(line);
+        }
+        if self.kind == FlightKind::Initialize || self.child.desk.hangs() {
+            // Nobody knows the session's id.
+            self.child.stop();
+        }
+    }
+}
+
+impl From<End> for StdioFailure {
+    fn from(end: End) -> Self {
+        match end {
+            End::Exited | End::Idle | End::Stopped => Self::Ended,
+            End::Garbled => Self::Garbled,
+            End::Hung => Self::TimedOut,
+        }
+    }
+}
+
+/// Everything around a running program, until nothing of it runs.
+pub(super) struct Upkeep {
+    child: Arc<Child>,
+    process: Process,
+    streams: Streams,
+    unwritten: mpsc::Receiver<Bytes>,
+    server: String,
+    bounds: Bounds,
+}
+
+impl Upkeep {
+    /// Runs until the program is gone. `leave` is called when it serves no longer.
+    pub(super) async fn run(self, leave: impl FnOnce(End)) {
+        let Self { child, process, streams, unwritten, server, bounds } = self;
+        let diagnostics = tokio::spawn(process::log(streams.diagnostics, server.clone()));
+        let why = tokio::select! {
+            why = read(&child, streams.output, bounds.line_bytes) => why,
+            why = write(streams.input, unwritten) => why,
+            () = idle(&child, bounds.idle) => End::Idle,
+            () = child.stop.cancelled() => End::Stopped,
+        };
+        child.desk.end(why);
+        let why = child.desk.ended().unwrap_or(why);
+        tracing::info!(server.name = %server, why = ?why, "a program ends");
+        leave(why);
+        process.end(bounds.grace).await;
+        diagnostics.abort();
+        child.gone.cancel();
+    }
+}
+
+async fn read(child: &Child, mut output: BufReader<ChildStdout>, most: usize) -> End {
+    loop {
+        let line = match framing::read_line(&mut output, most).await {
+            Line::End => return End::Exited,
+            Line::TooLong => return End::Garbled,
+            Line::Text(line) => Bytes::from(line),
+        };
+        if line.trim_ascii().is_empty() {
+            continue;
+        }
+        let Ok(reply) = child.desk.route(line) else {
+            return End::Garbled;
+        };
+        if let Some(reply) = reply {
+            let _ = child.input.try_send(reply);
+        }
+        if child.desk.hangs() {
+            return End::Hung;
+        }
+    }
+}
+
+/// Closes the program's input when it returns or is dropped.
+async fn write(mut input: ChildStdin, mut unwritten: mpsc::Receiver<Bytes>) -> End {
+    while let Some(line) = unwritten.recv().await {
+        let mut ended = BytesMut::with_capacity(line.len() + 1);
+        ended.extend_from_slice(&line);
+        ended.extend_from_slice(b"\n");
+        if input.write_all(&ended).await.is_err() || input.flush().await.is_err() {
+            return End::Exited;
+        }
+    }
+    End::Stopped
+}
+
+async fn idle(child: &Child, most: Duration) {
+    loop {
+        let now = tokio::time::Instant::now();
+        let until = child.desk.idle_since().unwrap_or(now) + most;
+        if until <= now {
+            return;
+        }
+        tokio::time::sleep_until(until).await;
+    }
+}

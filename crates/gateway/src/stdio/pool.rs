@@ -1,0 +1,284 @@
+//! Which programs run, and for whom: how many there may be, and when one that failed may be started again.
+
+use super::child::{Child, Owner};
+use super::desk::{End, Kind};
+use super::{Bounds, StdioFailure};
+use crate::settings::Program;
+use portcullis_domain::principal::Principal;
+use portcullis_domain::registry::Server;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// A program that ran for so long did not fail at its start.
+const GOOD_RUN: Duration = Duration::from_secs(10);
+
+/// What the second failure in a row costs; each further one doubles it.
+const FIRST_REST: Duration = Duration::from_millis(200);
+const LONGEST_REST: Duration = Duration::from_secs(30);
+
+/// Beyond so many remembered failures, those that matter no more are dropped.
+const REMEMBERED_FAILURES: usize = 1024;
+
+pub(super) struct Pool {
+    state: Mutex<State>,
+    bounds: Bounds,
+}
+
+#[derive(Default)]
+struct State {
+    started: u64,
+    /// Everything that runs, what is ending too.
+    running: HashMap<u64, Arc<Child>>,
+    /// What serves a session, by its id.
+    sessions: HashMap<String, u64>,
+    /// What serves a principal without sessions.
+    stateless: HashMap<Owner, u64>,
+    failures: HashMap<Owner, Failures>,
+    closed: bool,
+}
+
+#[derive(Clone, Copy)]
+struct Failures {
+    in_a_row: u32,
+    rest_until: Instant,
+}
+
+/// What is asked to run.
+pub(super) struct Wanted<'a> {
+    pub(super) server: &'a Server,
+    pub(super) principal: &'a Principal,
+    pub(super) program: &'a Program,
+}
+
+/// What would have to go before anything can be started.
+enum Start {
+    Done(Arc<Child>),
+    Waits(Arc<Child>),
+}
+
+impl Pool {
+    pub(super) fn new(bounds: Bounds) -> Arc<Self> {
+        Arc::new(Self { state: Mutex::default(), bounds })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The program that serves the principal in the revision without sessions; started when there is none.
+    pub(super) async fn shared(self: &Arc<Self>, wanted: &Wanted<'_>) -> Result<Arc<Child>, StdioFailure> {
+        self.run(wanted, Kind::Stateless, None).await
+    }
+
+    /// The same, if it runs.
+    pub(super) fn running(&self, wanted: &Wanted<'_>) -> Option<Arc<Child>> {
+        let owner = Owner::of(wanted.server, wanted.principal);
+        self.state().shared(&owner)
+    }
+
+    /// A program for a new session.
+    pub(super) async fn begin(
+        self: &Arc<Self>,
+        wanted: &Wanted<'_>,
+        session: &str,
+    ) -> Result<Arc<Child>, StdioFailure> {
+        self.run(wanted, Kind::Session, Some(session)).await
+    }
+
+    /// The program that serves a session.
+    pub(super) fn session(&self, session: &str) -> Option<Arc<Child>> {
+        let state = self.state();
+        let child = state.running.get(state.sessions.get(session)?)?;
+        (!child.is_ended()).then(|| Arc::clone(child))
+    }
+
+    /// The program is used no more, but for what it is doing: the next message starts another.
+    pub(super) fn retire(&self, child: &Arc<Child>) {
+        let mut state = self.state();
+        state.leave(child);
+        if child.idle_since().is_some() {
+            child.stop();
+        }
+    }
+
+    /// Ends everything, and starts nothing more. Returns when nothing runs.
+    pub(super) async fn close(&self) {
+        let running: Vec<_> = {
+            let mut state = self.state();
+            state.closed = true;
+            state.running.values().cloned().collect()
+        };
+        for child in &running {
+            child.stop();
+        }
+        for child in &running {
+            child.gone().await;
+        }
+    }
+
+    /// How many programs run, those that are ending too.
+    #[cfg(test)]
+    pub(super) fn count(&self) -> usize {
+        self.state().running.len()
+    }
+
+    async fn run(
+        self: &Arc<Self>,
+        wanted: &Wanted<'_>,
+        kind: Kind,
+        session: Option<&str>,
+    ) -> Result<Arc<Child>, StdioFailure> {
+        for _ in 0..3 {
+            match self.try_run(wanted, kind, session)? {
+                Start::Done(child) => return Ok(child),
+                Start::Waits(leaving) => {
+                    leaving.stop();
+                    leaving.gone().await;
+                }
+            }
+        }
+        Err(StdioFailure::TooManyPrograms)
+    }
+
+    fn try_run(
+        self: &Arc<Self>,
+        wanted: &Wanted<'_>,
+        kind: Kind,
+        session: Option<&str>,
+    ) -> Result<Start, StdioFailure> {
+        let owner = Owner::of(wanted.server, wanted.principal);
+        // Held while the program is started: two requests of one principal start one program.
+        let mut state = self.state();
+        if state.closed {
+            return Err(StdioFailure::Ended);
+        }
+        if kind == Kind::Stateless
+            && let Some(child) = state.shared(&owner)
+        {
+            if child.program == *wanted.program {
+                return Ok(Start::Done(child));
+            }
+            // The machine's configuration changed since.
+            state.leave(&child);
+            child.stop();
+        }
+        if state.failures.get(&owner).is_some_and(|failures| Instant::now() < failures.rest_until) {
+            return Err(StdioFailure::Resting);
+        }
+        if let Some(leaving) = state.in_the_way(&owner, &self.bounds)? {
+            return Ok(Start::Waits(leaving));
+        }
+        let child = self.start(&mut state, wanted, kind)?;
+        let number = state.started;
+        match session {
+            Some(session) => state.sessions.insert(session.to_owned(), number),
+            None => state.stateless.insert(owner, number),
+        };
+        Ok(Start::Done(child))
+    }
+
+    fn start(
+        self: &Arc<Self>,
+        state: &mut State,
+        wanted: &Wanted<'_>,
+        kind: Kind,
+    ) -> Result<Arc<Child>, StdioFailure> {
+        let started = Child::start(kind, wanted.program, wanted.server, wanted.principal, &self.bounds);
+        let (child, upkeep) = match started {
+            Ok(started) => started,
+            Err(error) => {
+                let owner = Owner::of(wanted.server, wanted.principal);
+                tracing::error!(server.name = %wanted.server.name, error = %error, "a program cannot be started");
+                state.failed(owner, Duration::ZERO);
+                return Err(StdioFailure::CannotStart);
+            }
+        };
+        state.started += 1;
+        let number = state.started;
+        state.running.insert(number, Arc::clone(&child));
+        let pool = Arc::downgrade(self);
+        tokio::spawn(look_after(pool, number, Arc::clone(&child), upkeep));
+        Ok(child)
+    }
+}
+
+async fn look_after(pool: Weak<Pool>, number: u64, child: Arc<Child>, upkeep: super::child::Upkeep) {
+    let began = Instant::now();
+    let leave = |why: End| {
+        if let Some(pool) = pool.upgrade() {
+            let mut state = pool.state();
+            state.leave(&child);
+            match why {
+                End::Exited | End::Garbled | End::Hung => {
+                    state.failed(child.owner.clone(), began.elapsed());
+                }
+                End::Idle | End::Stopped => {}
+            }
+        }
+    };
+    upkeep.run(leave).await;
+    if let Some(pool) = pool.upgrade() {
+        pool.state().running.remove(&number);
+    }
+}
+
+impl State {
+    fn shared(&self, owner: &Owner) -> Option<Arc<Child>> {
+        let child = self.running.get(self.stateless.get(owner)?)?;
+        (!child.is_ended()).then(|| Arc::clone(child))
+    }
+
+    /// Nothing finds the program any more.
+    fn leave(&mut self, child: &Arc<Child>) {
+        let running = &self.running;
+        let stays = |number: &u64| running.get(number).is_some_and(|other| !Arc::ptr_eq(other, child));
+        self.sessions.retain(|_, number| stays(number));
+        self.stateless.retain(|_, number| stays(number));
+    }
+
+    fn failed(&mut self, owner: Owner, lived: Duration) {
+        let now = Instant::now();
+        if self.failures.len() >= REMEMBERED_FAILURES {
+            self.failures.retain(|_, failures| now < failures.rest_until);
+        }
+        let failures = self.failures.entry(owner).or_insert(Failures { in_a_row: 0, rest_until: now });
+        failures.in_a_row = if lived >= GOOD_RUN { 1 } else { failures.in_a_row.saturating_add(1) };
+        // The first failure costs nothing: the next call starts another program.
+        let rest = match failures.in_a_row {
+            0 | 1 => Duration::ZERO,
+            more => FIRST_REST.saturating_mul(1 << (more - 2).min(10)).min(LONGEST_REST),
+        };
+        failures.rest_until = now + rest;
+    }
+
+    /// Which idle program must go before another may start for this owner; refused when none may go.
+    fn in_the_way(&self, owner: &Owner, bounds: &Bounds) -> Result<Option<Arc<Child>>, StdioFailure> {
+        let same_principal = |child: &Owner| child.subject == owner.subject && child.client == owner.client;
+        let of_principal = |child: &&Arc<Child>| same_principal(&child.owner);
+        if self.running.values().filter(of_principal).count() >= bounds.per_principal {
+            // The principal's own sessions, the one that it has not used for longest: clients forget to end theirs.
+            return self.idlest(|child| same_principal(&child.owner)).map(Some);
+        }
+        let of_server = |child: &&Arc<Child>| child.owner.server == owner.server;
+        if self.running.values().filter(of_server).count() >= bounds.per_server {
+            let may_go = |child: &Child| child.owner.server == owner.server && child.kind == Kind::Stateless;
+            return self.idlest(may_go).map(Some);
+        }
+        if self.running.len() >= bounds.total {
+            return self.idlest(|child| child.kind == Kind::Stateless).map(Some);
+        }
+        Ok(None)
+    }
+
+    fn idlest(&self, may_go: impl Fn(&Child) -> bool) -> Result<Arc<Child>, StdioFailure> {
+        self.running
+            .values()
+            .filter(|child| may_go(child))
+            .filter_map(|child| Some((child.idle_since()?, child)))
+            .min_by_key(|(since, _)| *since)
+            .map(|(_, child)| Arc::clone(child))
+            .ok_or(StdioFailure::TooManyPrograms)
+    }
+}
