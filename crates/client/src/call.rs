@@ -10,16 +10,15 @@ use portcullis_oauth::challenge;
 use portcullis_oauth::resource::ResourceUri;
 use rmcp::ServiceError;
 use rmcp::model::{
-    CallToolRequestParams, CallToolResult, ClientCapabilities, ClientConfig, ContentBlock,
-    ErrorData, Implementation, ProtocolVersion,
+    CallToolRequestParams, CallToolResult, ClientCapabilities, ClientConfig, ContentBlock, ErrorData,
+    Implementation, ProtocolVersion,
 };
 use rmcp::service::{
     ClientInitializeError, ClientLifecycleMode, ClientServiceExt as _, RoleClient, RunningService,
 };
 use rmcp::transport::StreamableHttpClientTransport;
 use rmcp::transport::streamable_http_client::{
-    AuthRequiredError, HttpStatusError, InsufficientScopeError,
-    StreamableHttpClientTransportConfig as Config,
+    StreamableHttpClientTransportConfig as Config, StreamableHttpError,
 };
 use serde_json::{Map, Value};
 use std::error::Error as StdError;
@@ -34,10 +33,7 @@ pub struct ToolCall {
 impl ToolCall {
     /// A call without arguments.
     pub fn new(name: impl Into<String>) -> Self {
-        Self {
-            name: name.into(),
-            arguments: Map::new(),
-        }
+        Self { name: name.into(), arguments: Map::new() }
     }
 
     /// The same with arguments.
@@ -101,12 +97,9 @@ impl Client {
         // A `ResourceUri` is https or loopback by construction.
         let address = Address::parse(server.as_str(), Reach::Loopback)
             .ok_or_else(|| unusable(server.as_str(), "this address cannot be used"))?;
-        tokio::time::timeout(
-            self.patience,
-            connect_and_call(&address, server, token, call),
-        )
-        .await
-        .unwrap_or(Err(Error::TimedOut(self.patience)))
+        tokio::time::timeout(self.patience, connect_and_call(&address, server, token, call))
+            .await
+            .unwrap_or(Err(Error::TimedOut(self.patience)))
     }
 }
 
@@ -131,11 +124,7 @@ async fn connect_and_call(
     outcome
 }
 
-async fn call_on(
-    connection: &Connection,
-    address: &Address,
-    call: &ToolCall,
-) -> Result<Outcome, Error> {
+async fn call_on(connection: &Connection, address: &Address, call: &ToolCall) -> Result<Outcome, Error> {
     if speaks_by_headers(connection) {
         // MCP 2026-07-28: a tool may want arguments repeated in headers; its definition says which. A list that is
         // refused or broken decides nothing here: the call will be answered in its own right.
@@ -143,11 +132,7 @@ async fn call_on(
     }
     let mut params = CallToolRequestParams::new(call.name.clone());
     params.arguments = Some(call.arguments.clone());
-    connection
-        .call_tool(params)
-        .await
-        .map(Outcome)
-        .map_err(|error| not_called(address, error))
+    connection.call_tool(params).await.map(Outcome).map_err(|error| not_called(address, error))
 }
 
 fn speaks_by_headers(connection: &Connection) -> bool {
@@ -175,20 +160,12 @@ fn either_era() -> ClientLifecycleMode {
 fn not_connected(address: &Address, error: ClientInitializeError) -> Error {
     match error {
         ClientInitializeError::JsonRpcError(error) => answered(&error),
-        ClientInitializeError::LegacyFallbackFailed { fallback, .. } => {
-            not_connected(address, *fallback)
+        ClientInitializeError::LegacyFallbackFailed { fallback, .. } => not_connected(address, *fallback),
+        ClientInitializeError::TransportError { error, .. } => failed(address, error.error.as_ref()),
+        ClientInitializeError::NoCompatibleProtocolVersion { .. } => {
+            unusable(address.as_str(), "the server speaks no revision of MCP that we speak")
         }
-        ClientInitializeError::TransportError { error, .. } => {
-            failed(address, error.error.as_ref())
-        }
-        ClientInitializeError::NoCompatibleProtocolVersion { .. } => unusable(
-            address.as_str(),
-            "the server speaks no revision of MCP that we speak",
-        ),
-        _ => unusable(
-            address.as_str(),
-            "the server does not speak MCP over Streamable HTTP",
-        ),
+        _ => unusable(address.as_str(), "the server does not speak MCP over Streamable HTTP"),
     }
 }
 
@@ -200,14 +177,12 @@ fn not_called(address: &Address, error: ServiceError) -> Error {
     match error {
         ServiceError::McpError(error) => answered(&error),
         ServiceError::TransportSend(error) => failed(address, error.error.as_ref()),
-        ServiceError::InputRequiredRoundsExceeded { .. } => unusable(
-            address.as_str(),
-            "the tool asks questions; there is nobody here to answer",
-        ),
-        ServiceError::UnexpectedResponse => unusable(
-            address.as_str(),
-            "the server answered a tool call with something else",
-        ),
+        ServiceError::InputRequiredRoundsExceeded { .. } => {
+            unusable(address.as_str(), "the tool asks questions; there is nobody here to answer")
+        }
+        ServiceError::UnexpectedResponse => {
+            unusable(address.as_str(), "the server answered a tool call with something else")
+        }
         _ => Error::Unreachable {
             host: address.host(),
             reason: "the connection ended before the answer came".to_owned(),
@@ -216,50 +191,53 @@ fn not_called(address: &Address, error: ServiceError) -> Error {
 }
 
 fn answered(error: &ErrorData) -> Error {
-    Error::Protocol {
-        code: error.code.0,
-        message: one_line(&error.message),
-    }
+    Error::Protocol { code: error.code.0, message: one_line(&error.message) }
 }
 
 /// The reason stands somewhere in the chain of causes.
 fn failed(address: &Address, error: &(dyn StdError + 'static)) -> Error {
     let mut next = Some(error);
     while let Some(cause) = next {
-        if let Some(required) = cause.downcast_ref::<AuthRequiredError>() {
-            return Error::Unauthenticated(read_challenge(&required.www_authenticate_header));
-        }
-        if let Some(required) = cause.downcast_ref::<InsufficientScopeError>() {
-            return Error::Forbidden(read_challenge(&required.www_authenticate_header));
-        }
-        if let Some(status) = cause.downcast_ref::<HttpStatusError>() {
-            return Error::Unavailable {
-                host: address.host(),
-                status: status.status,
-                retry_after: status
-                    .retry_after
-                    .as_ref()
-                    .and_then(|text| text.parse().ok()),
-            };
-        }
-        if let Some(network) = cause.downcast_ref::<reqwest::Error>() {
-            return unreachable(address, network);
+        if let Some(reason) = cause.downcast_ref::<StreamableHttpError<reqwest::Error>>() {
+            return refused(address, reason);
         }
         next = cause.source();
     }
-    unusable(
-        address.as_str(),
-        "the server does not speak MCP over Streamable HTTP",
-    )
+    unusable(address.as_str(), NOT_MCP)
 }
+
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "an enum of another crate, open to new variants; none of them means success"
+)]
+fn refused(address: &Address, reason: &StreamableHttpError<reqwest::Error>) -> Error {
+    match reason {
+        StreamableHttpError::AuthRequired(said) => {
+            Error::Unauthenticated(read_challenge(&said.www_authenticate_header))
+        }
+        StreamableHttpError::InsufficientScope(said) => {
+            Error::Forbidden(read_challenge(&said.www_authenticate_header))
+        }
+        StreamableHttpError::HttpStatus(said) => Error::Unavailable {
+            host: address.host(),
+            status: said.status,
+            retry_after: said.retry_after.as_ref().and_then(|text| text.parse().ok()),
+        },
+        StreamableHttpError::Client(network) => unreachable(address, network),
+        StreamableHttpError::ResponseBodyTooLarge { .. } => {
+            unusable(address.as_str(), "the answer is too large")
+        }
+        _ => unusable(address.as_str(), NOT_MCP),
+    }
+}
+
+const NOT_MCP: &str = "the answer is not MCP over Streamable HTTP";
 
 fn read_challenge(header: &str) -> Refusal {
     let said = |name| challenge::parameter(header, name);
     Refusal {
         error: said("error").as_deref().map(one_line),
         description: said("error_description").as_deref().map(one_line),
-        needed: said("scope")
-            .and_then(|scope| scope.parse().ok())
-            .unwrap_or_default(),
+        needed: said("scope").and_then(|scope| scope.parse().ok()).unwrap_or_default(),
     }
 }

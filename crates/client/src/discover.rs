@@ -74,33 +74,21 @@ impl Client {
             }
         }
         Err(failure.unwrap_or_else(|| {
-            unusable(
-                server.metadata_url(),
-                "the server's metadata names no authorization server",
-            )
+            unusable(server.metadata_url(), "the server's metadata names no authorization server")
         }))
     }
 
     /// MCP "Protected Resource Metadata Discovery": the challenge's address first, then the well-known ones.
-    async fn resource_document(
-        &self,
-        server: &ResourceUri,
-    ) -> Result<(ResourceDocument, Reach), Error> {
+    async fn resource_document(&self, server: &ResourceUri) -> Result<(ResourceDocument, Reach), Error> {
         // A `ResourceUri` is https or loopback by construction.
         let address = Address::parse(server.as_str(), Reach::Loopback)
             .ok_or_else(|| unusable(server.as_str(), "this address cannot be used"))?;
         let reach = address.reach();
         let probe = self.http.probe(&address).await?;
         if probe.status >= 500 {
-            return Err(Error::Unavailable {
-                host: address.host(),
-                status: probe.status,
-                retry_after: None,
-            });
+            return Err(Error::Unavailable { host: address.host(), status: probe.status, retry_after: None });
         }
-        let named = probe
-            .challenge
-            .and_then(|header| challenge::parameter(&header, "resource_metadata"));
+        let named = probe.challenge.and_then(|header| challenge::parameter(&header, "resource_metadata"));
         let root = format!("{}/.well-known/oauth-protected-resource", server.origin());
         for place in named.into_iter().chain([server.metadata_url(), root]) {
             let place = Address::parse(&place, reach).ok_or_else(|| unusable(&place, NOT_THERE))?;
@@ -110,15 +98,10 @@ impl Client {
             // RFC 9728 s3.3: a document about another resource must not be used.
             return match document.resource.parse::<ResourceUri>() {
                 Ok(resource) if resource == *server => Ok((document, reach)),
-                _ => Err(unusable(
-                    place.as_str(),
-                    "this metadata speaks for another server",
-                )),
+                _ => Err(unusable(place.as_str(), "this metadata speaks for another server")),
             };
         }
-        Err(Error::NotProtected {
-            server: server.to_string(),
-        })
+        Err(Error::NotProtected { server: server.to_string() })
     }
 
     async fn authority(&self, issuer: &str, reach: Reach) -> Result<Authority, Error> {
@@ -130,35 +113,21 @@ impl Client {
             };
             // RFC 8414 s3.3, and AS mix-up: it must be the issuer that we asked for, character for character.
             if authority.issuer != issuer {
-                return Err(unusable(
-                    place.as_str(),
-                    "this metadata speaks for another issuer",
-                ));
+                return Err(unusable(place.as_str(), "this metadata speaks for another issuer"));
             }
             return Ok(authority);
         }
-        Err(unusable(
-            issuer,
-            "the authorization server publishes no metadata",
-        ))
+        Err(unusable(issuer, "the authorization server publishes no metadata"))
     }
 
     /// `None` when there is no such document.
     async fn document<T: DeserializeOwned>(&self, place: &Address) -> Result<Option<T>, Error> {
-        let Answer {
-            status,
-            body,
-            retry_after,
-        } = self.http.fetch(place).await?;
+        let Answer { status, body, retry_after } = self.http.fetch(place).await?;
         match status {
             200 => serde_json::from_slice(&body)
                 .map(Some)
                 .map_err(|_| unusable(place.as_str(), "this is no well-formed metadata document")),
-            429 | 500.. => Err(Error::Unavailable {
-                host: place.host(),
-                status,
-                retry_after,
-            }),
+            429 | 500.. => Err(Error::Unavailable { host: place.host(), status, retry_after }),
             300..400 => Err(unusable(place.as_str(), "metadata must not redirect")),
             _ => Ok(None),
         }
@@ -183,10 +152,7 @@ fn well_known(issuer: &Address) -> Vec<String> {
 }
 
 pub(crate) fn unusable(address: impl Into<String>, problem: &'static str) -> Error {
-    Error::Unusable {
-        address: crate::text::one_line(&address.into()),
-        problem,
-    }
+    Error::Unusable { address: crate::text::one_line(&address.into()), problem }
 }
 
 #[cfg(test)]

@@ -95,11 +95,7 @@ impl fmt::Display for Refusal {
         formatter.write_str(said.unwrap_or("the server did not say why"))?;
         let sentence = self.description.as_deref().unwrap_or_default();
         // The sentence of our own gateway names the scopes already.
-        let unnamed = |needed: &ScopeSet| {
-            needed
-                .iter()
-                .any(|scope| !sentence.contains(scope.as_str()))
-        };
+        let unnamed = |needed: &ScopeSet| needed.iter().any(|scope| !sentence.contains(scope.as_str()));
         if unnamed(&self.needed) {
             write!(formatter, " (scopes of this operation: {})", self.needed)?;
         }
@@ -181,11 +177,7 @@ mod tests {
 
     #[test]
     fn an_overloaded_server_says_when_to_come_back() {
-        let error = Error::Unavailable {
-            host: "as.test".to_owned(),
-            status: 429,
-            retry_after: Some(7),
-        };
+        let error = Error::Unavailable { host: "as.test".to_owned(), status: 429, retry_after: Some(7) };
         assert_eq!(error.to_string(), "as.test answered 429; try again in 7 s");
     }
 }

@@ -55,8 +55,7 @@ impl Address {
     /// own loopback is after something else.
     pub(crate) fn parse(text: &str, reach: Reach) -> Option<Self> {
         let url = Url::parse(text).ok()?;
-        let bare =
-            url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
+        let bare = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
         let allowed = match (is_loopback(&url), reach) {
             (false, Reach::Https | Reach::Loopback) => url.scheme() == "https",
             (true, Reach::Loopback) => matches!(url.scheme(), "http" | "https"),
@@ -70,11 +69,7 @@ impl Address {
     }
 
     pub(crate) fn reach(&self) -> Reach {
-        if is_loopback(&self.0) {
-            Reach::Loopback
-        } else {
-            Reach::Https
-        }
+        if is_loopback(&self.0) { Reach::Loopback } else { Reach::Https }
     }
 
     pub(crate) fn url(&self) -> &Url {
@@ -126,10 +121,7 @@ impl Http {
             .client(address)
             .get(address.url().clone())
             .header(ACCEPT, "text/event-stream, application/json");
-        let response = request
-            .send()
-            .await
-            .map_err(|error| unreachable(address, &error))?;
+        let response = request.send().await.map_err(|error| unreachable(address, &error))?;
         Ok(Probe {
             status: response.status().as_u16(),
             challenge: header(response.headers(), &WWW_AUTHENTICATE),
@@ -148,9 +140,8 @@ impl Http {
         (id, secret): (&str, &str),
         form: String,
     ) -> Result<Answer, Error> {
-        let encode = |part: &str| -> String {
-            url::form_urlencoded::byte_serialize(part.as_bytes()).collect()
-        };
+        let encode =
+            |part: &str| -> String { url::form_urlencoded::byte_serialize(part.as_bytes()).collect() };
         let request = self
             .client(address)
             .post(address.url().clone())
@@ -198,15 +189,9 @@ pub(crate) fn unreachable(address: &Address, error: &reqwest::Error) -> Error {
     while let Some(source) = innermost.source() {
         innermost = source;
     }
-    let reason = if error.is_timeout() {
-        "no answer in time".to_owned()
-    } else {
-        one_line(&innermost.to_string())
-    };
-    Error::Unreachable {
-        host: address.host(),
-        reason,
-    }
+    let reason =
+        if error.is_timeout() { "no answer in time".to_owned() } else { one_line(&innermost.to_string()) };
+    Error::Unreachable { host: address.host(), reason }
 }
 
 /// Never the provider of the process: a library must work whoever installed what before.
@@ -233,11 +218,7 @@ fn builder(tls: ClientConfig) -> reqwest::ClientBuilder {
 
 fn build(builder: reqwest::ClientBuilder) -> Result<reqwest::Client, Error> {
     builder.build().map_err(|error| {
-        Error::Tls(one_line(
-            &error
-                .source()
-                .map_or_else(|| error.to_string(), ToString::to_string),
-        ))
+        Error::Tls(one_line(&error.source().map_or_else(|| error.to_string(), ToString::to_string)))
     })
 }
 
@@ -261,16 +242,8 @@ mod tests {
             ("file:///etc/passwd", false, false),
             ("/token", false, false),
         ] {
-            assert_eq!(
-                Address::parse(text, Reach::Https).is_some(),
-                https,
-                "{text}"
-            );
-            assert_eq!(
-                Address::parse(text, Reach::Loopback).is_some(),
-                loopback,
-                "{text}"
-            );
+            assert_eq!(Address::parse(text, Reach::Https).is_some(), https, "{text}");
+            assert_eq!(Address::parse(text, Reach::Loopback).is_some(), loopback, "{text}");
         }
     }
 }

@@ -55,10 +55,7 @@ impl Client {
     /// # Errors
     /// [`Error::Tls`] when the machine's certificates cannot be read.
     pub fn new() -> Result<Self, Error> {
-        Ok(Self {
-            http: Http::new()?,
-            patience: PATIENCE,
-        })
+        Ok(Self { http: Http::new()?, patience: PATIENCE })
     }
 
     /// How long one tool call may take, from the first byte to the last (two minutes at first).

@@ -24,11 +24,7 @@ pub struct MachineCredentials {
 impl MachineCredentials {
     /// Credentials for an authority on the same origin as the server that they are used for.
     pub fn new(client_id: impl Into<String>, secret: impl Into<String>) -> Self {
-        Self {
-            client_id: client_id.into(),
-            secret: Zeroizing::new(secret.into()),
-            issuer: None,
-        }
+        Self { client_id: client_id.into(), secret: Zeroizing::new(secret.into()), issuer: None }
     }
 
     /// Binds the credentials to one authority, wherever the server stands. Recommended: a server says by itself who its
@@ -44,18 +40,12 @@ impl MachineCredentials {
         let named = &found.authority.issuer;
         let (good, expected) = match &self.issuer {
             Some(issuer) => (issuer.as_str() == named, issuer.as_str()),
-            None => (
-                origin(named) == Some(found.server.origin().to_owned()),
-                found.server.origin(),
-            ),
+            None => (origin(named) == Some(found.server.origin().to_owned()), found.server.origin()),
         };
         if good {
             Ok(())
         } else {
-            Err(Error::ForeignIssuer {
-                named: one_line(named),
-                expected: expected.to_owned(),
-            })
+            Err(Error::ForeignIssuer { named: one_line(named), expected: expected.to_owned() })
         }
     }
 }
@@ -128,10 +118,7 @@ impl Client {
     ) -> Result<Token, Error> {
         let endpoint = token_endpoint(found)?;
         let who = (credentials.client_id.as_str(), credentials.secret.as_str());
-        let answer = self
-            .http
-            .post_form(&endpoint, who, form(&found.server, wish))
-            .await?;
+        let answer = self.http.post_form(&endpoint, who, form(&found.server, wish)).await?;
         match answer.status {
             200 => granted(answer, &endpoint),
             429 | 500.. => Err(Error::Unavailable {
@@ -139,10 +126,7 @@ impl Client {
                 status: answer.status,
                 retry_after: answer.retry_after,
             }),
-            300..400 => Err(unusable(
-                endpoint.as_str(),
-                "a token endpoint must not redirect",
-            )),
+            300..400 => Err(unusable(endpoint.as_str(), "a token endpoint must not redirect")),
             _ => Err(refused(&answer, &endpoint)),
         }
     }
@@ -158,8 +142,7 @@ fn token_endpoint(found: &Discovered) -> Result<Address, Error> {
 
 fn form(server: &ResourceUri, wish: &TokenWish) -> String {
     let mut form = url::form_urlencoded::Serializer::new(String::new());
-    form.append_pair("grant_type", "client_credentials")
-        .append_pair("resource", server.as_str());
+    form.append_pair("grant_type", "client_credentials").append_pair("resource", server.as_str());
     if !wish.scopes.is_empty() {
         form.append_pair("scope", &wish.scopes.to_string());
     }
@@ -177,10 +160,7 @@ fn granted(mut answer: Answer, endpoint: &Address) -> Result<Token, Error> {
     if !parsed.token_type.eq_ignore_ascii_case("bearer") {
         return Err(malformed("the token is not of the type Bearer"));
     }
-    let scope = parsed
-        .scope
-        .map(|scope| scope.parse::<ScopeSet>())
-        .transpose();
+    let scope = parsed.scope.map(|scope| scope.parse::<ScopeSet>()).transpose();
     Ok(Token {
         access_token: AccessToken::new(parsed.access_token),
         expires_in: parsed.expires_in,

@@ -5,11 +5,7 @@ const LONGEST: usize = 400;
 
 /// One line without control characters. A server must not be able to write to somebody's terminal by way of an error.
 pub(crate) fn one_line(words: &str) -> String {
-    let mut line: String = words
-        .chars()
-        .take(LONGEST)
-        .map(|c| if is_plain(c) { c } else { ' ' })
-        .collect();
+    let mut line: String = words.chars().take(LONGEST).map(|c| if is_plain(c) { c } else { ' ' }).collect();
     if words.chars().nth(LONGEST).is_some() {
         line.push('…');
     }

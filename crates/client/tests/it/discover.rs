@@ -17,11 +17,7 @@ async fn refused(fake: &Fake) -> String {
 #[tokio::test]
 async fn a_good_server_leads_to_its_authority() {
     let fake = Fake::good().await;
-    let found = Client::new()
-        .unwrap()
-        .discover(&fake.server())
-        .await
-        .unwrap();
+    let found = Client::new().unwrap().discover(&fake.server()).await.unwrap();
     assert_eq!(found.authority.issuer, fake.origin);
     assert_eq!(found.scopes, ["a:read"]);
     assert_eq!(fake.seen(RESOURCE).len(), 1);
@@ -31,13 +27,7 @@ async fn a_good_server_leads_to_its_authority() {
 async fn without_a_challenge_the_well_known_address_is_used() {
     let fake = Fake::good().await;
     fake.set("/mcp/a", 405, vec![], String::new());
-    assert!(
-        Client::new()
-            .unwrap()
-            .discover(&fake.server())
-            .await
-            .is_ok()
-    );
+    assert!(Client::new().unwrap().discover(&fake.server()).await.is_ok());
 }
 
 #[tokio::test]
@@ -45,13 +35,7 @@ async fn all_forms_of_authority_metadata_are_tried() {
     let fake = Fake::good().await;
     fake.set(AUTHORITY, 404, vec![], String::new());
     fake.json("/.well-known/openid-configuration", 200, &fake.authority());
-    assert!(
-        Client::new()
-            .unwrap()
-            .discover(&fake.server())
-            .await
-            .is_ok()
-    );
+    assert!(Client::new().unwrap().discover(&fake.server()).await.is_ok());
 }
 
 #[tokio::test]
@@ -63,15 +47,8 @@ async fn metadata_of_another_resource_is_refused() {
         } else {
             resource.to_owned()
         };
-        fake.json(
-            RESOURCE,
-            200,
-            &json!({"resource": resource, "authorization_servers": [fake.origin]}),
-        );
-        assert!(
-            refused(&fake).await.ends_with("speaks for another server"),
-            "{resource}"
-        );
+        fake.json(RESOURCE, 200, &json!({"resource": resource, "authorization_servers": [fake.origin]}));
+        assert!(refused(&fake).await.ends_with("speaks for another server"), "{resource}");
     }
     assert!(fake.seen(AUTHORITY).is_empty());
 }
@@ -90,50 +67,26 @@ async fn metadata_of_another_issuer_is_refused() {
 #[tokio::test]
 async fn addresses_outside_https_and_loopback_are_not_visited() {
     let fake = Fake::good().await;
-    for issuer in [
-        "http://as.test",
-        "ftp://127.0.0.1",
-        "https://user@as.test",
-        "as.test",
-    ] {
-        fake.json(
-            RESOURCE,
-            200,
-            &json!({"resource": fake.server(), "authorization_servers": [issuer]}),
-        );
+    for issuer in ["http://as.test", "ftp://127.0.0.1", "https://user@as.test", "as.test"] {
+        fake.json(RESOURCE, 200, &json!({"resource": fake.server(), "authorization_servers": [issuer]}));
         assert!(refused(&fake).await.contains("must be https"), "{issuer}");
     }
     let challenge = "Bearer resource_metadata=\"http://metadata.test/x\"".to_owned();
-    fake.set(
-        "/mcp/a",
-        401,
-        vec![("www-authenticate", challenge)],
-        String::new(),
-    );
+    fake.set("/mcp/a", 401, vec![("www-authenticate", challenge)], String::new());
     assert!(refused(&fake).await.contains("must be https"));
 }
 
 #[tokio::test]
 async fn redirects_endless_answers_and_nonsense_are_refused() {
     let fake = Fake::good().await;
-    fake.set(
-        AUTHORITY,
-        302,
-        vec![("location", "/elsewhere".to_owned())],
-        String::new(),
-    );
+    fake.set(AUTHORITY, 302, vec![("location", "/elsewhere".to_owned())], String::new());
     fake.json("/elsewhere", 200, &fake.authority());
     assert!(refused(&fake).await.ends_with("must not redirect"));
     fake.set(AUTHORITY, 200, vec![], " ".repeat(300 * 1024));
     assert!(refused(&fake).await.ends_with("larger than 256 KiB"));
     for nonsense in ["", "[]", "{\"issuer\":1}", "<html>"] {
         fake.set(AUTHORITY, 200, vec![], nonsense.to_owned());
-        assert!(
-            refused(&fake)
-                .await
-                .ends_with("no well-formed metadata document"),
-            "{nonsense}"
-        );
+        assert!(refused(&fake).await.ends_with("no well-formed metadata document"), "{nonsense}");
     }
 }
 
@@ -142,10 +95,7 @@ async fn an_unprotected_address_and_an_absent_host_are_told_apart() {
     let fake = Fake::good().await;
     let client = Client::new().unwrap();
     let wrong = format!("{}/mcp/typo", fake.origin).parse().unwrap();
-    assert!(matches!(
-        client.discover(&wrong).await,
-        Err(Error::NotProtected { .. })
-    ));
+    assert!(matches!(client.discover(&wrong).await, Err(Error::NotProtected { .. })));
 
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let absent = format!("http://{}/mcp/a", free.local_addr().unwrap());

@@ -41,9 +41,7 @@ impl Fake {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let origin = format!("http://{}", listener.local_addr().unwrap());
         let inner = Arc::new(Inner::default());
-        let app = Router::new()
-            .fallback(answer)
-            .with_state(Arc::clone(&inner));
+        let app = Router::new().fallback(answer).with_state(Arc::clone(&inner));
         tokio::spawn(async move { axum::serve(listener, app).await });
         let fake = Self { origin, inner };
         fake.set_metadata(&fake.origin);
@@ -54,22 +52,13 @@ impl Fake {
     fn set_metadata(&self, origin: &str) {
         let place = format!("{origin}/.well-known/oauth-protected-resource/mcp/a");
         let challenge = format!("Bearer scope=\"a:read\", resource_metadata=\"{place}\"");
-        self.set(
-            "/mcp/a",
-            401,
-            vec![("www-authenticate", challenge)],
-            String::new(),
-        );
+        self.set("/mcp/a", 401, vec![("www-authenticate", challenge)], String::new());
         self.json(
             "/.well-known/oauth-protected-resource/mcp/a",
             200,
             &json!({"resource": format!("{origin}/mcp/a"), "authorization_servers": [origin], "scopes_supported": ["a:read"]}),
         );
-        self.json(
-            "/.well-known/oauth-authorization-server",
-            200,
-            &self.authority(),
-        );
+        self.json("/.well-known/oauth-authorization-server", 200, &self.authority());
     }
 
     pub(crate) fn authority(&self) -> Value {
@@ -81,40 +70,18 @@ impl Fake {
     }
 
     pub(crate) fn json(&self, path: &str, status: u16, body: &Value) {
-        self.set(
-            path,
-            status,
-            vec![("content-type", "application/json".to_owned())],
-            body.to_string(),
-        );
+        self.set(path, status, vec![("content-type", "application/json".to_owned())], body.to_string());
     }
 
-    pub(crate) fn set(
-        &self,
-        path: &str,
-        status: u16,
-        headers: Vec<(&'static str, String)>,
-        body: String,
-    ) {
-        let canned = Canned {
-            status,
-            headers,
-            body,
-        };
-        self.inner
-            .answers
-            .lock()
-            .unwrap()
-            .insert(path.to_owned(), canned);
+    pub(crate) fn set(&self, path: &str, status: u16, headers: Vec<(&'static str, String)>, body: String) {
+        let canned = Canned { status, headers, body };
+        self.inner.answers.lock().unwrap().insert(path.to_owned(), canned);
     }
 
     /// What arrived at `path`.
     pub(crate) fn seen(&self, path: &str) -> Vec<Seen> {
         let seen = self.inner.seen.lock().unwrap();
-        seen.iter()
-            .filter(|one| one.path == path)
-            .cloned()
-            .collect()
+        seen.iter().filter(|one| one.path == path).cloned().collect()
     }
 }
 

@@ -10,9 +10,7 @@ fn credentials() -> MachineCredentials {
 
 async fn ask(fake: &Fake) -> Result<portcullis_client::Token, Error> {
     let client = Client::new().unwrap();
-    client
-        .machine_token(&fake.server(), &credentials(), &TokenWish::default())
-        .await
+    client.machine_token(&fake.server(), &credentials(), &TokenWish::default()).await
 }
 
 #[tokio::test]
@@ -24,15 +22,8 @@ async fn pc_14_the_token_is_asked_for_one_server() {
     assert!(!format!("{token:?} {:?}", credentials()).contains("abc"));
 
     let seen = &fake.seen("/token")[0];
-    let resource = fake
-        .server()
-        .to_string()
-        .replace(':', "%3A")
-        .replace('/', "%2F");
-    assert_eq!(
-        seen.body,
-        format!("grant_type=client_credentials&resource={resource}")
-    );
+    let resource = fake.server().to_string().replace(':', "%3A").replace('/', "%2F");
+    assert_eq!(seen.body, format!("grant_type=client_credentials&resource={resource}"));
     // RFC 6749 s2.3.1: `agent+1:s%3A%25%C3%A9`
     let basic = seen.authorization.as_deref().unwrap();
     assert_eq!(basic, "Basic YWdlbnQrMTpzJTNBJTI1JUMzJUE5");
@@ -41,20 +32,10 @@ async fn pc_14_the_token_is_asked_for_one_server() {
 #[tokio::test]
 async fn pc_17_scopes_and_session_go_along() {
     let fake = Fake::good().await;
-    let wish = TokenWish {
-        scopes: "b a".parse().unwrap(),
-        session_id: Some("ses_1".to_owned()),
-    };
+    let wish = TokenWish { scopes: "b a".parse().unwrap(), session_id: Some("ses_1".to_owned()) };
     let client = Client::new().unwrap();
-    client
-        .machine_token(&fake.server(), &credentials(), &wish)
-        .await
-        .unwrap();
-    assert!(
-        fake.seen("/token")[0]
-            .body
-            .ends_with("&scope=a+b&session_id=ses_1")
-    );
+    client.machine_token(&fake.server(), &credentials(), &wish).await.unwrap();
+    assert!(fake.seen("/token")[0].body.ends_with("&scope=a+b&session_id=ses_1"));
 }
 
 #[tokio::test]
@@ -86,10 +67,7 @@ async fn a_redirect_of_the_token_endpoint_is_not_followed() {
     for status in [301, 302, 307, 308] {
         let to = format!("{}/token", thief.origin);
         fake.set("/token", status, vec![("location", to)], String::new());
-        assert!(
-            matches!(ask(&fake).await, Err(Error::Unusable { .. })),
-            "{status}"
-        );
+        assert!(matches!(ask(&fake).await, Err(Error::Unusable { .. })), "{status}");
     }
     assert!(thief.seen("/token").is_empty());
 }
@@ -111,29 +89,14 @@ async fn a_refusal_keeps_the_words_of_the_authority_and_hints() {
     fake.json("/token", 400, &said);
     match ask(&fake).await {
         Err(Error::TokenRefused(refusal)) => {
-            assert_eq!(
-                refusal.to_string(),
-                "invalid_scope: beyond [2J this agent's ceiling"
-            );
+            assert_eq!(refusal.to_string(), "invalid_scope: beyond [2J this agent's ceiling");
             assert!(refusal.hint().is_some());
         }
         other => panic!("{other:?}"),
     }
-    fake.set(
-        "/token",
-        503,
-        vec![("retry-after", "4".to_owned())],
-        String::new(),
-    );
+    fake.set("/token", 503, vec![("retry-after", "4".to_owned())], String::new());
     let busy = ask(&fake).await.unwrap_err();
-    assert!(matches!(
-        busy,
-        Error::Unavailable {
-            status: 503,
-            retry_after: Some(4),
-            ..
-        }
-    ));
+    assert!(matches!(busy, Error::Unavailable { status: 503, retry_after: Some(4), .. }));
 }
 
 #[tokio::test]
@@ -147,9 +110,6 @@ async fn answers_that_are_no_token_are_refused() {
         Value::Null,
     ] {
         fake.json("/token", 200, &answer);
-        assert!(
-            matches!(ask(&fake).await, Err(Error::Unusable { .. })),
-            "{answer}"
-        );
+        assert!(matches!(ask(&fake).await, Err(Error::Unusable { .. })), "{answer}");
     }
 }

@@ -1,0 +1,124 @@
+//! How a command ends: one line or two on stderr, and a code that scripts can rely on.
+
+use portcullis_client::Error;
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+/// Stands below the help of each command that speaks to a server.
+pub(crate) const HELP: &str = "Exit codes:
+  0  done
+  1  the tool, or the server about this call, answered with an error
+  2  usage: an argument, file or variable is missing or wrong
+  3  refused: not authenticated (401; wrong secret; token for another server, expired or revoked)
+  4  refused: not allowed (403; the scope or the server is beyond what this agent may have)
+  5  unreachable, too slow, or its answer breaks the standards";
+
+/// Why a command did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error(transparent)]
+    Client(#[from] Error),
+    #[error("cannot write the result: {0}")]
+    Output(#[from] std::io::Error),
+    /// What the tool said stands on stdout already.
+    #[error("the tool says that it failed")]
+    Tool,
+    #[error("{0}")]
+    Usage(String),
+}
+
+impl Failure {
+    pub(crate) fn usage(words: impl Into<String>) -> Self {
+        Self::Usage(words.into())
+    }
+
+    fn code(&self) -> u8 {
+        match self {
+            Self::Tool | Self::Output(_) => 1,
+            Self::Usage(_) => 2,
+            Self::Client(error) => code_of(error),
+        }
+    }
+
+    /// What to do about it, where that is not plain.
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Client(Error::TokenRefused(refusal)) => refusal.hint().map(str::to_owned),
+            Self::Client(Error::Unauthenticated(_)) => Some(
+                "a token is good at one server only, and for minutes; get one with `portcullis token URL` for this very URL"
+                    .to_owned(),
+            ),
+            Self::Client(Error::Forbidden(refusal)) if !refusal.needed.is_empty() => {
+                let mut flags = String::new();
+                for scope in refusal.needed.iter() {
+                    let _ = write!(flags, " --scope {scope}");
+                }
+                Some(format!(
+                    "ask with{flags}; if that is refused too, the owner of this agent can raise its ceiling"
+                ))
+            }
+            Self::Client(_) | Self::Output(_) | Self::Tool | Self::Usage(_) => None,
+        }
+    }
+}
+
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "an enum open to new variants; none of them means success"
+)]
+fn code_of(error: &Error) -> u8 {
+    match error {
+        Error::Protocol { .. } => 1,
+        Error::Unauthenticated(_) => 3,
+        Error::TokenRefused(refusal) if refusal.error == "invalid_client" => 3,
+        // Our own secret was not sent: whoever runs this must decide.
+        Error::ForeignIssuer { .. } => 2,
+        Error::Forbidden(_) | Error::TokenRefused(_) => 4,
+        _ => 5,
+    }
+}
+
+/// Says what went wrong, if anything, and gives the code.
+#[expect(clippy::print_stderr, reason = "the end of a command on the terminal")]
+pub(crate) fn end(outcome: Result<(), Failure>) -> ExitCode {
+    let Err(failure) = outcome else {
+        return ExitCode::SUCCESS;
+    };
+    eprintln!("error: {failure}");
+    if let Some(hint) = failure.hint() {
+        eprintln!("hint: {hint}");
+    }
+    ExitCode::from(failure.code())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use portcullis_client::{Refusal, TokenRefusal};
+
+    #[test]
+    fn every_kind_of_refusal_has_the_code_that_the_help_promises() {
+        let refused = |error: &str| {
+            Failure::Client(Error::TokenRefused(TokenRefusal { error: error.to_owned(), description: None }))
+        };
+        for (failure, code) in [
+            (Failure::Tool, 1),
+            (Failure::usage("x"), 2),
+            (refused("invalid_client"), 3),
+            (Failure::Client(Error::Unauthenticated(Refusal::default())), 3),
+            (refused("invalid_scope"), 4),
+            (refused("invalid_target"), 4),
+            (Failure::Client(Error::Forbidden(Refusal::default())), 4),
+            (Failure::Client(Error::Tls("x".to_owned())), 5),
+        ] {
+            assert_eq!(failure.code(), code, "{failure}");
+        }
+    }
+
+    #[test]
+    fn pc_23_a_refusal_for_scope_says_how_to_ask() {
+        let refusal = Refusal { needed: "notes:read notes:write".parse().unwrap(), ..Refusal::default() };
+        let hint = Failure::Client(Error::Forbidden(refusal)).hint().unwrap();
+        assert!(hint.starts_with("ask with --scope notes:read --scope notes:write;"), "{hint}");
+    }
+}

@@ -1,0 +1,167 @@
+//! The real binary, run as a stranger runs it: one demo on a free port, ended as by Ctrl-C.
+
+#![cfg(test)]
+// Each test program uses a part of this.
+#![expect(dead_code, reason = "shared by several test programs")]
+
+pub(crate) mod callback;
+pub(crate) mod chromium;
+pub(crate) mod http;
+pub(crate) mod pages;
+
+use serde_json::Value;
+use std::fs::{self, File};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+/// A running `serve --demo` with an empty data folder; it ends with this value.
+pub(crate) struct Demo {
+    child: Child,
+    /// `demo.json`
+    pub(crate) facts: Value,
+    folder: tempfile::TempDir,
+}
+
+impl Demo {
+    /// Returns when `demo.json` is there and the address in it answers.
+    pub(crate) fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        // What it prints is for the person who started it, and holds passwords; what it logs must hold none.
+        let printed = File::create(folder.path().join("stdout")).unwrap();
+        let child = portcullis()
+            .args(["serve", "--demo", "--listen", &format!("127.0.0.1:{}", free_port())])
+            .arg("--data")
+            .arg(&data)
+            .stdin(Stdio::null())
+            .stdout(printed)
+            .stderr(log("serve"))
+            .spawn()
+            .unwrap();
+        let mut demo = Self { child, facts: Value::Null, folder };
+        let file = data.join("demo.json");
+        until("the demo is up", || {
+            assert!(demo.child.try_wait().unwrap().is_none(), "the demo ended at its start");
+            demo.facts = serde_json::from_slice(&fs::read(&file).ok()?).ok()?;
+            http::get(&format!("{}/.well-known/oauth-authorization-server", demo.issuer()))
+                .is_some_and(|answer| answer.status == 200)
+                .then_some(())
+        });
+        demo
+    }
+
+    pub(crate) fn issuer(&self) -> &str {
+        self.facts["issuer"].as_str().unwrap()
+    }
+
+    /// The address of a demo server.
+    pub(crate) fn server(&self, name: &str) -> &str {
+        let servers = self.facts["servers"].as_array().unwrap();
+        let server = servers.iter().find(|server| server["name"] == name).unwrap();
+        server["url"].as_str().unwrap()
+    }
+
+    /// The agent's client id and secret.
+    pub(crate) fn agent(&self) -> (&str, &str) {
+        let text = |name: &str| self.facts["agent"][name].as_str().unwrap();
+        (text("client_id"), text("client_secret"))
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+}
+
+impl Drop for Demo {
+    /// As Ctrl-C: its children go with it. If it does not listen, it is killed.
+    fn drop(&mut self) {
+        let asked = Command::new("kill").args(["-s", "INT", &self.child.id().to_string()]).status();
+        let ended = asked.is_ok_and(|status| status.success())
+            && (0..200).any(|_| {
+                pause();
+                matches!(self.child.try_wait(), Ok(Some(_)))
+            });
+        if !ended {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// The binary, with nothing of ours in its environment.
+pub(crate) fn portcullis() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
+    for name in ["PORTCULLIS_CLIENT_ID", "PORTCULLIS_CLIENT_SECRET", "PORTCULLIS_TOKEN"] {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// What a command did. `Debug` shows stderr only: stdout may be a token.
+pub(crate) struct Ran {
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Ran {
+    pub(crate) fn code(&self) -> i32 {
+        self.status.code().unwrap()
+    }
+}
+
+impl std::fmt::Debug for Ran {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{}, stderr: {}", self.status, self.stderr)
+    }
+}
+
+/// Runs to the end. Errors are kept for the search for secrets.
+pub(crate) fn run(command: &mut Command) -> Ran {
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    let mut log = log("command");
+    std::io::Write::write_all(&mut log, &output.stderr).unwrap();
+    Ran {
+        status: output.status,
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// A file of its own for what a process logs: searched for secrets afterwards, when `cargo xtask test` asks for it.
+fn log(what: &str) -> File {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let folder = variable("PORTCULLIS_TEST_EMITTED")
+        .map_or_else(|| Path::new(env!("CARGO_TARGET_TMPDIR")).join("emitted"), PathBuf::from);
+    fs::create_dir_all(&folder).unwrap();
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    File::create(folder.join(format!("cli-{what}-{}-{number}.log", std::process::id()))).unwrap()
+}
+
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Asks again until there is an answer; a minute is more than anything here needs.
+pub(crate) fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    for _ in 0..1200 {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        pause();
+    }
+    panic!("not within a minute: {what}");
+}
+
+#[expect(clippy::disallowed_methods, reason = "polls another process")]
+pub(crate) fn pause() {
+    std::thread::sleep(Duration::from_millis(50));
+}
+
+#[expect(clippy::disallowed_methods, reason = "what `cargo xtask test` tells its tests")]
+pub(crate) fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
