@@ -1,0 +1,105 @@
+//! The change feed: changes of registry, keys and revocations, numbered in the order of their commits (5.3).
+
+use crate::connection::{Dialect, values};
+use crate::error::Error;
+use crate::reader::Reader;
+use crate::row::{Row, json};
+use crate::statements::statements;
+use crate::tx::Tx;
+use portcullis_domain::principal::Revocation;
+
+/// One change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Grows with every change; whoever has read up to a number has seen all that are smaller.
+    pub number: u64,
+    /// What changed.
+    pub kind: ChangeKind,
+}
+
+/// What a change is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ChangeKind {
+    /// A key was added.
+    Keys,
+    /// Servers, agents, roles or their access.
+    Registry,
+    /// Something is no longer believed.
+    Revoked(Revocation),
+}
+
+statements! {
+    CHANGES_AFTER =
+        "SELECT number, kind, body FROM change WHERE number > $1 ORDER BY number";
+    LATEST =
+        "SELECT MAX(number) AS number FROM change";
+    // SQLite: there is one writer at a time, so numbers are taken in the order of commits.
+    APPEND for Sqlite =
+        "INSERT INTO change (at, kind, body, until) VALUES ($1, $2, $3, $4) RETURNING number";
+    // PostgreSQL: the lock is held until after COMMIT, and the number is taken under it, so a smaller number can never
+    // appear after a larger one. It is the last thing that a transaction does, so that it is held for a short while.
+    LOCK for Postgres =
+        "SELECT pg_advisory_xact_lock(7813557249410)";
+    APPEND_LOCKED for Postgres =
+        "INSERT INTO change (number, at, kind, body, until) VALUES (nextval('change_number'), $1, $2, $3, $4)
+         RETURNING number";
+}
+
+impl Reader<'_> {
+    /// Every change after `number`, in order.
+    pub async fn changes_after(&mut self, number: u64) -> Result<Vec<Change>, Error> {
+        let rows = self.connection.rows(CHANGES_AFTER, values![number]).await?;
+        rows.into_iter().map(read).collect()
+    }
+
+    /// The number of the newest change; 0 before the first.
+    pub async fn latest_change(&mut self) -> Result<u64, Error> {
+        let Some(row) = self.connection.row(LATEST, values![]).await? else {
+            return Ok(0);
+        };
+        let number = row.named("change", "newest").int_or_none("number")?;
+        Ok(number.unwrap_or(0))
+    }
+}
+
+fn read(row: Row) -> Result<Change, Error> {
+    let number: u64 = row.int("number")?;
+    let row = row.named("change", number);
+    let kind = match row.text("kind")?.as_str() {
+        "keys" => ChangeKind::Keys,
+        "registry" => ChangeKind::Registry,
+        "revoked" => ChangeKind::Revoked(row.json("body")?),
+        _ => return Err(row.corrupt("kind")),
+    };
+    Ok(Change { number, kind })
+}
+
+impl Tx {
+    /// Writes what the transaction changed, last of all; the newest number, if there is one.
+    pub(crate) async fn write_changes(&mut self) -> Result<Option<u64>, Error> {
+        let changes = std::mem::take(&mut self.changes);
+        let append = match self.connection.dialect() {
+            Dialect::Sqlite => APPEND,
+            Dialect::Postgres if changes.is_empty() => return Ok(None),
+            Dialect::Postgres => {
+                self.connection.rows(LOCK, values![]).await?;
+                APPEND_LOCKED
+            }
+        };
+        let mut newest = None;
+        for change in &changes {
+            let (kind, body, until) = match change {
+                ChangeKind::Keys => ("keys", None, None),
+                ChangeKind::Registry => ("registry", None, None),
+                ChangeKind::Revoked(revocation) => {
+                    ("revoked", Some(json(revocation)?), Some(revocation.until))
+                }
+            };
+            let values = values![self.now(), kind, body, until];
+            let row = self.connection.row(append, values).await?;
+            let row = row.ok_or_else(|| Error::unavailable("an insertion gave no row"))?;
+            newest = Some(row.named("change", "new").int("number")?);
+        }
+        Ok(newest)
+    }
+}

@@ -1,0 +1,85 @@
+//! What is no longer believed (PC-45).
+
+use crate::connection::values;
+use crate::error::Error;
+use crate::feed::ChangeKind;
+use crate::reader::Reader;
+use crate::row::Row;
+use crate::statements::statements;
+use crate::tx::Tx;
+use portcullis_domain::principal::{Principal, Revocation, RevokedTarget, Subject};
+use portcullis_oauth::time::Timestamp;
+
+statements! {
+    REVOCATIONS =
+        "SELECT kind, id, revoked_at, until FROM revocation WHERE until > $1 ORDER BY kind, id";
+    // A client's or a person's tokens of before the moment; a session or a token always.
+    IS_REVOKED =
+        "SELECT kind FROM revocation
+         WHERE until > $6
+           AND ((kind = 'token' AND id = $1)
+             OR (kind = 'session' AND id = $2)
+             OR (kind = 'client' AND id = $3 AND revoked_at >= $5)
+             OR (kind = 'user' AND id = $4 AND revoked_at >= $5))
+         LIMIT 1";
+    // Two revocations of one target become one that covers both.
+    REVOKE =
+        "INSERT INTO revocation (kind, id, revoked_at, until) VALUES ($1, $2, $3, $4)
+         ON CONFLICT (kind, id) DO UPDATE SET
+             revoked_at = CASE WHEN excluded.revoked_at > revocation.revoked_at
+                               THEN excluded.revoked_at ELSE revocation.revoked_at END,
+             until = CASE WHEN excluded.until > revocation.until THEN excluded.until ELSE revocation.until END";
+}
+
+impl Reader<'_> {
+    /// Every revocation that still matters.
+    pub async fn revocations(&mut self, now: Timestamp) -> Result<Vec<Revocation>, Error> {
+        let rows = self.connection.rows(REVOCATIONS, values![now]).await?;
+        rows.into_iter().map(read).collect()
+    }
+
+    /// Whether the token behind `principal` is no longer believed.
+    pub async fn is_revoked(&mut self, principal: &Principal, now: Timestamp) -> Result<bool, Error> {
+        let user = match &principal.subject {
+            Subject::Agent(_) => None,
+            Subject::User(user) => Some(user.to_string()),
+        };
+        let values = values![
+            principal.token,
+            principal.session,
+            &principal.client_id,
+            user,
+            principal.issued_at,
+            now,
+        ];
+        Ok(self.connection.row(IS_REVOKED, values).await?.is_some())
+    }
+}
+
+fn read(row: Row) -> Result<Revocation, Error> {
+    let row = row.named("revocation", "");
+    let target = match row.text("kind")?.as_str() {
+        "client" => RevokedTarget::Client(row.parsed("id")?),
+        "session" => RevokedTarget::Session(row.parsed("id")?),
+        "token" => RevokedTarget::Token(row.parsed("id")?),
+        "user" => RevokedTarget::User(row.parsed("id")?),
+        _ => return Err(row.corrupt("kind")),
+    };
+    Ok(Revocation { target, at: row.time("revoked_at")?, until: row.time("until")? })
+}
+
+impl Tx {
+    /// Revokes, and tells the feed.
+    pub async fn revoke(&mut self, revocation: &Revocation) -> Result<(), Error> {
+        let (kind, id) = match &revocation.target {
+            RevokedTarget::Client(id) => ("client", id.to_string()),
+            RevokedTarget::Session(id) => ("session", id.to_string()),
+            RevokedTarget::Token(id) => ("token", id.to_string()),
+            RevokedTarget::User(id) => ("user", id.to_string()),
+        };
+        let values = values![kind, id, revocation.at, revocation.until];
+        self.connection.execute(REVOKE, values).await?;
+        self.changed(ChangeKind::Revoked(revocation.clone()));
+        Ok(())
+    }
+}

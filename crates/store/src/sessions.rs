@@ -1,0 +1,176 @@
+//! Sessions: runs of agents, and what must be alive for one to begin.
+
+use crate::connection::{Dialect, Value, values};
+use crate::error::Error;
+use crate::reader::Reader;
+use crate::row::Row;
+use crate::statements::statements;
+use crate::tx::Tx;
+use portcullis_domain::grant::{Session, SessionOwner};
+use portcullis_domain::id::{GrantId, ServerId, SessionId, UserId};
+use portcullis_domain::principal::{Revocation, RevokedTarget};
+use portcullis_oauth::client::ClientId;
+use portcullis_oauth::time::Timestamp;
+
+statements! {
+    SESSION =
+        "SELECT id, client_id, user_id, grant_id, server_id, resource, scopes, started_at, ends_at, revoked
+         FROM session WHERE id = $1";
+    INSERT_SESSION =
+        "INSERT INTO session (id, client_id, user_id, grant_id, server_id, resource, scopes, started_at, ends_at, revoked)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+    REVOKE_SESSION =
+        "UPDATE session SET revoked = TRUE WHERE id = $1 AND NOT revoked";
+    REVOKE_FAMILIES =
+        "UPDATE family SET revoked = TRUE WHERE session_id = $1 AND NOT revoked";
+    LIVE_SESSIONS_OF_CLIENT =
+        "SELECT id FROM session WHERE client_id = $1 AND NOT revoked ORDER BY id";
+    LIVE_SESSIONS_OF_GRANT =
+        "SELECT id FROM session WHERE grant_id = $1 AND NOT revoked ORDER BY id";
+    LIVE_SESSIONS_OF_SERVER =
+        "SELECT id FROM session WHERE server_id = $1 AND NOT revoked ORDER BY id";
+    LIVE_SESSIONS_OF_USER =
+        "SELECT id FROM session WHERE user_id = $1 AND NOT revoked ORDER BY id";
+
+    // What hangs from something may only be added while that is alive and cannot die before COMMIT: whoever ends it
+    // waits for us and then sees what we added, or we wait and then see that it ended. SQLite has one writer.
+    HOLD_CLIENT for Sqlite = "SELECT id FROM client WHERE id = $1 AND NOT disabled";
+    HOLD_GRANT for Sqlite = "SELECT id FROM user_grant WHERE id = $1 AND NOT revoked";
+    HOLD_SERVER for Sqlite = "SELECT id FROM server WHERE id = $1";
+    HOLD_SESSION for Sqlite = "SELECT id FROM session WHERE id = $1 AND NOT revoked";
+    HOLD_USER for Sqlite = "SELECT id FROM account WHERE id = $1 AND NOT disabled";
+    HOLD_CLIENT_LOCKED for Postgres = "SELECT id FROM client WHERE id = $1 AND NOT disabled FOR SHARE";
+    HOLD_GRANT_LOCKED for Postgres = "SELECT id FROM user_grant WHERE id = $1 AND NOT revoked FOR SHARE";
+    HOLD_SERVER_LOCKED for Postgres = "SELECT id FROM server WHERE id = $1 FOR SHARE";
+    HOLD_SESSION_LOCKED for Postgres = "SELECT id FROM session WHERE id = $1 AND NOT revoked FOR SHARE";
+    HOLD_USER_LOCKED for Postgres = "SELECT id FROM account WHERE id = $1 AND NOT disabled FOR SHARE";
+}
+
+/// Whose sessions.
+pub(crate) enum Of<'a> {
+    Client(&'a ClientId),
+    Grant(GrantId),
+    Server(ServerId),
+    User(UserId),
+}
+
+impl Reader<'_> {
+    /// A session, revoked or not.
+    pub async fn session(&mut self, id: SessionId) -> Result<Option<Session>, Error> {
+        let row = self.connection.row(SESSION, values![id]).await?;
+        row.map(read).transpose()
+    }
+}
+
+fn read(row: Row) -> Result<Session, Error> {
+    let id: SessionId = row.parsed("id")?;
+    let row = row.named("session", id);
+    let owner = match (row.parsed_or_none("user_id")?, row.parsed_or_none("grant_id")?) {
+        (Some(user), Some(grant)) => SessionOwner::User { user, grant },
+        (None, None) => SessionOwner::Agent,
+        (Some(_), None) | (None, Some(_)) => return Err(row.corrupt("grant_id")),
+    };
+    Ok(Session {
+        id,
+        client_id: row.parsed("client_id")?,
+        owner,
+        server: row.parsed("server_id")?,
+        resource: row.parsed("resource")?,
+        scopes: row.parsed("scopes")?,
+        started_at: row.time("started_at")?,
+        ends_at: row.time("ends_at")?,
+        revoked: row.bool("revoked")?,
+    })
+}
+
+impl Tx {
+    /// Begins a session. What it hangs from (client, server, user, grant) must be alive.
+    pub async fn insert_session(&mut self, session: &Session) -> Result<(), Error> {
+        self.hold_client(&session.client_id).await?;
+        let (user, grant) = match &session.owner {
+            SessionOwner::Agent => (None, None),
+            SessionOwner::User { user, grant } => (Some(*user), Some(*grant)),
+        };
+        if let (Some(user), Some(grant)) = (user, grant) {
+            self.hold_user(user).await?;
+            self.hold_grant(grant).await?;
+        }
+        self.hold_server(session.server).await?;
+        let values = values![
+            session.id,
+            &session.client_id,
+            user.map(|user| user.to_string()),
+            grant.map(|grant| grant.to_string()),
+            session.server,
+            session.resource.as_str(),
+            &session.scopes,
+            session.started_at,
+            session.ends_at,
+            session.revoked,
+        ];
+        self.connection.execute(INSERT_SESSION, values).await?;
+        Ok(())
+    }
+
+    /// Ends a session early, with its refresh tokens; none of its access tokens lives past `until`. False when it was
+    /// ended before, or there is none.
+    pub async fn revoke_session(&mut self, id: SessionId, until: Timestamp) -> Result<bool, Error> {
+        if self.connection.execute(REVOKE_SESSION, values![id]).await? == 0 {
+            return Ok(false);
+        }
+        self.connection.execute(REVOKE_FAMILIES, values![id]).await?;
+        self.revoke(&Revocation { target: RevokedTarget::Session(id), at: self.now(), until }).await?;
+        Ok(true)
+    }
+
+    pub(crate) async fn end_sessions_of(&mut self, owner: Of<'_>, until: Timestamp) -> Result<(), Error> {
+        let (sql, value): (_, Value) = match owner {
+            Of::Client(client) => (LIVE_SESSIONS_OF_CLIENT, client.into()),
+            Of::Grant(grant) => (LIVE_SESSIONS_OF_GRANT, grant.into()),
+            Of::Server(server) => (LIVE_SESSIONS_OF_SERVER, server.into()),
+            Of::User(user) => (LIVE_SESSIONS_OF_USER, user.into()),
+        };
+        for row in self.connection.rows(sql, &[value]).await? {
+            let id = row.named("session", "by its owner").parsed("id")?;
+            self.revoke_session(id, until).await?;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn hold_client(&mut self, id: &ClientId) -> Result<(), Error> {
+        let sql = self.by_dialect(HOLD_CLIENT, HOLD_CLIENT_LOCKED);
+        self.hold(sql, id.into(), "client_alive").await
+    }
+
+    pub(crate) async fn hold_grant(&mut self, id: GrantId) -> Result<(), Error> {
+        let sql = self.by_dialect(HOLD_GRANT, HOLD_GRANT_LOCKED);
+        self.hold(sql, id.into(), "grant_alive").await
+    }
+
+    pub(crate) async fn hold_server(&mut self, id: ServerId) -> Result<(), Error> {
+        let sql = self.by_dialect(HOLD_SERVER, HOLD_SERVER_LOCKED);
+        self.hold(sql, id.into(), "server_alive").await
+    }
+
+    pub(crate) async fn hold_session(&mut self, id: SessionId) -> Result<(), Error> {
+        let sql = self.by_dialect(HOLD_SESSION, HOLD_SESSION_LOCKED);
+        self.hold(sql, id.into(), "session_alive").await
+    }
+
+    pub(crate) async fn hold_user(&mut self, id: UserId) -> Result<(), Error> {
+        let sql = self.by_dialect(HOLD_USER, HOLD_USER_LOCKED);
+        self.hold(sql, id.into(), "user_alive").await
+    }
+
+    async fn hold(&mut self, sql: &'static str, id: Value, constraint: &'static str) -> Result<(), Error> {
+        let row = self.connection.row(sql, &[id]).await?;
+        row.map(|_| ()).ok_or(Error::Conflict(constraint))
+    }
+
+    fn by_dialect(&self, sqlite: &'static str, postgres: &'static str) -> &'static str {
+        match self.connection.dialect() {
+            Dialect::Sqlite => sqlite,
+            Dialect::Postgres => postgres,
+        }
+    }
+}

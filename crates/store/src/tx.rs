@@ -1,0 +1,66 @@
+//! A transaction as write closures see it.
+
+use crate::audit;
+use crate::connection::{Connection, values};
+use crate::error::Error;
+use crate::feed::ChangeKind;
+use crate::reader::Reader;
+use crate::row::json;
+use portcullis_domain::audit::Event;
+use portcullis_oauth::time::Timestamp;
+
+/// One transaction. Once a statement has failed, every later one does too, and nothing is committed.
+pub struct Tx {
+    pub(crate) connection: Connection,
+    pub(crate) changes: Vec<ChangeKind>,
+    now: Timestamp,
+}
+
+/// The result of a write whose audit event is in the same transaction. Only [`Tx::record`] makes one.
+#[derive(Debug)]
+#[must_use = "a closure that does not return it commits nothing"]
+pub struct Recorded<T> {
+    value: T,
+}
+
+impl<T> Recorded<T> {
+    pub(crate) fn into_value(self) -> T {
+        self.value
+    }
+}
+
+impl Tx {
+    pub(crate) fn new(connection: Connection, now: Timestamp) -> Self {
+        Self { connection, changes: Vec::new(), now }
+    }
+
+    /// The present, as it was given to the write.
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// Reads inside of this transaction.
+    pub fn read(&mut self) -> Reader<'_> {
+        Reader { connection: &mut self.connection }
+    }
+
+    /// Writes one more audit event, beside the one of [`Tx::record`].
+    pub async fn also(&mut self, event: &Event) -> Result<(), Error> {
+        let values = values![self.now, json(event)?];
+        self.connection.execute(audit::INSERT, values).await?;
+        Ok(())
+    }
+
+    /// Writes the audit event of this write (5.3: none ends without one), and wraps what the write gives.
+    pub async fn record<T>(&mut self, event: &Event, value: T) -> Result<Recorded<T>, Error> {
+        self.also(event).await?;
+        Ok(Recorded { value })
+    }
+
+    /// Notes what the feed will say of this transaction; of two equal changes it says one.
+    pub(crate) fn changed(&mut self, change: ChangeKind) {
+        if !self.changes.contains(&change) {
+            self.changes.push(change);
+        }
+    }
+}
