@@ -3,14 +3,26 @@
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::entropy::Entropy;
-use crate::keys::Keys;
+use crate::feed::{self, FeedError, Follower, Full};
+use crate::keys::{self, KeyError, Keys, master};
 use crate::passwords::Passwords;
 use crate::throttle::Throttle;
 use arc_swap::ArcSwap;
-use portcullis_domain::policy::Policy;
+use portcullis_domain::policy::{Policy, UnusableSnapshot};
+use portcullis_domain::registry::Placement;
+use portcullis_domain::seal::MasterKey;
 use portcullis_domain::snapshot::Snapshot;
-use portcullis_gateway::Gateway;
-use portcullis_store::Store;
+use portcullis_gateway::{Gateway, Limits, Settings, SpoolSettings};
+use portcullis_store::{OpenError, Store};
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A gateway whose newest update is older refuses everything.
+const MAX_STALENESS: Duration = Duration::from_secs(10);
+
+/// The most that the record of calls may hold on this machine's disk; then calls are refused.
+const SPOOL_BYTES: u64 = 1024 * 1024 * 1024;
 
 /// Everything that a handler may ask for.
 pub struct App {
@@ -32,6 +44,8 @@ pub struct App {
     pub throttle: Throttle,
     /// Slow hashes, a few at a time.
     pub passwords: Passwords,
+    pub(crate) master: MasterKey,
+    pub(crate) follower: Follower,
 }
 
 /// Registry and policy of one moment, as written and as compiled.
@@ -41,4 +55,96 @@ pub struct Current {
     pub snapshot: Snapshot,
     /// The same, ready to decide with.
     pub policy: Policy,
+    /// `host[:port]` of every address that we answer under.
+    pub hosts: HashSet<String>,
+}
+
+/// Why a server does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The database.
+    #[error(transparent)]
+    Database(#[from] OpenError),
+    /// The keys.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
+    /// The first snapshot.
+    #[error(transparent)]
+    Feed(#[from] FeedError),
+    /// The gateway.
+    #[error(transparent)]
+    Gateway(#[from] portcullis_gateway::StartError),
+}
+
+impl App {
+    /// Opens the database, makes the keys if there are none, and hands the gateway its first snapshot.
+    pub async fn open(config: Config, clock: Clock, entropy: Entropy) -> Result<Arc<Self>, StartError> {
+        portcullis_oauth::jwt::install_crypto();
+        let store = Store::open(&config.database).await?;
+        let state = keys::database_state(&store).await?;
+        let master = master::open(&config.master_key, state, &entropy).map_err(KeyError::from)?;
+        let now = clock.now();
+        if state == master::Database::New {
+            keys::create(&store, &master, &entropy, now).await?;
+        }
+        let full = Full::read(&store, &config, &master, now).await?;
+        let update = full.update();
+        let current = Current::new(full.snapshot).map_err(FeedError::from)?;
+        let gateway = Gateway::new(gateway_settings(&config, &clock), full.assertion_key)?;
+        let app = Arc::new(Self {
+            follower: Follower::starting_at(current.snapshot.number),
+            store,
+            clock,
+            entropy,
+            config,
+            keys: ArcSwap::from_pointee(full.keys),
+            current: ArcSwap::from_pointee(current),
+            gateway,
+            throttle: Throttle::default(),
+            passwords: Passwords::default(),
+            master,
+        });
+        feed::feed(&app, &update)?;
+        Ok(app)
+    }
+
+    /// Makes the gateway and the policy of this node know everything that is committed. Call it after a revocation, before
+    /// the answer. A failure is logged and not told: the follower tries again, and a stale gateway refuses.
+    pub async fn catch_up(&self) {
+        if let Err(error) = feed::catch_up(self).await {
+            tracing::error!(error = &error as &dyn std::error::Error, "the feed cannot be followed");
+        }
+    }
+}
+
+impl Current {
+    /// Compiles a snapshot.
+    pub fn new(snapshot: Snapshot) -> Result<Self, UnusableSnapshot> {
+        let behind_us = snapshot.servers.iter().filter_map(|server| match server.placement {
+            Placement::Gateway { .. } => Some(host_of(server.canonical_uri.origin())),
+            Placement::Direct => None,
+        });
+        let hosts = behind_us.chain([host_of(snapshot.issuer.origin())]).collect();
+        let policy = Policy::compile(&snapshot)?;
+        Ok(Self { snapshot, policy, hosts })
+    }
+}
+
+/// `host[:port]` of an origin, which is canonical: no default port.
+fn host_of(origin: &str) -> String {
+    origin.split_once("://").map_or(origin, |(_, host)| host).to_owned()
+}
+
+fn gateway_settings(config: &Config, clock: &Clock) -> Settings {
+    let clock = clock.clone();
+    Settings {
+        issuer: config.issuer.clone(),
+        assertion_issuer: config.issuer.join("/assertions"),
+        programs: config.commands.clone(),
+        limits: Limits { body_bytes: config.limits.body, ..Limits::default() },
+        allowed_origins: Vec::new(),
+        max_staleness: MAX_STALENESS,
+        spool: SpoolSettings { dir: config.data.join("spool"), max_bytes: SPOOL_BYTES },
+        clock: Arc::new(move || clock.now()),
+    }
 }

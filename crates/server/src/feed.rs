@@ -1,0 +1,161 @@
+//! The follower: what the store's feed says becomes bytes for the gateway, and the policy that the authority asks.
+
+use crate::app::{App, Current};
+use crate::config::Config;
+use crate::keys::{self, KeyError, Keys};
+use portcullis_domain::policy::UnusableSnapshot;
+use portcullis_domain::principal::Revocation;
+use portcullis_domain::seal::MasterKey;
+use portcullis_domain::snapshot::{Snapshot, Update};
+use portcullis_oauth::jwt::SigningKey;
+use portcullis_oauth::time::Timestamp;
+use portcullis_store::{ChangeKind, Store};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+
+/// Other nodes' changes are seen at the latest after this; our own wake us at once.
+const POLL: Duration = Duration::from_millis(250);
+
+/// Everything of one moment.
+pub(crate) struct Full {
+    pub(crate) keys: Keys,
+    /// For the gateway only.
+    pub(crate) assertion_key: SigningKey,
+    pub(crate) snapshot: Snapshot,
+    revocations: Vec<Revocation>,
+    as_of: Timestamp,
+}
+
+/// Where the follower is in the feed.
+#[derive(Debug)]
+pub(crate) struct Follower {
+    seen: Mutex<u64>,
+}
+
+/// Why the feed could not be followed. The gateway grows stale and refuses, until it can be again.
+#[derive(Debug, thiserror::Error)]
+pub enum FeedError {
+    /// The keys.
+    #[error("the keys cannot be loaded")]
+    Keys(#[from] KeyError),
+    /// The database.
+    #[error("the feed cannot be read")]
+    Store(#[from] portcullis_store::Error),
+    /// A snapshot that nobody can decide with.
+    #[error("the registry cannot be used")]
+    Unusable(#[from] UnusableSnapshot),
+    /// An update that cannot be written.
+    #[error("an update cannot be written")]
+    Encoding(#[from] serde_json::Error),
+    /// The gateway did not take it.
+    #[error("the gateway refused an update")]
+    Gateway(#[from] portcullis_gateway::FeedError),
+}
+
+impl Full {
+    /// Reads registry, keys and revocations in one transaction.
+    pub(crate) async fn read(
+        store: &Store,
+        config: &Config,
+        master: &MasterKey,
+        now: Timestamp,
+    ) -> Result<Self, FeedError> {
+        let mut handle = store.read().await?;
+        let registry = handle.reader().registry().await?;
+        let revocations = handle.reader().revocations(now).await?;
+        let (keys, assertion_key) = keys::load(&mut handle, master).await?;
+        let snapshot = Snapshot {
+            number: registry.number,
+            issuer: config.issuer.clone(),
+            keys: keys.public.clone(),
+            leeway_seconds: config.tokens.leeway.as_secs(),
+            max_life_seconds: crate::config::Tokens::MAX_ACCESS.as_secs(),
+            servers: registry.servers,
+            agents: registry.agents,
+            roles: registry.roles,
+            self_registered: registry.self_registered,
+        };
+        Ok(Self { keys, assertion_key, snapshot, revocations, as_of: now })
+    }
+
+    /// The update that brings all of it to a gateway.
+    pub(crate) fn update(&self) -> Update {
+        Update::Full {
+            snapshot: Box::new(self.snapshot.clone()),
+            revocations: self.revocations.clone(),
+            as_of: self.as_of,
+        }
+    }
+}
+
+impl Follower {
+    pub(crate) fn starting_at(number: u64) -> Self {
+        Self { seen: Mutex::new(number) }
+    }
+}
+
+/// Takes in everything that was committed before this call. Whoever revokes or changes something calls it before
+/// answering, so that on this node the answer is never ahead of the gateway.
+pub async fn catch_up(app: &App) -> Result<(), FeedError> {
+    let mut seen = app.follower.seen.lock().await;
+    // The clock first: what is read afterwards is at least as new.
+    let now = app.clock.now();
+    let changes = app.store.read().await?.reader().changes_after(*seen).await?;
+    let Some(number) = changes.iter().map(|change| change.number).max() else {
+        feed(app, &Update::Fresh { number: *seen, as_of: now })?;
+        return Ok(());
+    };
+    let mut revocations = Vec::new();
+    let mut anew = false;
+    for change in changes {
+        match change.kind {
+            ChangeKind::Registry | ChangeKind::Keys => anew = true,
+            ChangeKind::Revoked(revocation) => revocations.push(revocation),
+        }
+    }
+    if anew {
+        let full = Full::read(&app.store, &app.config, &app.master, now).await?;
+        let current = Current::new(full.snapshot.clone())?;
+        feed(app, &full.update())?;
+        app.current.store(Arc::new(current));
+        app.keys.store(Arc::new(full.keys));
+        *seen = number.max(full.snapshot.number);
+    } else {
+        feed(app, &Update::Revoked { number, revocations, as_of: now })?;
+        *seen = number;
+    }
+    Ok(())
+}
+
+/// Bytes, even within one process: the gateway can run alone.
+pub(crate) fn feed(app: &App, update: &Update) -> Result<(), FeedError> {
+    Ok(app.gateway.feed(&serde_json::to_vec(update)?)?)
+}
+
+/// Follows until `stop`.
+pub async fn follow(app: Arc<App>, stop: CancellationToken) {
+    let mut wake = app.store.changes();
+    let mut failing = false;
+    loop {
+        match catch_up(&app).await {
+            Ok(()) if failing => {
+                tracing::info!("the feed is followed again");
+                failing = false;
+            }
+            Ok(()) => {}
+            Err(error) if !failing => {
+                tracing::error!(error = &error as &dyn std::error::Error, "the feed cannot be followed");
+                failing = true;
+            }
+            Err(_) => {}
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            // An error means that the store is closed; the poll finds out what is left to do.
+            _ = wake.changed() => {}
+            () = tokio::time::sleep(POLL) => {}
+        }
+    }
+}

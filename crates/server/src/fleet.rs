@@ -1,0 +1,172 @@
+//! Applying a fleet (PC-34): the difference to the registry, in one transaction with its audit event, or not at all.
+
+mod deliver;
+mod plan;
+
+pub use deliver::DeliverError;
+
+use crate::app::App;
+use plan::{Plan, World};
+use portcullis_domain::audit::{Actor, Event, Kind, Outcome};
+use portcullis_domain::fleet::Fleet;
+use portcullis_domain::registry::Agent;
+use portcullis_domain::secret::{ClientSecret, Hashed};
+use portcullis_oauth::client::{AuthMethod, ClientId, GrantType};
+use portcullis_oauth::time::Timestamp;
+use portcullis_store::{ClientKind, Error, Inserted, NewClient, Recorded, Tx};
+
+/// Somebody else may change the registry between our reading and our writing; then we plan again.
+const ATTEMPTS: usize = 5;
+
+/// Names the clash with somebody else's change, as a constraint.
+const STALE: &str = "fleet_planned_on_this_registry";
+
+/// What was done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Servers, agents and roles that are new or changed.
+    pub put: usize,
+    /// Servers, agents and roles that are gone.
+    pub removed: usize,
+    /// Secrets that were made and delivered.
+    pub secrets: usize,
+}
+
+/// Why a fleet was not applied. Nothing was changed then, but for files of secrets that nobody knows.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// A secret cannot be delivered.
+    #[error(transparent)]
+    Deliver(#[from] DeliverError),
+    /// The database.
+    #[error("the fleet cannot be applied")]
+    Store(#[from] Error),
+}
+
+/// Everything that one transaction writes. Cloned into the closure, which may run again.
+#[derive(Debug)]
+struct Change {
+    plan: Plan,
+    secrets: Vec<(ClientId, Hashed<ClientSecret>)>,
+    until: Timestamp,
+    applied: Applied,
+}
+
+/// Makes the registry what the fleet says. An unchanged fleet writes nothing.
+pub async fn apply(app: &App, fleet: &Fleet) -> Result<Applied, ApplyError> {
+    for _ in 1..ATTEMPTS {
+        match apply_once(app, fleet).await {
+            Err(ApplyError::Store(Error::Conflict(_))) => {}
+            outcome => return outcome,
+        }
+    }
+    apply_once(app, fleet).await
+}
+
+async fn apply_once(app: &App, fleet: &Fleet) -> Result<Applied, ApplyError> {
+    let now = app.clock.now();
+    let world = World::read(app, now).await?;
+    let plan = Plan::between(&world, fleet, now, &mut app.entropy.rng());
+    if plan.is_empty() {
+        return Ok(Applied::default());
+    }
+    // The files first: a secret that is stored but was never written down would be lost.
+    let mut secrets = Vec::new();
+    for agent in &plan.without_secret {
+        secrets.push((agent.client_id.clone(), deliver::new_secret(agent, &mut app.entropy.rng())?));
+    }
+    let applied = Applied { put: plan.puts(), removed: plan.removals(), secrets: secrets.len() };
+    let until = now + app.config.tokens.revocation_memory();
+    let change = Change { plan, secrets, until, applied };
+    app.store.write(now, change, |change, tx| Box::pin(write(change, tx))).await?;
+    app.catch_up().await;
+    Ok(applied)
+}
+
+/// A new secret for agents whose file is gone, without an end to the old one: for the demo, whose files are all there is.
+pub(crate) async fn deliver_again(app: &App, names: &[&str]) -> Result<(), ApplyError> {
+    let current = app.current.load_full();
+    for agent in current.snapshot.agents.iter().filter(|agent| names.contains(&agent.name.as_str())) {
+        if deliver::is_there(agent) {
+            continue;
+        }
+        let secret = deliver::new_secret(agent, &mut app.entropy.rng())?;
+        let input = (agent.client_id.clone(), secret);
+        app.store
+            .write(app.clock.now(), input, |(client, secret), tx| {
+                Box::pin(async move {
+                    tx.insert_secret(client, secret, None).await?;
+                    tx.record(&secret_created(client), ()).await
+                })
+            })
+            .await?;
+    }
+    Ok(())
+}
+
+async fn write(change: &Change, tx: &mut Tx) -> Result<Recorded<Applied>, Error> {
+    let Change { plan, secrets, until, applied } = change;
+    let registry = tx.read().registry().await?;
+    if !plan.was_made_for(&registry) {
+        return Err(Error::Conflict(STALE));
+    }
+    // Removals first: a new server may take the name or the address of one that goes.
+    for server in &plan.remove_servers {
+        tx.remove_server(*server, *until).await?;
+    }
+    for agent in &plan.remove_agents {
+        tx.remove_agent(agent, *until).await?;
+    }
+    for role in &plan.remove_roles {
+        tx.remove_role(role).await?;
+    }
+    for server in &plan.put_servers {
+        tx.put_server(server).await?;
+    }
+    for agent in &plan.new_agents {
+        if tx.insert_client(&client_of(agent, tx.now())).await? != Inserted::New {
+            return Err(Error::Conflict(STALE));
+        }
+    }
+    for agent in &plan.put_agents {
+        tx.put_agent(agent).await?;
+    }
+    for role in &plan.put_roles {
+        tx.put_role(role).await?;
+    }
+    if let Some(access) = &plan.self_registered {
+        tx.set_self_registered(access).await?;
+    }
+    for (client, secret) in secrets {
+        tx.insert_secret(client, secret, None).await?;
+        tx.also(&secret_created(client)).await?;
+    }
+    tx.record(&applied_event(applied), *applied).await
+}
+
+fn client_of(agent: &Agent, now: Timestamp) -> NewClient {
+    NewClient {
+        client_id: agent.client_id.clone(),
+        kind: ClientKind::Agent { name: agent.name.clone() },
+        name: Some(agent.name.to_string()),
+        client_uri: None,
+        redirect_uris: Vec::new(),
+        auth_method: AuthMethod::ClientSecretBasic,
+        grant_types: vec![GrantType::ClientCredentials],
+        created_at: now,
+        fingerprint: None,
+    }
+}
+
+fn secret_created(client: &ClientId) -> Event {
+    let mut event = Event::new(Kind::SecretCreated, Outcome::Allowed, Actor::Operator);
+    event.client = Some(client.clone());
+    event
+}
+
+fn applied_event(applied: &Applied) -> Event {
+    Event::new(Kind::FleetApplied, Outcome::Allowed, Actor::Operator)
+        .with("put", applied.put)
+        .with("removed", applied.removed)
+        .with("secrets", applied.secrets)
+}

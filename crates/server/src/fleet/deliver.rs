@@ -1,0 +1,52 @@
+//! Secrets of agents: made, written where their user reads them, and known to us as a hash only (PC-41, PC-44).
+
+use crate::data::write_private;
+use portcullis_domain::registry::Agent;
+use portcullis_domain::secret::{ClientSecret, Hashed, Plain};
+use rand::CryptoRng;
+use serde::Serialize;
+use std::io;
+use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
+
+/// A secret could not be written where it belongs.
+#[derive(Debug, thiserror::Error)]
+#[error("the secret of agent {agent} cannot be written to {}", path.display())]
+pub struct DeliverError {
+    agent: String,
+    path: PathBuf,
+    source: io::Error,
+}
+
+/// The file of an agent's credentials.
+#[derive(Serialize)]
+struct Credentials<'a> {
+    client_id: &'a str,
+    client_secret: &'a str,
+}
+
+/// Makes a secret and writes the file (0600, whole or not at all).
+pub(super) fn new_secret(
+    agent: &Agent,
+    rng: &mut impl CryptoRng,
+) -> Result<Hashed<ClientSecret>, DeliverError> {
+    let path = place(agent).unwrap_or(Path::new(""));
+    let secret = Plain::<ClientSecret>::generate(rng);
+    let credentials = Credentials { client_id: agent.client_id.as_str(), client_secret: secret.reveal() };
+    serde_json::to_vec(&credentials)
+        .map_err(io::Error::from)
+        .map(Zeroizing::new)
+        .and_then(|json| write_private(path, &json))
+        .map_err(|source| DeliverError { agent: agent.name.to_string(), path: path.to_owned(), source })?;
+    Ok(secret.hashed())
+}
+
+/// Whether the file is where it was delivered, or none is asked for.
+pub(super) fn is_there(agent: &Agent) -> bool {
+    place(agent).is_none_or(Path::exists)
+}
+
+/// `file:PATH`, which the fleet file's check allows only.
+fn place(agent: &Agent) -> Option<&Path> {
+    agent.deliver.as_deref().map(|place| Path::new(place.strip_prefix("file:").unwrap_or(place)))
+}

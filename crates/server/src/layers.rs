@@ -1,0 +1,109 @@
+//! What holds for every request: transport only, never permission. The order is in `router`.
+
+use crate::app::App;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use futures_util::FutureExt as _;
+use http::uri::Authority;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// From the first byte of a request of the authority to the first byte of its answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A panic is a fault of ours: 500, and nothing of it in the answer.
+pub(crate) async fn survive(request: Request, next: Next) -> Response {
+    let path = request.uri().path().to_owned();
+    AssertUnwindSafe(next.run(request)).catch_unwind().await.unwrap_or_else(|_| {
+        tracing::error!(http.path = path, "a handler panicked");
+        plain(StatusCode::INTERNAL_SERVER_ERROR, "Something went wrong on our side.\n")
+    })
+}
+
+/// Takes requests for our own names only: no other site can make a browser talk to us under its name (DNS rebinding), and
+/// no proxy can be led to keep an answer under a wrong one.
+pub(crate) async fn known_host(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    match named_host(&request) {
+        Named::One(host) if is_ours(&app, &host) => next.run(request).await,
+        Named::One(_) => plain(StatusCode::MISDIRECTED_REQUEST, "This server has another name.\n"),
+        Named::Unclear => plain(StatusCode::BAD_REQUEST, "The request must name exactly one host.\n"),
+    }
+}
+
+enum Named {
+    One(String),
+    Unclear,
+}
+
+/// RFC 9112 s3.2.2: an absolute target overrides `Host`; here both must agree.
+fn named_host(request: &Request) -> Named {
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let host = match (hosts.next(), hosts.next()) {
+        (None, _) => None,
+        (Some(host), None) => match host.to_str().ok().and_then(|host| host.parse::<Authority>().ok()) {
+            Some(host) => Some(host.as_str().to_ascii_lowercase()),
+            None => return Named::Unclear,
+        },
+        (Some(_), Some(_)) => return Named::Unclear,
+    };
+    let target = request.uri().authority().map(|authority| authority.as_str().to_ascii_lowercase());
+    match (target, host) {
+        (Some(target), Some(host)) if target != host => Named::Unclear,
+        (Some(name), _) | (None, Some(name)) => Named::One(name),
+        (None, None) => Named::Unclear,
+    }
+}
+
+fn is_ours(app: &App, host: &str) -> bool {
+    let current = app.current.load();
+    let default_port = if app.config.issuer.is_https() { ":443" } else { ":80" };
+    let bare = host.strip_suffix(default_port).unwrap_or(host);
+    if current.hosts.contains(bare) || current.hosts.contains(host) {
+        return true;
+    }
+    // The address itself cannot be rebound: for health checks, and proxies that do not pass the name on.
+    let listen = app.config.listen;
+    host == listen.to_string()
+        || (listen.ip().is_loopback() && host == format!("localhost:{}", listen.port()))
+}
+
+/// Headers that make a browser careful. Pages say more precisely what they need; what a handler set stays.
+pub(crate) async fn security_headers(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    default(headers, header::CACHE_CONTROL, "no-store");
+    default(
+        headers,
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'none'; frame-ancestors 'none'; base-uri 'none'",
+    );
+    default(headers, header::REFERRER_POLICY, "no-referrer");
+    default(headers, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    if app.config.issuer.is_https() {
+        default(headers, header::STRICT_TRANSPORT_SECURITY, "max-age=31536000");
+    }
+    response
+}
+
+fn default(headers: &mut HeaderMap, name: HeaderName, value: &'static str) {
+    headers.entry(name).or_insert(HeaderValue::from_static(value));
+}
+
+/// The authority answers soon or not at all. Tool calls have bounds of their own: their answers may stream for long.
+pub(crate) async fn patience(request: Request, next: Next) -> Response {
+    tokio::time::timeout(PATIENCE, next.run(request))
+        .await
+        .unwrap_or_else(|_| plain(StatusCode::SERVICE_UNAVAILABLE, "This took too long; try again.\n"))
+}
+
+/// 404, the same for everything that is not there.
+pub(crate) async fn not_found() -> Response {
+    plain(StatusCode::NOT_FOUND, "There is nothing here.\n")
+}
+
+fn plain(status: StatusCode, says: &'static str) -> Response {
+    (status, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], says).into_response()
+}

@@ -1,0 +1,116 @@
+//! The accept loop: who may connect, how slowly a request may arrive, and how everything ends.
+//!
+//! Our own instead of `axum::serve`, which has no bounds on the time and size of headers.
+
+mod connection;
+mod head;
+mod tap;
+
+use axum::Router;
+use hyper_util::server::graceful::GracefulShutdown;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// After an error of accept that is not the connection's own, such as too many open files.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// An address that is ours.
+#[derive(Debug)]
+pub struct Listener {
+    socket: TcpListener,
+    address: SocketAddr,
+}
+
+/// Why an address cannot be ours.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Another program listens there.
+    #[error(
+        "{0} is in use by another program: stop it, or choose another address with --listen or listen.address"
+    )]
+    InUse(SocketAddr),
+    /// Not for us.
+    #[error(
+        "not allowed to listen on {0}: ports below 1024 need privileges; choose another with --listen or listen.address"
+    )]
+    NotAllowed(SocketAddr),
+    /// Not an address of this machine, or something else.
+    #[error("cannot listen on {address}")]
+    Other {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl Listener {
+    /// Takes the address.
+    pub async fn bind(address: SocketAddr) -> Result<Self, BindError> {
+        // `TcpListener::bind` sets SO_REUSEADDR on Unix: a restart need not wait for old connections to be forgotten.
+        let socket = TcpListener::bind(address).await.map_err(|source| match source.kind() {
+            io::ErrorKind::AddrInUse => BindError::InUse(address),
+            io::ErrorKind::PermissionDenied => BindError::NotAllowed(address),
+            _ => BindError::Other { address, source },
+        })?;
+        let address = socket.local_addr().unwrap_or(address);
+        Ok(Self { socket, address })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `stop`, then lets open connections finish what they are doing until `grace` is over.
+    pub async fn serve(self, router: Router, connections: usize, stop: CancellationToken, grace: Duration) {
+        let places = Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS)));
+        let graceful = GracefulShutdown::new();
+        let mut open = JoinSet::new();
+        loop {
+            let accepted = tokio::select! {
+                () = stop.cancelled() => break,
+                accepted = self.accept(&places) => accepted,
+            };
+            if let Some((stream, place)) = accepted {
+                let served = connection::serve(stream, router.clone(), graceful.watcher());
+                open.spawn(async move {
+                    served.await;
+                    drop(place);
+                });
+            }
+            while open.try_join_next().is_some() {}
+        }
+        drop(self.socket);
+        if tokio::time::timeout(grace, graceful.shutdown()).await.is_err() {
+            tracing::info!(open = open.len(), "connections cut at the end of the grace");
+        }
+        open.shutdown().await;
+    }
+
+    /// One more connection, as soon as there is a place for it.
+    async fn accept(
+        &self,
+        places: &Arc<Semaphore>,
+    ) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+        let place = places.clone().acquire_owned().await.ok()?;
+        match self.socket.accept().await {
+            Ok((stream, _peer)) => {
+                // Small answers should not wait for acknowledgements; a failure costs speed only.
+                let _best_effort = stream.set_nodelay(true);
+                Some((stream, place))
+            }
+            Err(error) => {
+                tracing::warn!(error = %error, "a connection could not be accepted");
+                tokio::time::sleep(PAUSE).await;
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! One connection: HTTP/1.1 or HTTP/2 by its first bytes, with every bound set by hand.
+
+use super::head;
+use super::tap::Tapped;
+use axum::Router;
+use axum::body::Body;
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::graceful::Watcher;
+use std::convert::Infallible;
+use std::time::Duration;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpStream;
+use tower::ServiceExt as _;
+
+/// To send all headers of a request; also how long an idle connection stays open (CWE-400: half-open requests).
+const HEADER_TIME: Duration = Duration::from_secs(15);
+
+/// Beyond it: 431.
+const HEADER_BYTES: usize = 32 * 1024;
+
+/// Beyond it: 431.
+const HEADER_COUNT: usize = 100;
+
+const STREAMS: u32 = 256;
+const PING: Duration = Duration::from_secs(30);
+
+/// How an HTTP/2 connection begins (RFC 9113 s3.4); no HTTP/1 request can begin with it.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+pub(super) async fn serve(stream: TcpStream, router: Router, watcher: Watcher) {
+    let served = match tokio::time::timeout(HEADER_TIME, first_bytes(stream)).await {
+        Ok(Ok((stream, first))) if first == PREFACE => {
+            serve_2(Tapped::new(stream, first).0, router, watcher).await
+        }
+        Ok(Ok((stream, first))) => serve_1(stream, first, router, watcher).await,
+        Ok(Err(_)) | Err(_) => return, // nothing was asked
+    };
+    if let Err(error) = served {
+        tracing::debug!(error = %error, "connection ended");
+    }
+}
+
+/// Reads until the preface is complete or cannot be one.
+async fn first_bytes(mut stream: TcpStream) -> std::io::Result<(TcpStream, Vec<u8>)> {
+    let mut first = Vec::with_capacity(PREFACE.len());
+    while first.len() < PREFACE.len() && PREFACE.starts_with(&first) {
+        let mut rest = [0; PREFACE.len()];
+        let wanted = PREFACE.len() - first.len();
+        let got = stream.read(&mut rest[..wanted]).await?;
+        if got == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        first.extend_from_slice(&rest[..got]);
+    }
+    Ok((stream, first))
+}
+
+async fn serve_1(stream: TcpStream, first: Vec<u8>, router: Router, watcher: Watcher) -> hyper::Result<()> {
+    let (stream, tap) = Tapped::new(stream, first);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let strict = tap.check(&request);
+        let router = router.clone();
+        async move {
+            match strict {
+                Ok(()) => answer(router, request).await,
+                Err(fault) => Ok(refuse(fault)),
+            }
+        }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIME)
+        .max_header_size(HEADER_BYTES)
+        .max_headers(HEADER_COUNT)
+        .max_buf_size(HEADER_BYTES + 8192)
+        .serve_connection(TokioIo::new(stream), service);
+    watcher.watch(connection).await
+}
+
+async fn serve_2(stream: Tapped, router: Router, watcher: Watcher) -> hyper::Result<()> {
+    let service = service_fn(move |request| answer(router.clone(), request));
+    let connection = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(u32::try_from(HEADER_BYTES).unwrap_or(u32::MAX))
+        .keep_alive_interval(PING)
+        .keep_alive_timeout(HEADER_TIME)
+        .serve_connection(TokioIo::new(stream), service);
+    watcher.watch(connection).await
+}
+
+async fn answer(router: Router, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    router.oneshot(request.map(Body::new)).await
+}
+
+/// HTTP-04, HTTP-05: two readers could cut such a message differently, so nothing after it is believed either.
+fn refuse(fault: head::Fault) -> Response<Body> {
+    tracing::info!(reason = %fault, "malformed request head refused");
+    let mut response = Response::new(Body::from(format!("{fault}\n")));
+    *response.status_mut() = StatusCode::BAD_REQUEST;
+    let headers = response.headers_mut();
+    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
