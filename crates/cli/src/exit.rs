@@ -20,6 +20,9 @@ pub(crate) enum Failure {
     Client(#[from] Error),
     #[error("cannot write the result: {0}")]
     Output(#[from] std::io::Error),
+    /// The whole chain: whoever starts a server can act on any part of it.
+    #[error("{0:#}")]
+    Serve(anyhow::Error),
     /// What the tool said stands on stdout already.
     #[error("the tool says that it failed")]
     Tool,
@@ -34,7 +37,7 @@ impl Failure {
 
     fn code(&self) -> u8 {
         match self {
-            Self::Tool | Self::Output(_) => 1,
+            Self::Tool | Self::Output(_) | Self::Serve(_) => 1,
             Self::Usage(_) => 2,
             Self::Client(error) => code_of(error),
         }
@@ -57,7 +60,7 @@ impl Failure {
                     "ask with{flags}; if that is refused too, the owner of this agent can raise its ceiling"
                 ))
             }
-            Self::Client(_) | Self::Output(_) | Self::Tool | Self::Usage(_) => None,
+            Self::Client(_) | Self::Output(_) | Self::Serve(_) | Self::Tool | Self::Usage(_) => None,
         }
     }
 }

@@ -4,6 +4,7 @@ pub mod app;
 pub mod clock;
 pub mod config;
 pub mod data;
+pub mod demo;
 pub mod entropy;
 pub mod feed;
 pub mod fleet;
@@ -13,5 +14,13 @@ mod layers;
 pub mod listener;
 pub mod passwords;
 pub mod router;
+pub mod serve;
+pub mod setup;
 pub mod telemetry;
 pub mod throttle;
+
+/// Chooses the cryptographic backends of this process. Every entry point calls it first; again is harmless.
+pub fn install_crypto() {
+    portcullis_oauth::jwt::install_crypto();
+    let _already_installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
+}

@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -78,8 +78,8 @@ impl Listener {
                 () = stop.cancelled() => break,
                 accepted = self.accept(&places) => accepted,
             };
-            if let Some((stream, place)) = accepted {
-                let served = connection::serve(stream, router.clone(), graceful.watcher());
+            if let Some((stream, peer, place)) = accepted {
+                let served = connection::serve(stream, peer, router.clone(), graceful.watcher());
                 open.spawn(async move {
                     served.await;
                     drop(place);
@@ -95,16 +95,13 @@ impl Listener {
     }
 
     /// One more connection, as soon as there is a place for it.
-    async fn accept(
-        &self,
-        places: &Arc<Semaphore>,
-    ) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+    async fn accept(&self, places: &Arc<Semaphore>) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
         let place = places.clone().acquire_owned().await.ok()?;
         match self.socket.accept().await {
-            Ok((stream, _peer)) => {
+            Ok((stream, peer)) => {
                 // Small answers should not wait for acknowledgements; a failure costs speed only.
                 let _best_effort = stream.set_nodelay(true);
-                Some((stream, place))
+                Some((stream, peer, place))
             }
             Err(error) => {
                 tracing::warn!(error = %error, "a connection could not be accepted");

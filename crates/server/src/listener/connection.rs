@@ -2,8 +2,10 @@
 
 use super::head;
 use super::tap::Tapped;
+use axum::Extension;
 use axum::Router;
 use axum::body::Body;
+use axum::extract::ConnectInfo;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -11,6 +13,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::Watcher;
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
@@ -31,7 +34,8 @@ const PING: Duration = Duration::from_secs(30);
 /// How an HTTP/2 connection begins (RFC 9113 s3.4); no HTTP/1 request can begin with it.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-pub(super) async fn serve(stream: TcpStream, router: Router, watcher: Watcher) {
+pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, router: Router, watcher: Watcher) {
+    let router = router.layer(Extension(ConnectInfo(peer)));
     let served = match tokio::time::timeout(HEADER_TIME, first_bytes(stream)).await {
         Ok(Ok((stream, first))) if first == PREFACE => {
             serve_2(Tapped::new(stream, first).0, router, watcher).await

@@ -1,0 +1,29 @@
+//! `portcullis config`: what can be generated from the configuration's own types.
+
+use crate::exit::Failure;
+use portcullis_server::config::reference;
+use std::io::Write as _;
+
+/// Print the JSON Schema or the reference page of portcullis.toml
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// What to print
+    #[arg(value_enum)]
+    what: What,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum What {
+    /// The reference page, as Markdown
+    Reference,
+    /// The JSON Schema
+    Schema,
+}
+
+pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
+    let text = match arguments.what {
+        What::Reference => reference::page(),
+        What::Schema => format!("{:#}\n", reference::schema()),
+    };
+    Ok(std::io::stdout().write_all(text.as_bytes())?)
+}

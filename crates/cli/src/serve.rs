@@ -1,0 +1,66 @@
+//! `portcullis serve`: the authority, the gateway and the control room.
+
+use crate::exit::Failure;
+use portcullis_server::config::Options;
+use portcullis_server::serve::Serve;
+use portcullis_server::telemetry::{self, LogFormat};
+use std::path::PathBuf;
+
+/// Run the authority and the gateway
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// The configuration; without it portcullis.toml in this folder, if it is there
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Where this machine's own files are: key, database, spool [default: portcullis-data]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+
+    /// IP address and port [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<String>,
+
+    /// Apply this fleet file at the start
+    #[arg(long, value_name = "FILE", conflicts_with = "demo")]
+    fleet: Option<PathBuf>,
+
+    /// Show everything on this machine alone: two MCP servers, a person and an agent
+    #[arg(long)]
+    demo: bool,
+
+    /// How log lines look
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    log_format: Format,
+}
+
+#[derive(Clone, Copy, Default, clap::ValueEnum)]
+enum Format {
+    /// One JSON object a line
+    Json,
+    /// For people
+    #[default]
+    Text,
+}
+
+pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
+    telemetry::start(match arguments.log_format {
+        Format::Json => LogFormat::Json,
+        Format::Text => LogFormat::Text,
+    });
+    let serve = Serve {
+        options: Options {
+            file: arguments.config,
+            data: arguments.data,
+            listen: arguments.listen,
+            demo: arguments.demo,
+        },
+        fleet: arguments.fleet,
+    };
+    portcullis_server::serve::run(serve, &mut std::io::stdout()).await.map_err(Failure::Serve)
+}
+
+/// `portcullis demo-ops`
+pub(crate) async fn demo_ops() -> Result<(), Failure> {
+    portcullis_server::demo::ops::ops_stdio().await.map_err(|error| Failure::Serve(error.into()))
+}

@@ -1,0 +1,104 @@
+//! Accounts that Portcullis makes itself: the first administrator, and the people of the demo.
+
+use crate::app::App;
+use crate::passwords::PasswordFault;
+use portcullis_domain::audit::{Actor, Event, Kind, Outcome};
+use portcullis_domain::id::UserId;
+use portcullis_domain::secret::{GeneratedPassword, Plain};
+use portcullis_oauth::token::Presented;
+use portcullis_store::NewUser;
+
+/// The name of the first administrator.
+pub const ADMINISTRATOR: &str = "admin";
+
+/// What an account may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Power {
+    /// Everything.
+    Administrator,
+    /// What roles say.
+    Person,
+}
+
+/// Whether a password holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Validity {
+    /// Until it is changed.
+    Kept,
+    /// For one sign-in, which must set another.
+    Once,
+}
+
+/// Why an account was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// No hash.
+    #[error("the password cannot be hashed")]
+    Password(#[from] PasswordFault),
+    /// The database.
+    #[error("the account cannot be stored")]
+    Store(#[from] portcullis_store::Error),
+}
+
+/// Makes the first administrator if nobody has an account; gives the one-time password, to be shown once.
+pub async fn first_administrator(app: &App) -> Result<Option<Plain<GeneratedPassword>>, SetupError> {
+    if app.store.read().await?.reader().count_users().await? > 0 {
+        return Ok(None);
+    }
+    let password = Plain::generate(&mut app.entropy.rng());
+    let made =
+        create_user(app, ADMINISTRATOR, password.reveal(), Power::Administrator, Validity::Once).await?;
+    Ok(made.then_some(password))
+}
+
+/// Makes an account. `false`: the name is taken, by another node perhaps, and nothing was changed.
+pub async fn create_user(
+    app: &App,
+    username: &str,
+    password: &str,
+    power: Power,
+    validity: Validity,
+) -> Result<bool, SetupError> {
+    let now = app.clock.now();
+    let mut rng = app.entropy.rng();
+    let user = NewUser {
+        id: UserId::generate(now, &mut rng),
+        username: username.to_owned(),
+        password_hash: app.passwords.hash(Presented::new(password), &mut rng).await?,
+        must_change: validity == Validity::Once,
+        groups: Vec::new(),
+        admin: power == Power::Administrator,
+    };
+    let made = app
+        .store
+        .write(now, user, |user, tx| {
+            Box::pin(async move {
+                let made = tx.insert_user(user).await?;
+                let outcome = match made {
+                    true => Outcome::Allowed,
+                    false => Outcome::Refused("name_taken".to_owned()),
+                };
+                let mut event = Event::new(Kind::UserCreated, outcome, Actor::Operator);
+                event.user = made.then_some(user.id);
+                tx.record(&event.with("user.name", &user.username), made).await
+            })
+        })
+        .await?;
+    Ok(made)
+}
+
+/// Sets another password for an account that exists.
+pub async fn reset_password(app: &App, user: UserId, password: &str) -> Result<(), SetupError> {
+    let hash = app.passwords.hash(Presented::new(password), &mut app.entropy.rng()).await?;
+    app.store
+        .write(app.clock.now(), (user, hash), |(user, hash), tx| {
+            Box::pin(async move {
+                tx.set_password(*user, hash, false).await?;
+                let mut event = Event::new(Kind::PasswordSet, Outcome::Allowed, Actor::Operator);
+                event.user = Some(*user);
+                tx.record(&event, ()).await
+            })
+        })
+        .await?;
+    Ok(())
+}
