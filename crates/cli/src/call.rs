@@ -25,7 +25,7 @@ pub(crate) struct Arguments {
 
     /// Its arguments, a JSON object
     #[arg(value_name = "JSON", value_parser = object)]
-    arguments: Option<Object>,
+    object: Option<Object>,
 
     #[command(flatten)]
     credentials: Source,
@@ -56,7 +56,7 @@ fn object(text: &str) -> Result<Object, &'static str> {
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let client = Client::new()?.with_patience(Duration::from_secs(arguments.timeout));
     let token = token(&client, &arguments).await?;
-    let call = ToolCall::new(arguments.tool).with_arguments(arguments.arguments.unwrap_or_default());
+    let call = ToolCall::new(arguments.tool).with_arguments(arguments.object.unwrap_or_default());
     let outcome = client.call(&arguments.url, &token, &call).await?;
     print(&outcome, arguments.json)?;
     if outcome.is_error() { Err(Failure::Tool) } else { Ok(()) }

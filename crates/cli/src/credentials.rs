@@ -86,7 +86,7 @@ fn only_its_owner_may_read(file: &File, path: &Path) -> Result<(), Failure> {
         return Err(Failure::usage(format!("{}: not a file", path.display())));
     }
     let mode = metadata.permissions().mode() & 0o777;
-    if mode & 0o077 == 0 {
+    if mode & !0o700 == 0 {
         return Ok(());
     }
     Err(Failure::usage(format!(

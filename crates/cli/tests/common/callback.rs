@@ -32,7 +32,7 @@ impl Callback {
 
     /// The parameters of the next visit.
     pub(crate) fn wait(&self) -> BTreeMap<String, String> {
-        self.answers.recv_timeout(Duration::from_secs(60)).expect("the browser came back")
+        self.answers.recv_timeout(Duration::from_mins(1)).expect("the browser came back")
     }
 
     pub(crate) fn nothing_came(&self) -> bool {

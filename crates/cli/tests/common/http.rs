@@ -35,7 +35,7 @@ pub(crate) fn send(method: &str, url: &str, headers: &[(&str, &str)], body: &str
         body.len()
     );
     for (name, value) in headers {
-        request.push_str(&format!("{name}: {value}\r\n"));
+        request.extend([name, ": ", value, "\r\n"]);
     }
     stream.write_all(format!("{request}\r\n{body}").as_bytes()).ok()?;
     let mut answer = Vec::new();
