@@ -28,11 +28,7 @@ impl FormTarget {
     pub(crate) fn callback(uri: &RedirectUri) -> Self {
         let source = uri.csp_source();
         // A source with an IPv6 literal is no CSP source; the whole scheme is the closest that can be said.
-        let source = if source.starts_with("http://[") {
-            "http:".to_owned()
-        } else {
-            source
-        };
+        let source = if source.starts_with("http://[") { "http:".to_owned() } else { source };
         // A host may hold a semicolon, which would end the directive: then the redirect is not allowed for.
         let is_plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b':' | b'/' | b'.' | b'-');
         Self(source.bytes().all(is_plain).then_some(source))
@@ -61,10 +57,7 @@ pub(crate) fn page(status: StatusCode, template: &impl Template, target: &FormTa
         (header::X_FRAME_OPTIONS, "DENY"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "no-referrer"),
-        (
-            HeaderName::from_static("cross-origin-opener-policy"),
-            "same-origin",
-        ),
+        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
     ];
     for (name, value) in fixed {
         headers.insert(name, HeaderValue::from_static(value));
@@ -86,10 +79,7 @@ pub(crate) fn see_other(location: &str) -> Response {
         [
             (header::LOCATION, location),
             (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-            (
-                header::REFERRER_POLICY,
-                HeaderValue::from_static("no-referrer"),
-            ),
+            (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
         ],
     )
         .into_response()

@@ -58,10 +58,7 @@ pub(crate) struct ErrorPage {
 
 impl ErrorPage {
     pub(crate) fn new(app: &App, refusal: PageRefusal) -> Self {
-        Self {
-            refusal,
-            base: app.config.issuer.path().to_owned(),
-        }
+        Self { refusal, base: app.config.issuer.path().to_owned() }
     }
 }
 
@@ -96,11 +93,7 @@ impl PageRefusal {
                 "Something in the address or the form is broken, or stands there twice.",
                 TELL_THE_MAKER,
             ),
-            Self::NotFound => (
-                "Nothing here",
-                "There is no page at this address.",
-                "Check the address.",
-            ),
+            Self::NotFound => ("Nothing here", "There is no page at this address.", "Check the address."),
             Self::NotYours => (
                 "Not from here",
                 "This form was not opened in this browser, by the person who is signed in now.",
@@ -111,21 +104,13 @@ impl PageRefusal {
                 "We could not do this. Nothing was changed.",
                 "Please try again in a moment.",
             ),
-            Self::Stale => (
-                "Too late",
-                "This page was open for too long, or has been changed on its way.",
-                START_AGAIN,
-            ),
-            Self::TooLarge => (
-                "Too long",
-                "What was sent is longer than we read.",
-                TELL_THE_MAKER,
-            ),
-            Self::UnknownClient => (
-                "Unknown program",
-                "The program that sent you here is not registered.",
-                TELL_THE_MAKER,
-            ),
+            Self::Stale => {
+                ("Too late", "This page was open for too long, or has been changed on its way.", START_AGAIN)
+            }
+            Self::TooLarge => ("Too long", "What was sent is longer than we read.", TELL_THE_MAKER),
+            Self::UnknownClient => {
+                ("Unknown program", "The program that sent you here is not registered.", TELL_THE_MAKER)
+            }
             Self::UnregisteredRedirect => (
                 "Wrong way back",
                 "The program that sent you here wants the answer at an address that it did not register.",
@@ -140,17 +125,10 @@ impl IntoResponse for ErrorPage {
         let status = self.refusal.status();
         tracing::info!(reason = %self.refusal, status = status.as_u16(), "page refused");
         let (title, sentence, advice) = self.refusal.words();
-        let template = ErrorTemplate {
-            base: &self.base,
-            title,
-            sentence,
-            advice,
-        };
+        let template = ErrorTemplate { base: &self.base, title, sentence, advice };
         let mut response = page(status, &template, &FormTarget::OURSELVES);
         if status == StatusCode::SERVICE_UNAVAILABLE {
-            response
-                .headers_mut()
-                .insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
         }
         response
     }
@@ -159,4 +137,12 @@ impl IntoResponse for ErrorPage {
 /// The answer to every address that is not there.
 pub(crate) async fn not_found(State(app): State<Arc<App>>) -> ErrorPage {
     ErrorPage::new(&app, PageRefusal::NotFound)
+}
+
+impl From<crate::fault::Fault> for PageRefusal {
+    /// What failed goes to the log; the person reads that something did.
+    fn from(fault: crate::fault::Fault) -> Self {
+        fault.log();
+        Self::Fault
+    }
 }

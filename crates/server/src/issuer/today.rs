@@ -1,0 +1,41 @@
+//! What policy says now about somebody who was granted something earlier (PC-21): never more than then, often less.
+
+use crate::app::Current;
+use portcullis_domain::policy::{Asker, ServerPolicy};
+use portcullis_domain::registry::Server;
+use portcullis_oauth::client::ClientId;
+use portcullis_oauth::scope::{Scope, ScopeSet};
+use portcullis_store::StoredUser;
+
+/// Names of the roles that a person has today.
+pub(crate) fn roles_of(user: &StoredUser, current: &Current) -> Vec<String> {
+    let roles = current.snapshot.roles.iter();
+    roles
+        .filter(|role| role.members.include(&user.username, &user.groups))
+        .map(|role| role.name.to_string())
+        .collect()
+}
+
+/// What is left of `granted`; `None` when it is nothing. An empty set never becomes the defaults here (style rule 14).
+pub(crate) fn left_of(granted: &ScopeSet, asker: Asker<'_>, server: &ServerPolicy) -> Option<ScopeSet> {
+    let declared = |scope: &&Scope| server.server().scopes.contains_key(*scope);
+    let still: ScopeSet = granted.iter().filter(declared).collect();
+    if still.is_empty() || still.iter().all(|scope| scope.as_str() == "offline_access") {
+        return None;
+    }
+    server.issue(asker, Some(&still)).ok()
+}
+
+/// Whether anything at all on this server is open to a person with these roles (AUTHZ-17).
+pub(crate) fn may_use(server: &ServerPolicy, roles: &[String]) -> bool {
+    let everything: ScopeSet = server.server().scopes.keys().collect();
+    left_of(&everything, Asker::User { roles }, server).is_some()
+}
+
+/// Whether the agent was given anything on this server (AS-RES-02).
+pub(crate) fn agent_may_use(server: &Server, client: &ClientId, current: &Current) -> bool {
+    let mut agents = current.snapshot.agents.iter();
+    let agent = agents.find(|agent| agent.client_id == *client);
+    let access = agent.and_then(|agent| agent.access.get(&server.name));
+    access.is_some_and(|scopes| !scopes.is_empty())
+}

@@ -1,0 +1,186 @@
+//! The token endpoint: who asks, by which grant; the grants have files of their own.
+
+mod client_credentials;
+mod code;
+mod refresh;
+
+use crate::app::{App, Current};
+use crate::config::Tokens;
+use crate::extract::{ClientRequest, Now, Peer};
+use crate::fault::Fault;
+use crate::issuer::client_auth::{Caller, Proof, authenticate};
+use crate::issuer::error::{GrantRefusal, Refusal};
+use crate::issuer::mint::{Issued, TokenAnswer, answer};
+use axum::extract::State;
+use portcullis_domain::audit::{Actor, Event, Kind, Outcome};
+use portcullis_domain::id::{FamilyId, SessionId, TokenId};
+use portcullis_domain::policy::ServerPolicy;
+use portcullis_oauth::client::GrantType;
+use portcullis_oauth::time::Timestamp;
+use portcullis_oauth::token::TokenRequest;
+use portcullis_store::{Error, Recorded, Tx};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// `POST /oauth/token`
+pub(crate) async fn token(
+    State(app): State<Arc<App>>,
+    Now(now): Now,
+    Peer(from): Peer,
+    request: ClientRequest,
+) -> Result<TokenAnswer, Refusal> {
+    let caller = authenticate(&app, &request, from, now).await?;
+    let asking = Arc::new(Asking::new(&app, caller, now));
+    match TokenRequest::read(&request.form) {
+        Ok(request) => grant(&app, &asking, request).await,
+        Err(refusal) => Err(asking.refuse(&app, refusal.into()).await),
+    }
+}
+
+async fn grant(app: &App, asking: &Arc<Asking>, request: TokenRequest) -> Result<TokenAnswer, Refusal> {
+    if !asking.caller.client.grant_types.contains(&kind_of(&request)) {
+        return Err(asking.refuse(app, Refusal::GrantNotAllowed).await);
+    }
+    let issued = match request {
+        TokenRequest::AuthorizationCode { code, verifier, redirect_uri, resource } => {
+            let redemption = code::Presentation::new(code, verifier, redirect_uri, resource);
+            code::redeem(app, asking, redemption).await?
+        }
+        TokenRequest::ClientCredentials { resource, scope, session_id } => {
+            let wish = client_credentials::Wish { resource, scope, session_id };
+            client_credentials::issue(app, asking, wish).await?
+        }
+        TokenRequest::RefreshToken { token, resource, scope } => {
+            let wish = refresh::Wish { resource, scope };
+            refresh::renew(app, asking, &token, wish).await?
+        }
+    };
+    Ok(answer(app, issued, asking.now)?)
+}
+
+const fn kind_of(request: &TokenRequest) -> GrantType {
+    match request {
+        TokenRequest::AuthorizationCode { .. } => GrantType::AuthorizationCode,
+        TokenRequest::ClientCredentials { .. } => GrantType::ClientCredentials,
+        TokenRequest::RefreshToken { .. } => GrantType::RefreshToken,
+    }
+}
+
+/// A client that asks for a token now, and what the answer may need. Ids are made before the write, which may run twice.
+struct Asking {
+    caller: Caller,
+    now: Timestamp,
+    current: Arc<Current>,
+    lives: Tokens,
+    new_session: SessionId,
+    new_family: FamilyId,
+    new_token: TokenId,
+}
+
+/// Why a write issues nothing: a refusal, which is recorded, or a failure, which undoes everything.
+enum Stop {
+    Failed(Error),
+    Refused(GrantRefusal),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        // Something ended between our look and our write, on another node.
+        match error {
+            Error::Conflict("client_alive") => Self::Refused(GrantRefusal::ClientDisabled),
+            Error::Conflict("grant_alive") => Self::Refused(GrantRefusal::ConsentWithdrawn),
+            Error::Conflict("server_alive") => Self::Refused(GrantRefusal::Target),
+            Error::Conflict("user_alive") => Self::Refused(GrantRefusal::UserDisabled),
+            other => Self::Failed(other),
+        }
+    }
+}
+
+impl From<GrantRefusal> for Stop {
+    fn from(refusal: GrantRefusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl Asking {
+    fn new(app: &App, caller: Caller, now: Timestamp) -> Self {
+        let mut rng = app.entropy.rng();
+        Self {
+            caller,
+            now,
+            current: app.current.load_full(),
+            lives: app.config.tokens,
+            new_session: SessionId::generate(now, &mut rng),
+            new_family: FamilyId::generate(now, &mut rng),
+            new_token: TokenId::generate(now, &mut rng),
+        }
+    }
+
+    /// The record of this request, with what is known of it so far.
+    fn event(&self) -> Event {
+        let client = self.caller.id().clone();
+        // Every way out of a write sets the outcome; what is forgotten reads as refused.
+        let undecided = Outcome::Refused("undecided".to_owned());
+        let mut event = Event::new(Kind::TokenDecided, undecided, Actor::Client(client.clone()));
+        event.client = Some(client);
+        event
+    }
+
+    /// Ends a write: with a token, with a recorded refusal, or not at all.
+    async fn record(
+        &self,
+        tx: &mut Tx,
+        mut event: Event,
+        decided: Result<Issued, Stop>,
+    ) -> Result<Recorded<Result<Issued, GrantRefusal>>, Error> {
+        match decided {
+            Ok(issued) => {
+                event.outcome = Outcome::Allowed;
+                event.session = Some(issued.session.id);
+                event.server = Some(issued.session.server);
+                event.granted = Some(issued.scopes.clone());
+                let event = event.with("token.id", issued.token);
+                tx.touch_client(self.caller.id()).await?;
+                tx.record(&event, Ok(issued)).await
+            }
+            Err(Stop::Refused(refusal)) => {
+                event.outcome = Outcome::Refused(refusal.to_string());
+                tx.record(&event, Err(refusal)).await
+            }
+            Err(Stop::Failed(error)) => Err(error),
+        }
+    }
+
+    /// Records a refusal that touched nothing, if the caller is identified (5.4); strangers are only counted.
+    async fn refuse(self: &Arc<Self>, app: &App, refusal: Refusal) -> Refusal {
+        match self.caller.proof {
+            Proof::Nothing => return refusal,
+            Proof::Secret => {}
+        }
+        let mut event = self.event();
+        event.outcome = Outcome::Refused(refusal.to_string());
+        let written = app.store.write(self.now, event, |event, tx| Box::pin(tx.record(event, ())));
+        match written.await {
+            Ok(()) => refusal,
+            // PC-51: what cannot be recorded is not answered as if it had been.
+            Err(error) => Fault::from(error).into(),
+        }
+    }
+
+    /// When a token for this server ends that is made now, in a session that ends then.
+    fn expiry(&self, server: &ServerPolicy, session_ends: Timestamp) -> Timestamp {
+        let seconds = server.server().access_seconds;
+        let life = seconds.map_or(self.lives.access, Duration::from_secs);
+        (self.now + life).min(session_ends)
+    }
+
+    /// No token that exists now lives past this moment, leeway included.
+    fn all_dead_by(&self) -> Timestamp {
+        all_dead_by(self.now)
+    }
+}
+
+/// No access token made until `now` lives past this moment, whatever the leeway.
+pub(crate) fn all_dead_by(now: Timestamp) -> Timestamp {
+    now + Tokens::MAX_ACCESS + Duration::from_mins(1)
+}

@@ -1,0 +1,164 @@
+//! Choosing a password: of one's own will, or because the one signed in with was made by somebody else and works once.
+
+use crate::app::App;
+use crate::extract::{Now, PageRequest, Peer};
+use crate::fault::Fault;
+use crate::flow::{self, Flow};
+use crate::login::Destination;
+use crate::login::person::{Person, Visitor, Wearer, Worn, open_worn};
+use crate::pages::error::PageRefusal;
+use crate::pages::password::{PasswordPage, Problem};
+use crate::pages::{ErrorPage, page as html, see_other};
+use crate::passwords::MAX_BYTES;
+use crate::throttle::Source;
+use axum::extract::State;
+use axum::response::Response;
+use http::StatusCode;
+use portcullis_domain::audit::{Actor, Event, Kind, Outcome};
+use portcullis_oauth::form::Form;
+use portcullis_oauth::time::Timestamp;
+use portcullis_oauth::token::Presented;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// What a password form carries.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct PasswordFlow {
+    wearer: Wearer,
+    destination: Destination,
+}
+
+impl Flow for PasswordFlow {
+    const CONTEXT: &'static str = "password";
+}
+
+impl Worn for PasswordFlow {
+    fn wearer(&self) -> &Wearer {
+        &self.wearer
+    }
+}
+
+/// `GET /account/password`
+pub(crate) async fn page(
+    State(app): State<Arc<App>>,
+    Now(now): Now,
+    person: Person,
+) -> Result<Response, ErrorPage> {
+    let page = ask(&app, &person, Destination::Account, now);
+    page.map_err(|fault| ErrorPage::new(&app, fault.into()))
+}
+
+/// `POST /account/password`
+pub(crate) async fn submit(
+    State(app): State<Arc<App>>,
+    Now(now): Now,
+    (Visitor(visitor), Peer(from)): (Visitor, Peer),
+    request: PageRequest,
+) -> Result<Response, ErrorPage> {
+    let outcome = match visitor {
+        None => Err(PageRefusal::NotYours),
+        Some(person) => change(&app, &person, &request.form, from, now).await,
+    };
+    outcome.map_err(|refusal| ErrorPage::new(&app, refusal))
+}
+
+/// The page, on the way to `destination`.
+pub(crate) fn ask(
+    app: &App,
+    person: &Person,
+    destination: Destination,
+    now: Timestamp,
+) -> Result<Response, Fault> {
+    show(app, person, destination, now, None)
+}
+
+fn show(
+    app: &App,
+    person: &Person,
+    destination: Destination,
+    now: Timestamp,
+    problem: Option<Problem>,
+) -> Result<Response, Fault> {
+    let target = destination.target().clone();
+    let flow = PasswordFlow { wearer: person.wearer(), destination };
+    let sealed = flow::seal(app, &flow, now)?;
+    let template = PasswordPage {
+        base: app.config.issuer.path(),
+        flow: &sealed,
+        username: &person.user.username,
+        must_change: person.user.must_change,
+        problem,
+    };
+    Ok(html(StatusCode::OK, &template, &target))
+}
+
+async fn change(
+    app: &App,
+    person: &Person,
+    form: &Form,
+    from: Source,
+    now: Timestamp,
+) -> Result<Response, PageRefusal> {
+    let flow = open_worn::<PasswordFlow>(app, person, form, now)?;
+    let problem = match unfit(form) {
+        Some(problem) => Some(problem),
+        None => prove(app, person, form, from, now).await?,
+    };
+    if problem.is_some() {
+        return Ok(show(app, person, flow.destination, now, problem)?);
+    }
+    let chosen = Presented::new(form.get("new_password").unwrap_or_default());
+    set(app, person, chosen, now).await?;
+    Ok(see_other(&app.config.issuer.join(&flow.destination.path())))
+}
+
+/// What is wrong with the new password by itself.
+fn unfit(form: &Form) -> Option<Problem> {
+    let field = |name| form.get(name).unwrap_or_default();
+    let chosen = field("new_password");
+    if chosen.chars().count() < 12 || chosen.len() > MAX_BYTES {
+        Some(Problem::Size)
+    } else if chosen != field("again") {
+        Some(Problem::Differ)
+    } else if chosen == field("password") {
+        Some(Problem::Same)
+    } else {
+        None
+    }
+}
+
+/// Whether the old password is right. Guessed here as at sign-in, so it is counted with it.
+async fn prove(
+    app: &App,
+    person: &Person,
+    form: &Form,
+    from: Source,
+    now: Timestamp,
+) -> Result<Option<Problem>, Fault> {
+    let username = &person.user.username;
+    if app.throttle.sign_in(username, from, now).is_err() {
+        return Ok(Some(Problem::TooMany));
+    }
+    let old = Presented::new(form.get("password").unwrap_or_default());
+    let stored = Some(person.user.password_hash.clone());
+    if !app.passwords.verify(old, stored).await? {
+        return Ok(Some(Problem::Wrong));
+    }
+    app.throttle.sign_in_succeeded(username, from);
+    Ok(None)
+}
+
+async fn set(app: &App, person: &Person, chosen: Presented, now: Timestamp) -> Result<(), Fault> {
+    let hash = app.passwords.hash(chosen, &mut app.entropy.rng()).await?;
+    let actor = Actor::User(person.user.id);
+    let mut event = Event::new(Kind::PasswordSet, Outcome::Allowed, actor);
+    event.user = Some(person.user.id);
+    let input = (event, person.user.id, hash);
+    let written = app.store.write(now, input, |(event, user, hash), tx| {
+        Box::pin(async move {
+            tx.set_password(*user, hash, false).await?;
+            tx.record(event, ()).await
+        })
+    });
+    Ok(written.await?)
+}
