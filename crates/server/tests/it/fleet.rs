@@ -1,0 +1,89 @@
+//! Applying a fleet (PC-34).
+
+use crate::app::{FLEET, TestApp};
+use portcullis_domain::audit::Kind;
+use portcullis_domain::principal::RevokedTarget;
+use portcullis_domain::secret::Hashed;
+use portcullis_server::fleet::Applied;
+use std::os::unix::fs::PermissionsExt as _;
+
+async fn events(test: &TestApp) -> Vec<Kind> {
+    let mut handle = test.app.store.read().await.unwrap();
+    let records = handle.reader().audit_after(0, 1000).await.unwrap();
+    records.into_iter().map(|(_, _, event)| event.kind).collect()
+}
+
+#[tokio::test]
+async fn pc_34_a_fleet_is_applied_once_and_then_there_is_nothing_to_do() {
+    let test = TestApp::start().await;
+    let current = test.app.current.load_full();
+    assert_eq!(current.snapshot.servers.len(), 2);
+    assert_eq!(current.snapshot.agents.len(), 2);
+    assert_eq!(current.snapshot.roles.len(), 1);
+    assert_eq!(current.policy.server("notes").unwrap().server().title, "Team notes");
+    assert_eq!(current.snapshot.servers[0].canonical_uri.as_str(), "http://127.0.0.1:8080/mcp/notes");
+    let before = events(&test).await;
+    assert_eq!(before.iter().filter(|kind| **kind == Kind::FleetApplied).count(), 1);
+    assert_eq!(test.apply(FLEET).await.unwrap(), Applied::default());
+    assert_eq!(events(&test).await, before, "nothing changed, nothing is recorded");
+}
+
+#[tokio::test]
+async fn pc_44_a_delivered_secret_is_private_and_known_to_us_as_a_hash() {
+    let test = TestApp::start().await;
+    let mode = std::fs::metadata(test.file("ci-bot")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let credentials = test.credentials("ci-bot");
+    let client = {
+        let mut handle = test.app.store.read().await.unwrap();
+        let id = credentials.client_id.parse().unwrap();
+        handle.reader().client(&id, test.app.clock.now()).await.unwrap().unwrap()
+    };
+    assert!(client.secrets.iter().any(|secret| secret.matches(&Hashed::of(&credentials.client_secret))));
+    assert!(!client.secrets.iter().any(|secret| secret.matches(&Hashed::of("guess"))));
+    assert!(events(&test).await.contains(&Kind::SecretCreated));
+}
+
+#[tokio::test]
+async fn pc_34_a_change_keeps_ids_and_a_new_address_is_a_new_server() {
+    let test = TestApp::start().await;
+    let id = |test: &TestApp, name: &str| test.app.current.load().policy.server(name).unwrap().server().id;
+    let (notes, ops) = (id(&test, "notes"), id(&test, "ops"));
+    let secret = test.credentials("ci-bot").client_secret;
+    let renamed = FLEET.replace("Team notes", "Our notes").replace(
+        "name = \"ops\"\n",
+        "name = \"ops\"\ncanonical_uri = \"http://127.0.0.1:8080/mcp/operations\"\n",
+    );
+    let applied = test.apply(&renamed).await.unwrap();
+    assert_eq!(applied, Applied { put: 2, removed: 1, secrets: 0 });
+    assert_eq!(id(&test, "notes"), notes);
+    assert_ne!(id(&test, "ops"), ops, "what was granted for the old address is not inherited");
+    assert_eq!(test.credentials("ci-bot").client_secret, secret);
+}
+
+#[tokio::test]
+async fn pc_45_a_removed_agent_is_revoked() {
+    let test = TestApp::start().await;
+    let client = test.credentials("ci-bot").client_id;
+    let (before, agent) = FLEET.split_once("[[agent]]\nname = \"ci-bot\"").unwrap();
+    let without = format!("{before}{}", &agent[agent.find("[[agent]]").unwrap()..]);
+    assert_eq!(test.apply(&without).await.unwrap(), Applied { put: 0, removed: 1, secrets: 0 });
+    let mut handle = test.app.store.read().await.unwrap();
+    let revocations = handle.reader().revocations(test.app.clock.now()).await.unwrap();
+    let target = RevokedTarget::Client(client.parse().unwrap());
+    let revocation = revocations.iter().find(|revocation| revocation.target == target).unwrap();
+    let longest = test.app.config.tokens.revocation_memory();
+    assert_eq!(revocation.until, test.app.clock.now() + longest);
+    let stored = handle.reader().client(&client.parse().unwrap(), test.app.clock.now()).await.unwrap();
+    assert!(stored.is_none_or(|client| client.disabled && client.secrets.is_empty()));
+}
+
+#[tokio::test]
+async fn pc_41_no_secret_is_stored_that_cannot_be_delivered() {
+    let test = TestApp::start_with("", "").await;
+    let nowhere = FLEET.replace("@DATA@/ci-bot.json", "@DATA@/no/such/folder/ci-bot.json");
+    let error = test.apply(&nowhere).await.unwrap_err();
+    assert!(error.to_string().contains("ci-bot"), "{error}");
+    assert!(test.app.store.read().await.unwrap().reader().registry().await.unwrap().servers.is_empty());
+    test.apply(FLEET).await.unwrap();
+}

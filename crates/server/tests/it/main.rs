@@ -1,0 +1,6 @@
+//! The server as its callers see it: the real router on a real database, with a clock that stands still.
+
+mod app;
+mod fleet;
+mod start;
+mod transport;
