@@ -8,11 +8,10 @@ use portcullis_domain::audit::Event;
 use portcullis_oauth::time::Timestamp;
 
 statements! {
+    // `Tx::record` runs it.
+    pub(crate) INSERT = "INSERT INTO audit (at, body) VALUES ($1, $2)";
     RECORDS_AFTER = "SELECT number, at, body FROM audit WHERE number > $1 ORDER BY number LIMIT $2";
 }
-
-// `Tx::record` runs it.
-pub(crate) const INSERT: &str = "INSERT INTO audit (at, body) VALUES ($1, $2)";
 
 impl Reader<'_> {
     /// Up to `limit` records after `number`, in the order of their numbers. To show pages of them; on PostgreSQL a

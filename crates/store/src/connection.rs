@@ -122,7 +122,7 @@ impl Connection {
 
 /// What a failed statement means for the transaction around it.
 pub(crate) fn judge(error: &sqlx::Error) -> State {
-    let code = error.as_database_error().and_then(|error| error.code());
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
     match (error, code.as_deref()) {
         // serialization_failure, deadlock_detected
         (_, Some("40001" | "40P01")) => State::Again,

@@ -75,7 +75,7 @@ impl From<sqlx::Error> for Fault {
 
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
-        match error.as_database_error().and_then(|error| constraint(error)) {
+        match error.as_database_error().and_then(constraint) {
             Some(name) => Self::Conflict(name),
             None => Self::Unavailable(error.into()),
         }
@@ -120,6 +120,7 @@ fn constraint(error: &dyn DatabaseError) -> Option<&'static str> {
         }
         ErrorKind::ForeignKeyViolation => Some("foreign_key"),
         ErrorKind::NotNullViolation | ErrorKind::CheckViolation => Some("check"),
-        _ => None,
+        // The enum is not exhaustive; whatever else there is, is no constraint of ours.
+        ErrorKind::ExclusionViolation | ErrorKind::Other | _ => None,
     }
 }

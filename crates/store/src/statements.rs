@@ -14,8 +14,8 @@ pub(crate) struct Statement {
 macro_rules! statements {
     (@only) => { None };
     (@only $dialect:ident) => { Some($crate::connection::Dialect::$dialect) };
-    ($($(#[$doc:meta])* $name:ident $(for $dialect:ident)? = $sql:expr;)*) => {
-        $($(#[$doc])* const $name: &str = $sql;)*
+    ($($(#[$doc:meta])* $visible:vis $name:ident $(for $dialect:ident)? = $sql:expr;)*) => {
+        $($(#[$doc])* $visible const $name: &str = $sql;)*
 
         #[cfg_attr(not(test), expect(dead_code, reason = "the catalogue is for a test"))]
         pub(crate) const ALL: &[$crate::statements::Statement] = &[$(
@@ -28,3 +28,66 @@ macro_rules! statements {
     };
 }
 pub(crate) use statements;
+
+#[cfg(test)]
+mod tests {
+    use super::Statement;
+    use crate::connection::Dialect;
+    use crate::testing::TestDatabase;
+    use crate::{
+        audit, clients, codes, engine, families, feed, grants, housekeeping, keys, registry, revocations,
+        sessions, settings, users,
+    };
+    use sqlx::{
+        Connection as _, Executor as _, PgConnection, SqlSafeStr as _, SqliteConnection, Statement as _,
+    };
+
+    const CATALOGUES: &[&[Statement]] = &[
+        audit::ALL,
+        clients::ALL,
+        codes::ALL,
+        engine::postgres::attempt::ALL,
+        families::ALL,
+        feed::ALL,
+        grants::ALL,
+        housekeeping::ALL,
+        keys::ALL,
+        registry::ALL,
+        revocations::ALL,
+        sessions::ALL,
+        settings::ALL,
+        users::ALL,
+    ];
+
+    fn of(dialect: Dialect) -> impl Iterator<Item = &'static Statement> {
+        let all = CATALOGUES.iter().flat_map(|catalogue| catalogue.iter());
+        all.filter(move |statement| statement.only.is_none_or(|only| only == dialect))
+    }
+
+    fn placeholders(sql: &str) -> usize {
+        (1..=20).take_while(|n| sql.contains(&format!("${n}"))).count()
+    }
+
+    #[tokio::test]
+    async fn every_statement_prepares_after_migration() {
+        let database = TestDatabase::create().await;
+        database.open().await.close().await;
+        if database.is_postgres() {
+            let mut connection = PgConnection::connect(database.url()).await.unwrap();
+            for Statement { name, sql, .. } in of(Dialect::Postgres) {
+                let prepared = (&mut connection).prepare(sql.into_sql_str()).await;
+                let prepared = prepared.unwrap_or_else(|error| panic!("{name}: {error}"));
+                let parameters = prepared.parameters().unwrap().left().unwrap().len();
+                assert_eq!(parameters, placeholders(sql), "{name}");
+            }
+        } else {
+            let mut connection = SqliteConnection::connect(database.url()).await.unwrap();
+            for Statement { name, sql, .. } in of(Dialect::Sqlite) {
+                let prepared = (&mut connection).prepare(sql.into_sql_str()).await;
+                let prepared = prepared.unwrap_or_else(|error| panic!("{name}: {error}"));
+                let parameters = prepared.parameters().unwrap().right().unwrap();
+                assert_eq!(parameters, placeholders(sql), "{name}");
+            }
+        }
+    }
+}

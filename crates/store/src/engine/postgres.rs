@@ -1,6 +1,6 @@
 //! PostgreSQL: one transaction per write, tried again under one operation id.
 
-mod attempt;
+pub(crate) mod attempt;
 mod listener;
 
 use self::listener::Listener;

@@ -117,7 +117,7 @@ async fn refuse_newer(options: &SqliteConnectOptions) -> Result<(), OpenError> {
 
 async fn open_writer(path: &Path, options: &SqliteConnectOptions) -> Result<SqliteConnection, OpenError> {
     let mut connection = options.connect().await.map_err(|error| {
-        let code = error.as_database_error().and_then(|error| error.code());
+        let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
         // SQLITE_READONLY and SQLITE_CANTOPEN, with whatever says more in the higher bits.
         let code: Option<i64> = code.and_then(|code| code.parse().ok());
         match code.map(|code| code & 0xff) {

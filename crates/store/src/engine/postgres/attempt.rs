@@ -42,7 +42,12 @@ enum End {
     /// Nothing was committed; the next attempt may do better.
     Again(Error),
     /// COMMIT was asked for, and how that ended is not known.
-    Unknown(Option<u64>, Error),
+    Unknown(Doubtful, Error),
+}
+
+/// An attempt that may have committed.
+struct Doubtful {
+    newest_change: Option<u64>,
 }
 
 pub(super) async fn until_done(
@@ -52,17 +57,16 @@ pub(super) async fn until_done(
     changes: watch::Sender<u64>,
 ) {
     let mut pause = FIRST_PAUSE;
-    // The newest change of an attempt that may have committed.
-    let mut maybe: Option<Option<u64>> = None;
+    let mut doubt = None;
     let mut attempts = 0;
     let outcome = loop {
         attempts += 1;
-        let error = match attempt(&pool, operation, &mut *write, maybe).await {
+        let error = match attempt(&pool, operation, &mut *write, doubt.as_ref()).await {
             End::Done(newest) => break Ok(newest),
             End::Failed(error) => break Err(error),
             End::Again(error) => error,
-            End::Unknown(newest, error) => {
-                maybe = Some(newest);
+            End::Unknown(attempt, error) => {
+                doubt = Some(attempt);
                 error
             }
         };
@@ -88,7 +92,7 @@ async fn attempt(
     pool: &PgPool,
     operation: OperationId,
     write: &mut dyn Write,
-    maybe: Option<Option<u64>>,
+    doubt: Option<&Doubtful>,
 ) -> End {
     let link = match pool.begin_with(BEGIN).await {
         Ok(link) => link,
@@ -99,9 +103,9 @@ async fn attempt(
     };
     let mut tx = Tx::new(Connection::new(Link::Postgres(link)), write.now());
     let begun = tx.connection.execute(BEGIN_OPERATION, values![operation, write.now()]).await;
-    let outcome = match (begun, maybe) {
+    let outcome = match (begun, doubt) {
         // What the closure gave then is still kept: it has not run since.
-        (Ok(0), Some(newest)) => return End::Done(newest),
+        (Ok(0), Some(doubtful)) => return End::Done(doubtful.newest_change),
         (Ok(0), None) => Err(Error::unavailable("an operation id was used before")),
         (Ok(_), _) => run(write, &mut tx).await,
         (Err(error), _) => Err(error),
@@ -126,7 +130,10 @@ async fn commit(link: Link, newest: Option<u64>) -> End {
     match tx.commit().await {
         Ok(()) => End::Done(newest),
         Err(error) => match judge(&error) {
-            State::Lost => End::Unknown(newest, error.into()),
+            State::Lost => {
+                let newest_change = newest;
+                End::Unknown(Doubtful { newest_change }, error.into())
+            }
             State::Again => End::Again(error.into()),
             State::Intact | State::Failed => End::Failed(error.into()),
         },
