@@ -1,10 +1,14 @@
 //! Every route of the listener, on one page.
 
 use crate::app::App;
+use crate::issuer::{authorize, consent, cors, introspect, jwks, metadata, register, revoke, token};
 use crate::layers;
+use crate::login::{password, sign_in, sign_out};
+use crate::pages::{self, account};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::middleware::{from_fn, from_fn_with_state, map_response};
+use axum::routing::{get, post};
 use std::sync::Arc;
 
 /// Forms and registrations; tool calls have a bound of their own.
@@ -12,21 +16,65 @@ const BODY: usize = 64 * 1024;
 
 /// Everything that the listener serves. `demo` holds the upstream that the demo serves itself.
 pub fn router(app: &Arc<App>, demo: Router) -> Router {
-    let path = app.config.issuer.path();
-    let authority = match path {
-        "" => authority(),
-        path => Router::new().nest(path, authority()),
+    let below = Router::new().merge(open_to_any_origin()).merge(endpoints()).merge(people());
+    let authority = match app.config.issuer.path() {
+        "" => below,
+        path => Router::new().nest(path, below),
     };
     let authority = authority
+        .merge(well_known(app))
+        // Our forms are short.
         .layer(DefaultBodyLimit::max(BODY))
+        // And answered soon.
         .layer(from_fn(layers::patience))
         .with_state(Arc::clone(app));
-    layered(app, authority.merge(app.gateway.router()).merge(demo).fallback(layers::not_found))
+    // `/mcp/{name}` and the metadata of protected resources.
+    let gateway = app.gateway.router();
+    layered(app, authority.merge(gateway).merge(demo).fallback(layers::not_found))
 }
 
-/// Below the issuer's path.
-fn authority() -> Router<Arc<App>> {
+/// RFC 8414 s3.1: the issuer's path is inserted after the well-known part; OpenID's form appends. Each address answers
+/// for this issuer only.
+fn well_known(app: &App) -> Router<Arc<App>> {
+    let path = app.config.issuer.path();
+    let inserted = ["oauth-authorization-server", "openid-configuration"]
+        .map(|name| format!("/.well-known/{name}{path}"));
+    let appended = (!path.is_empty()).then(|| format!("{path}/.well-known/openid-configuration"));
+    let document = || get(metadata::authorization_server).options(cors::preflight);
+    inserted
+        .into_iter()
+        .chain(appended)
+        .fold(Router::new(), |router, address| router.route(&address, document()))
+        .layer(map_response(cors::open))
+}
+
+/// What programs in browsers may call from any origin (AS-HTTP-09): nothing here looks at a cookie.
+fn open_to_any_origin() -> Router<Arc<App>> {
     Router::new()
+        .route("/oauth/jwks", get(jwks::access).options(cors::preflight))
+        .route("/oauth/assertion-jwks", get(jwks::assertions).options(cors::preflight))
+        .route("/oauth/token", post(token::token).options(cors::preflight))
+        .route("/oauth/revoke", post(revoke::revoke).options(cors::preflight))
+        .route("/oauth/register", post(register::register).options(cors::preflight))
+        .layer(map_response(cors::open))
+}
+
+/// What no other origin may call.
+fn endpoints() -> Router<Arc<App>> {
+    Router::new()
+        .route("/oauth/authorize", get(authorize::authorize))
+        .route("/oauth/introspect", post(introspect::introspect))
+}
+
+/// Pages for people.
+fn people() -> Router<Arc<App>> {
+    Router::new()
+        .route("/login", get(sign_in::page).post(sign_in::submit))
+        .route("/logout", post(sign_out::submit))
+        .route("/consent", post(consent::decide))
+        .route("/account", get(account::page))
+        .route("/account/password", get(password::page).post(password::submit))
+        .route("/assets/style.css", get(pages::style))
 }
 
 /// What holds for every request. The last one listed is the first to see a request.

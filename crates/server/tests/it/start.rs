@@ -6,11 +6,13 @@ use portcullis_domain::refresh::Claimed;
 use portcullis_server::app::{App, StartError};
 use portcullis_server::clock::Clock;
 use portcullis_server::entropy::Entropy;
+use portcullis_server::feed::FeedError;
 use portcullis_server::keys::{KeyError, master::MasterKeyError};
 use portcullis_server::router::router;
 use portcullis_server::setup::first_administrator;
 use portcullis_store::testing::TestDatabase;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 
 #[tokio::test]
 async fn key_09_two_nodes_that_start_at_once_have_the_same_keys() {
@@ -69,9 +71,11 @@ async fn key_08_without_its_master_key_a_used_database_is_not_opened() {
     assert!(matches!(error, StartError::Keys(KeyError::Master(MasterKeyError::Missing(_)))), "{error}");
     assert!(!key.exists());
     // Another deployment's key is no key for this one.
+    fs::write(&key, "").unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
     fs::write(&key, "CQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQk\n").unwrap();
     let error = start().await.err().unwrap();
-    assert!(matches!(error, StartError::Keys(KeyError::Sealed(_))), "{error}");
+    assert!(matches!(error, StartError::Feed(FeedError::Keys(KeyError::Sealed(_)))), "{error}");
     fs::write(&key, kept).unwrap();
     start().await.unwrap();
 }
