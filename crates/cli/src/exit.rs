@@ -71,6 +71,8 @@ impl Failure {
 )]
 fn code_of(error: &Error) -> u8 {
     match error {
+        // Of our own gateway: no such server, too many calls, or the upstream is down, late or cannot be served now.
+        Error::Protocol { code: -31404 | -31429 | -31502 | -31503 | -31504, .. } => 5,
         Error::Protocol { .. } => 1,
         Error::Unauthenticated(_) => 3,
         Error::TokenRefused(refusal) if refusal.error == "invalid_client" => 3,
@@ -113,6 +115,8 @@ mod tests {
             (refused("invalid_target"), 4),
             (Failure::Client(Error::Forbidden(Refusal::default())), 4),
             (Failure::Client(Error::Tls("x".to_owned())), 5),
+            (Failure::Client(Error::Protocol { code: -32602, message: "x".to_owned() }), 1),
+            (Failure::Client(Error::Protocol { code: -31502, message: "x".to_owned() }), 5),
         ] {
             assert_eq!(failure.code(), code, "{failure}");
         }

@@ -224,11 +224,25 @@ fn refused(address: &Address, reason: &StreamableHttpError<reqwest::Error>) -> E
             retry_after: said.retry_after.as_ref().and_then(|text| text.parse().ok()),
         },
         StreamableHttpError::Client(network) => unreachable(address, network),
+        StreamableHttpError::UnexpectedServerResponse(text) if text.starts_with("HTTP 401") => {
+            Error::Unauthenticated(unchallenged(text))
+        }
+        StreamableHttpError::UnexpectedServerResponse(text) if text.starts_with("HTTP 403") => {
+            Error::Forbidden(unchallenged(text))
+        }
         StreamableHttpError::ResponseBodyTooLarge { .. } => {
             unusable(address.as_str(), "the answer is too large")
         }
         _ => unusable(address.as_str(), NOT_MCP),
     }
+}
+
+/// A refusal without a challenge, where asking for scopes cannot help: the sentence is in the JSON-RPC error. The SDK gives
+/// status and body as one text.
+fn unchallenged(text: &str) -> Refusal {
+    let body = text.find('{').and_then(|at| serde_json::from_str::<Value>(&text[at..]).ok());
+    let sentence = body.as_ref().and_then(|body| body["error"]["message"].as_str());
+    Refusal { description: sentence.map(one_line), ..Refusal::default() }
 }
 
 const NOT_MCP: &str = "the answer is not MCP over Streamable HTTP";

@@ -78,6 +78,11 @@ async fn door(era: Era, request: Request, next: Next) -> Response {
             r#"Bearer error="insufficient_scope", error_description="needs a:write", scope="a:read a:write""#,
         );
     }
+    if text.contains(r#""name":"norule""#) {
+        let body = r#"{"jsonrpc":"2.0","id":1,"error":{"code":-31403,"message":"no rule allows it"}}"#;
+        let response = Response::builder().status(403).header("content-type", "application/json");
+        return response.body(Body::from(body)).unwrap();
+    }
     if text.contains("server/discover") && matches!(era, Era::Handshake) {
         return Response::builder().status(400).body(Body::empty()).unwrap();
     }
@@ -138,6 +143,17 @@ async fn pc_23_refusals_keep_the_sentence_and_the_scopes() {
                 assert_eq!(refusal.description.as_deref(), Some("needs a:write"));
                 assert_eq!(refusal.needed.to_string(), "a:read a:write");
             }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn pc_07_a_refusal_that_no_scope_can_mend_keeps_its_sentence_too() {
+    for era in [Era::Stateless, Era::Handshake] {
+        let server = serve(era).await;
+        match call(&server, "good", "norule").await {
+            Err(Error::Forbidden(refusal)) => assert_eq!(refusal.to_string(), "no rule allows it"),
             other => panic!("{other:?}"),
         }
     }
