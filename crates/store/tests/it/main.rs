@@ -1,0 +1,13 @@
+//! The store through its public face, on the engine that this run is about.
+
+mod closures;
+mod ends;
+mod feed;
+mod kill;
+mod lost_commit;
+mod once;
+mod opening;
+mod purge;
+mod refresh;
+mod values;
+mod world;
