@@ -1,6 +1,7 @@
 //! The server as its callers see it: the real router on a real database, with a clock that stands still.
 
 mod app;
+mod config;
 mod fleet;
 mod start;
 mod transport;
