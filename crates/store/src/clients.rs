@@ -11,6 +11,7 @@ use portcullis_domain::secret::{ClientSecret, Hashed};
 use portcullis_oauth::client::{AuthMethod, ClientId, GrantType};
 use portcullis_oauth::redirect::RedirectUri;
 use portcullis_oauth::time::Timestamp;
+use std::time::Duration;
 
 /// How a client came to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,15 +94,17 @@ statements! {
         "SELECT id FROM client WHERE agent_name = $1 AND NOT disabled";
     INSERT_CLIENT =
         "INSERT INTO client (id, kind, agent_name, name, client_uri, redirect_uris, auth_method, grant_types,
-                             fingerprint, created_at, used_at, disabled)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10, FALSE)
+                             fingerprint, created_at, disabled)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, FALSE)
          ON CONFLICT (fingerprint) DO NOTHING";
     SAME_CLIENT =
         "SELECT id FROM client WHERE fingerprint = $1";
     INSERT_SECRET =
         "INSERT INTO client_secret (hash, client_id, created_at, expires_at) VALUES ($1, $2, $3, $4)";
+    INSERT_USE =
+        "INSERT INTO client_use (client_id, used_at) VALUES ($1, $2)";
     TOUCH =
-        "UPDATE client SET used_at = $2 WHERE id = $1 AND used_at < $2";
+        "UPDATE client_use SET used_at = $2 WHERE client_id = $1 AND used_at <= $3";
 }
 
 impl Reader<'_> {
@@ -167,6 +170,8 @@ impl Tx {
             client.created_at,
         ];
         if self.connection.execute(INSERT_CLIENT, values).await? == 1 {
+            let values = values![&client.client_id, self.now()];
+            self.connection.execute(INSERT_USE, values).await?;
             return Ok(Inserted::New);
         }
         let fingerprint = Value::Text(client.fingerprint.clone());
@@ -189,9 +194,10 @@ impl Tx {
         Ok(())
     }
 
-    /// Notes that the client was used; those that nobody uses are purged (AS-DCR-08).
+    /// Notes that the client was used, to the hour; those that nobody uses are purged (AS-DCR-08).
     pub async fn touch_client(&mut self, client: &ClientId) -> Result<(), Error> {
-        self.connection.execute(TOUCH, values![client, self.now()]).await?;
+        let values = values![client, self.now(), self.now() - Duration::from_hours(1)];
+        self.connection.execute(TOUCH, values).await?;
         Ok(())
     }
 }

@@ -62,7 +62,7 @@ impl Connection {
 
     /// Runs a statement; how many rows it changed.
     pub(crate) async fn execute(&mut self, sql: &'static str, values: &[Value]) -> Result<u64, Error> {
-        self.begin_statement()?;
+        self.begin_statement(values)?;
         let done = match &mut self.link {
             Link::Postgres(link) => {
                 postgres(sql, values).execute(&mut **link).await.map(|done| done.rows_affected())
@@ -77,7 +77,7 @@ impl Connection {
 
     /// Runs a statement; the rows it gives.
     pub(crate) async fn rows(&mut self, sql: &'static str, values: &[Value]) -> Result<Vec<Row>, Error> {
-        self.begin_statement()?;
+        self.begin_statement(values)?;
         let rows = match &mut self.link {
             Link::Postgres(link) => postgres(sql, values)
                 .fetch_all(&mut **link)
@@ -102,8 +102,13 @@ impl Connection {
 
     /// After a failed statement there is no other: PostgreSQL would refuse it, and SQLite might run it outside of the
     /// transaction. A statement that is dropped half-way counts as failed.
-    fn begin_statement(&mut self) -> Result<(), Error> {
+    fn begin_statement(&mut self, values: &[Value]) -> Result<(), Error> {
         match self.state {
+            // PostgreSQL has no NUL in text; so that both engines hold the same, SQLite gets none either.
+            State::Intact if values.iter().any(Value::has_nul) => {
+                self.state = State::Failed;
+                Err(Error::Conflict("text_without_nul"))
+            }
             State::Intact => {
                 self.state = State::Failed;
                 Ok(())
@@ -147,6 +152,12 @@ pub(crate) enum Value {
     Bytes(Vec<u8>),
     Int(Option<i64>),
     Text(Option<String>),
+}
+
+impl Value {
+    fn has_nul(&self) -> bool {
+        matches!(self, Self::Text(Some(text)) if text.contains('\0'))
+    }
 }
 
 /// Values for the placeholders of a statement, in order.

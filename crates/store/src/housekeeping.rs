@@ -44,17 +44,17 @@ statements! {
         "DELETE FROM user_grant WHERE revoked AND updated_at <= $1
          AND id NOT IN (SELECT grant_id FROM session WHERE grant_id IS NOT NULL)
          AND id NOT IN (SELECT grant_id FROM code)";
+    // Marked by the loss of its row of uses, which nobody can touch from then on; the next two remove the rest.
+    PURGE_CLIENT_USES =
+        "DELETE FROM client_use WHERE used_at <= $1
+         AND client_id IN (SELECT id FROM client WHERE kind = 'self_registered')
+         AND client_id NOT IN (SELECT client_id FROM session)
+         AND client_id NOT IN (SELECT client_id FROM code)
+         AND client_id NOT IN (SELECT client_id FROM user_grant)";
     PURGE_CLIENT_SECRETS =
-        "DELETE FROM client_secret WHERE client_id IN (
-             SELECT id FROM client WHERE kind = 'self_registered' AND used_at <= $1
-             AND id NOT IN (SELECT client_id FROM session)
-             AND id NOT IN (SELECT client_id FROM code)
-             AND id NOT IN (SELECT client_id FROM user_grant))";
+        "DELETE FROM client_secret WHERE created_at <= $1 AND client_id NOT IN (SELECT client_id FROM client_use)";
     PURGE_CLIENTS =
-        "DELETE FROM client WHERE kind = 'self_registered' AND used_at <= $1
-         AND id NOT IN (SELECT client_id FROM session)
-         AND id NOT IN (SELECT client_id FROM code)
-         AND id NOT IN (SELECT client_id FROM user_grant)";
+        "DELETE FROM client WHERE created_at <= $1 AND id NOT IN (SELECT client_id FROM client_use)";
     PURGE_OPERATIONS for Postgres =
         "DELETE FROM operation WHERE at <= $1";
 }
@@ -74,6 +74,7 @@ impl Tx {
             (PURGE_REVOKED_CHANGES, now),
             (PURGE_OTHER_CHANGES, now),
             (PURGE_GRANTS, now - UNUSED_CLIENTS_KEPT),
+            (PURGE_CLIENT_USES, now - UNUSED_CLIENTS_KEPT),
             (PURGE_CLIENT_SECRETS, now - UNUSED_CLIENTS_KEPT),
             (PURGE_CLIENTS, now - UNUSED_CLIENTS_KEPT),
         ];

@@ -86,16 +86,19 @@ fn read(row: Row) -> Result<Session, Error> {
 impl Tx {
     /// Begins a session. What it hangs from (client, server, user, grant) must be alive.
     pub async fn insert_session(&mut self, session: &Session) -> Result<(), Error> {
-        self.hold_client(&session.client_id).await?;
         let (user, grant) = match &session.owner {
             SessionOwner::Agent => (None, None),
             SessionOwner::User { user, grant } => (Some(*user), Some(*grant)),
         };
-        if let (Some(user), Some(grant)) = (user, grant) {
+        // In the order in which those that end things lock them, so that nobody meets head-on.
+        self.hold_client(&session.client_id).await?;
+        if let Some(user) = user {
             self.hold_user(user).await?;
-            self.hold_grant(grant).await?;
         }
         self.hold_server(session.server).await?;
+        if let Some(grant) = grant {
+            self.hold_grant(grant).await?;
+        }
         let values = values![
             session.id,
             &session.client_id,

@@ -103,7 +103,7 @@ impl Reader<'_> {
 
     /// The account that signs in with this name.
     pub async fn user_by_name(&mut self, username: &str) -> Result<Option<StoredUser>, Error> {
-        // PostgreSQL has no NUL in text; nobody's name has one.
+        // Nobody's name has a NUL, since no text has one; to ask is no fault of the database.
         if username.contains('\0') {
             return Ok(None);
         }

@@ -11,12 +11,17 @@ CREATE TABLE client (
     grant_types   TEXT    NOT NULL,
     fingerprint   TEXT    CONSTRAINT client_fingerprint UNIQUE,
     created_at    BIGINT  NOT NULL,
-    used_at       BIGINT  NOT NULL,
     disabled      BOOLEAN NOT NULL,
     CONSTRAINT client_agent_has_name CHECK ((kind = 'agent') = (agent_name IS NOT NULL))
 );
 -- The name of a removed agent may be given again, to another client.
 CREATE UNIQUE INDEX client_agent_name ON client (agent_name) WHERE NOT disabled;
+
+-- Apart from the client, so that noting a use does not wait for those who rely on the client being alive.
+CREATE TABLE client_use (
+    client_id TEXT    NOT NULL CONSTRAINT client_use_pkey PRIMARY KEY CONSTRAINT client_use_client REFERENCES client (id),
+    used_at   BIGINT  NOT NULL
+);
 
 CREATE TABLE client_secret (
     hash       BYTEA   NOT NULL CONSTRAINT client_secret_pkey PRIMARY KEY,

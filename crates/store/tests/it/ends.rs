@@ -82,7 +82,8 @@ async fn pc_45_an_agent_that_is_removed_is_gone() {
 
 #[tokio::test]
 async fn nothing_begins_on_what_has_ended() {
-    for (what, name) in [(End::Grant, "grant_alive"), (End::Server, "grant_alive"), (End::User, "user_alive")]
+    for (what, name) in
+        [(End::Grant, "grant_alive"), (End::Server, "server_alive"), (End::User, "user_alive")]
     {
         let world = World::new().await;
         let (session, _) = world.begin().await;

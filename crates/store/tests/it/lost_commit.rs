@@ -50,7 +50,7 @@ impl Wire {
 
     async fn carry(self, mut client: TcpStream) {
         let mut server = TcpStream::connect(&self.server).await.unwrap();
-        let (mut up, mut down) = ([0; 65536], [0; 65536]);
+        let (mut up, mut down) = ([0; 8192], [0; 8192]);
         loop {
             tokio::select! {
                 read = client.read(&mut up) => match read {

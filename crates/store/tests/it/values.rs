@@ -279,3 +279,15 @@ async fn a_corrupt_row_names_its_place() {
     let Error::Corrupt { table, column, row } = error else { panic!("{error}") };
     assert_eq!((table, column, row), ("session", "scopes", session.id.to_string()));
 }
+
+#[tokio::test]
+async fn text_with_nul_is_refused_alike_on_both_engines() {
+    let world = World::new().await;
+    let write = world.store.write(NOW, (), |(), tx| {
+        Box::pin(async move {
+            tx.put_setting("a", "with \0 in it").await?;
+            tx.record(&event(), ()).await
+        })
+    });
+    assert!(matches!(write.await, Err(Error::Conflict("text_without_nul"))));
+}

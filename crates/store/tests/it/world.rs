@@ -198,8 +198,8 @@ impl World {
 
     /// Begins a session with a family.
     pub(crate) async fn begin(&self) -> (Session, Family) {
-        let begun = (self.session(self.session_id()), self.family());
-        let begin = self.store.write(NOW, begun, |(session, family), tx| {
+        let input = (self.session(self.session_id()), self.family());
+        let begin = self.store.write(NOW, input, |(session, family), tx| {
             Box::pin(async move {
                 tx.insert_session(session).await?;
                 tx.insert_family(session.id, family).await?;

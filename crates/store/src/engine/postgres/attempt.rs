@@ -11,12 +11,17 @@ use crate::store::advance;
 use crate::tx::Tx;
 use crate::write::{Write, run};
 use portcullis_domain::id::OperationId;
+use portcullis_oauth::time::Timestamp;
 use sqlx::postgres::PgPool;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// Together with the pauses between them about three seconds.
 const ATTEMPTS: u32 = 7;
+
+/// A server that does not answer for so long has gone, whatever the network says.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// Doubled each time: about a second and a half in all.
 const FIRST_PAUSE: Duration = Duration::from_millis(25);
 
 /// In one round trip. What is acknowledged survives a power cut, whatever the server's default says. A lock that is
@@ -94,49 +99,56 @@ async fn attempt(
     write: &mut dyn Write,
     doubt: Option<&Doubtful>,
 ) -> End {
-    let link = match pool.begin_with(BEGIN).await {
-        Ok(link) => link,
-        Err(error @ (sqlx::Error::PoolClosed | sqlx::Error::PoolTimedOut)) => {
-            return End::Failed(error.into());
-        }
-        Err(error) => return End::Again(error.into()),
+    let (mut tx, is_first) = match begin(pool, operation, write.now()).await {
+        Ok(begun) => begun,
+        // Whoever waits for an answer to COMMIT wants to know above all.
+        Err((_, error)) if doubt.is_some() && !pool.is_closed() => return End::Again(error),
+        Err((State::Again | State::Lost, error)) => return End::Again(error),
+        Err((State::Intact | State::Failed, error)) => return End::Failed(error),
     };
-    let mut tx = Tx::new(Connection::new(Link::Postgres(link)), write.now());
-    let begun = tx.connection.execute(BEGIN_OPERATION, values![operation, write.now()]).await;
-    let outcome = match (begun, doubt) {
+    let outcome = match (is_first, doubt) {
+        (true, _) => run(write, &mut tx).await,
         // What the closure gave then is still kept: it has not run since.
-        (Ok(0), Some(doubtful)) => return End::Done(doubtful.newest_change),
-        (Ok(0), None) => Err(Error::unavailable("an operation id was used before")),
-        (Ok(_), _) => run(write, &mut tx).await,
-        (Err(error), _) => Err(error),
+        (false, Some(doubtful)) => return End::Done(doubtful.newest_change),
+        (false, None) => Err(Error::unavailable("an operation id was used before")),
     };
     let (link, state) = tx.connection.into_parts();
+    let swallowed = || Error::unavailable("a statement of the write failed");
     match (outcome, state) {
-        (Ok(newest), State::Intact) => commit(link, newest).await,
+        (Ok(newest_change), State::Intact) => commit(link, Doubtful { newest_change }).await,
         // PostgreSQL would answer COMMIT with ROLLBACK, and call that a success.
-        (Ok(_), State::Failed) => End::Failed(Error::unavailable("a statement of the write failed")),
-        (Ok(_), State::Again | State::Lost) => {
-            End::Again(Error::unavailable("a statement of the write failed"))
-        }
+        (Ok(_), State::Failed) => End::Failed(swallowed()),
+        (Ok(_), State::Again | State::Lost) => End::Again(swallowed()),
         (Err(error), State::Again | State::Lost) => End::Again(error),
         (Err(error), State::Intact | State::Failed) => End::Failed(error),
     }
 }
 
-async fn commit(link: Link, newest: Option<u64>) -> End {
+/// Begins a transaction with its operation id; whether the id is new.
+async fn begin(pool: &PgPool, operation: OperationId, now: Timestamp) -> Result<(Tx, bool), (State, Error)> {
+    let begun = tokio::time::timeout(ANSWER, async {
+        let link = pool.begin_with(BEGIN).await.map_err(|error| (judge(&error), error.into()))?;
+        let mut connection = Connection::new(Link::Postgres(link));
+        match connection.execute(BEGIN_OPERATION, values![operation, now]).await {
+            Ok(rows) => Ok((Tx::new(connection, now), rows == 1)),
+            Err(error) => Err((connection.into_parts().1, error)),
+        }
+    });
+    begun.await.unwrap_or_else(|_| Err((State::Lost, Error::unavailable("the database does not answer"))))
+}
+
+async fn commit(link: Link, attempt: Doubtful) -> End {
     let Link::Postgres(tx) = link else {
         return End::Failed(Error::unavailable("the write lost its connection"));
     };
-    match tx.commit().await {
-        Ok(()) => End::Done(newest),
-        Err(error) => match judge(&error) {
-            State::Lost => {
-                let newest_change = newest;
-                End::Unknown(Doubtful { newest_change }, error.into())
-            }
+    match tokio::time::timeout(ANSWER, tx.commit()).await {
+        Ok(Ok(())) => End::Done(attempt.newest_change),
+        Ok(Err(error)) => match judge(&error) {
+            State::Lost => End::Unknown(attempt, error.into()),
             State::Again => End::Again(error.into()),
             State::Intact | State::Failed => End::Failed(error.into()),
         },
+        Err(_elapsed) => End::Unknown(attempt, Error::unavailable("COMMIT was not answered")),
     }
 }
 
