@@ -249,6 +249,11 @@ impl ServerPolicy {
         })
     }
 
+    /// What `principal` may do here now: what the token carries and implies, cut to today's ceilings (PC-21).
+    pub fn effective(&self, principal: &Principal) -> ScopeSet {
+        self.names(self.closed_bits(&principal.scopes) & self.ceiling_of(principal))
+    }
+
     /// Whether a list shows the thing: what the token permits, and for a person also what one more consent would open (PC-22).
     pub fn shows(&self, principal: &Principal, operation: Operation<'_>) -> bool {
         match self.decide(principal, operation) {

@@ -1,25 +1,82 @@
 //! What Portcullis forwards: the one door in front of every registered MCP server.
 //!
-//! A request becomes a call (`call`), its token a principal (`authenticate`), both a permit (`authorize`); the decision is
+//! A token becomes a principal (`authenticate`), a body a call (`call`), both a permit (`authorize`); the decision is
 //! recorded (`spool`) before the original bytes go upstream (`forward`, `stdio`). What the gateway knows arrives as bytes
 //! ([`Gateway::feed`]), so that it can run alone: it can name neither SQL nor the key that signs access tokens.
 
+mod answer;
+mod assertion;
+mod authenticate;
+mod authorize;
+mod call;
+#[cfg(test)]
+mod corpus;
+mod cors;
+mod deliver;
+mod door;
+mod error;
+mod events;
+mod exchange;
+mod forward;
+mod headers;
+mod list;
+mod metadata;
+mod program;
+mod serve;
+mod sessions;
 mod settings;
+mod spool;
+mod state;
 mod stdio;
+mod strangers;
+mod stream;
 mod upstream;
+mod verbs;
 
+pub use forward::NoTls;
 pub use settings::{Clock, Limits, Program, Settings, SpoolSettings};
+pub use state::FeedError;
 
-use portcullis_oauth::jwt::SigningKey;
+use assertion::Assertions;
+use axum::body::Body;
+use axum::routing::any;
+use forward::Upstreams;
+use http::{Request, Response};
+use portcullis_oauth::issuer::{InvalidIssuer, Issuer};
+use portcullis_oauth::jwt::{self, SigningKey};
+use rand::rngs::{StdRng, SysRng};
+use rand::{RngExt as _, SeedableRng as _};
+use sessions::Sessions;
+use spool::Spool;
+use state::Knowledge;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use strangers::Strangers;
+use stream::{Closing, Slots};
+use tokio::sync::watch;
 
 /// The gateway. Cheap to clone; clones are the same gateway.
 #[derive(Clone)]
-pub struct Gateway {}
+pub struct Gateway {
+    inner: Arc<Inner>,
+}
 
 /// Why a gateway cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// `assertion_issuer` is no issuer.
+    #[error("{text:?} cannot be the issuer of assertions")]
+    AssertionIssuer {
+        /// As it was given.
+        text: String,
+        /// Why.
+        source: InvalidIssuer,
+    },
+    /// The system gives no randomness.
+    #[error("the system gives no randomness")]
+    Chance(#[source] rand::rngs::SysError),
     /// The spool's folder cannot be written.
     #[error("the spool cannot be opened in {dir}")]
     Spool {
@@ -29,43 +86,132 @@ pub enum StartError {
         source: std::io::Error,
     },
     /// No TLS client can be built.
-    #[error("no TLS client for upstreams")]
-    Tls(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error(transparent)]
+    Tls(#[from] NoTls),
 }
 
-/// Why an update was not taken. The state is what it was.
-#[derive(Debug, thiserror::Error)]
-pub enum FeedError {
-    /// The bytes are no update.
-    #[error("not an update")]
-    Malformed(#[source] serde_json::Error),
+/// Everything of one gateway.
+struct Inner {
+    settings: Settings,
+    knowledge: Arc<Knowledge>,
+    assertions: Assertions,
+    sessions: Sessions,
+    spool: Spool,
+    slots: Slots,
+    upstreams: Upstreams,
+    children: stdio::Children,
+    closing: watch::Sender<Closing>,
+    strangers: Strangers,
+    /// Makes names that no other run of any gateway makes.
+    run: String,
+    named: AtomicU64,
 }
 
 impl Gateway {
     /// A gateway that knows nothing yet and refuses everything until it is fed.
     pub fn new(settings: Settings, assertion_key: SigningKey) -> Result<Self, StartError> {
-        let _ = (settings, assertion_key);
-        Ok(Self {})
+        jwt::install_crypto();
+        let assertion_issuer: Issuer = settings.assertion_issuer.parse().map_err(|source| {
+            let text = settings.assertion_issuer.clone();
+            StartError::AssertionIssuer { text, source }
+        })?;
+        let spool = Spool::open(&settings.spool).map_err(|source| {
+            let dir = settings.spool.dir.display().to_string();
+            StartError::Spool { dir, source }
+        })?;
+        let mut chance = StdRng::try_from_rng(&mut SysRng).map_err(StartError::Chance)?;
+        let run = random_name(&mut chance);
+        let chance = Mutex::new(chance);
+        let mint = Arc::new(move || random_name(&mut chance.lock().unwrap_or_else(PoisonError::into_inner)));
+        let limits = &settings.limits;
+        let knowledge = Knowledge::new(
+            settings.issuer.clone(),
+            assertion_key.kid().to_owned(),
+            settings.max_staleness,
+            limits.signatures,
+        );
+        let inner = Inner {
+            knowledge: Arc::new(knowledge),
+            assertions: Assertions::new(assertion_issuer, assertion_key),
+            sessions: Sessions::new(limits.sessions),
+            spool,
+            slots: Slots::new(limits.calls_per_principal),
+            upstreams: Upstreams::new(limits)?,
+            children: stdio::Children::new(limits.into(), mint),
+            closing: watch::Sender::new(Closing::Open),
+            strangers: Strangers::default(),
+            run,
+            named: AtomicU64::new(0),
+            settings,
+        };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Takes one [`portcullis_domain::snapshot::Update`] as JSON bytes. A bad update never replaces a good state.
+    /// Streams that a revocation or a change of policy concerns end by themselves.
     pub fn feed(&self, bytes: &[u8]) -> Result<(), FeedError> {
-        let _ = bytes;
-        Ok(())
+        let now = (self.inner.settings.clock)();
+        self.inner.knowledge.feed(bytes, now)
     }
 
-    /// The routes: `/mcp/{name}` and the protected-resource metadata.
+    /// The routes below the issuer's own host: `/mcp/{name}` and the metadata of protected resources. To be merged
+    /// beside other routes, not nested: paths are compared whole.
     pub fn router(&self) -> axum::Router {
+        let base = self.inner.settings.issuer.path();
+        let serve = || {
+            let inner = Arc::clone(&self.inner);
+            any(move |request: Request<Body>| Arc::clone(&inner).serve(request))
+        };
         axum::Router::new()
+            .route(&format!("{base}/mcp/{{name}}"), serve())
+            .route("/.well-known/oauth-protected-resource/{*path}", serve())
+            .route("/.well-known/oauth-protected-resource", serve())
+    }
+
+    /// Whether some server, or its metadata, stands at `path`, exactly so written. For servers whose canonical URI is
+    /// not of the form that [`Gateway::router`] routes.
+    pub fn owns(&self, path: &str) -> bool {
+        self.inner.owns(path)
+    }
+
+    /// Answers a request that [`Gateway::owns`] claims.
+    pub async fn answer(&self, request: Request<Body>) -> Response<Body> {
+        Arc::clone(&self.inner).serve(request).await
     }
 
     /// Whether calls are served now: fed, and not longer ago than `max_staleness`.
     pub fn is_fresh(&self) -> bool {
-        false
+        let now = (self.inner.settings.clock)();
+        self.inner.knowledge.is_fresh(now)
     }
 
-    /// Ends open streams cleanly and the programs behind stdio upstreams, within `deadline`.
-    pub async fn shutdown(&self, deadline: Duration) {
-        let _ = deadline;
+    /// How many requests of unidentified callers were refused, by reason and server (empty: no server).
+    pub fn refused_strangers(&self) -> BTreeMap<(&'static str, String), u64> {
+        self.inner.strangers.counts()
     }
+
+    /// Ends open streams cleanly and the programs behind stdio upstreams, within about `deadline`: streams that end at
+    /// nobody's word at once, answers that are under way when they are complete or when two thirds of the time are over.
+    pub async fn shutdown(&self, deadline: Duration) {
+        let inner = &self.inner;
+        inner.closing.send_replace(Closing::Draining);
+        let patience = deadline / 3;
+        if tokio::time::timeout(patience * 2, inner.slots.all_over()).await.is_err() {
+            inner.closing.send_replace(Closing::Now);
+        }
+        inner.children.shutdown(patience).await;
+    }
+}
+
+impl Inner {
+    /// A name for a call or an assertion. Nobody is harmed who guesses it.
+    fn unique(&self) -> String {
+        let number = self.named.fetch_add(1, Ordering::Relaxed);
+        format!("{}-{number}", self.run)
+    }
+}
+
+/// 128 bits of chance as text.
+fn random_name(chance: &mut StdRng) -> String {
+    format!("{:032x}", chance.random::<u128>())
 }

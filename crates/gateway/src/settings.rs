@@ -59,8 +59,8 @@ pub struct Limits {
     pub sessions: usize,
     /// How many verified signatures are remembered.
     pub signatures: usize,
-    /// How many answers may stream at once to one principal.
-    pub streams_per_principal: usize,
+    /// How many calls of one principal may be under way at once, streams included.
+    pub calls_per_principal: usize,
     /// How many programs may run at once.
     pub children: usize,
     /// How long a program without work stays.
@@ -72,14 +72,14 @@ impl Default for Limits {
         Self {
             body_bytes: 4 * 1024 * 1024,
             json_depth: 64,
-            upstream_timeout: Duration::from_secs(60),
+            upstream_timeout: Duration::from_mins(1),
             body_timeout: Duration::from_secs(30),
             list_bytes: 16 * 1024 * 1024,
             sessions: 100_000,
             signatures: 100_000,
-            streams_per_principal: 64,
+            calls_per_principal: 256,
             children: 256,
-            child_idle: Duration::from_secs(300),
+            child_idle: Duration::from_mins(5),
         }
     }
 }

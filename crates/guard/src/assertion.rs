@@ -70,18 +70,9 @@ pub struct AssertionVerifier {
 impl AssertionVerifier {
     /// For the server `audience`: assertions of `issuer` (`ISSUER/assertions`), signed by a key of `document`
     /// (`/oauth/assertion-jwks`). Clocks may differ by 30 s.
-    pub fn new(
-        issuer: Issuer,
-        audience: ResourceUri,
-        document: &JwkSet,
-    ) -> Result<Self, InvalidKeySet> {
+    pub fn new(issuer: Issuer, audience: ResourceUri, document: &JwkSet) -> Result<Self, InvalidKeySet> {
         jwt::install_crypto();
-        Ok(Self {
-            issuer,
-            audience,
-            keys: KeySet::new(document)?,
-            leeway: Duration::from_secs(30),
-        })
+        Ok(Self { issuer, audience, keys: KeySet::new(document)?, leeway: Duration::from_secs(30) })
     }
 
     /// Who calls, if `assertion` was made for this server and is valid `now`.
@@ -138,9 +129,7 @@ mod tests {
         jwt::install_crypto();
         let der = SigningKey::generate_pkcs8().unwrap();
         let key = SigningKey::from_pkcs8("a1".into(), &der).unwrap();
-        let document = JwkSet {
-            keys: vec![SigningKey::public_jwk("a1", &der).unwrap()],
-        };
+        let document = JwkSet { keys: vec![SigningKey::public_jwk("a1", &der).unwrap()] };
         let verifier = AssertionVerifier::new(
             "https://as.test/assertions".parse().unwrap(),
             "https://mcp.test/a".parse().unwrap(),
@@ -153,19 +142,13 @@ mod tests {
             verifier.verify(&key.sign(typ, &changed).unwrap(), NOW)
         };
         let caller = judge(|_| {}, ASSERTION_TYPE).unwrap();
-        assert_eq!(
-            (caller.subject.as_str(), caller.scopes.to_string().as_str()),
-            ("usr_1", "a:read")
-        );
+        assert_eq!((caller.subject.as_str(), caller.scopes.to_string().as_str()), ("usr_1", "a:read"));
         for (change, reason) in [
             (
                 (|claims| claims.aud = "https://mcp.test/b".into()) as fn(&mut AssertionClaims),
                 TokenRefusal::Audience,
             ),
-            (
-                |claims| claims.iss = "https://as.test".parse().unwrap(),
-                TokenRefusal::Issuer,
-            ),
+            (|claims| claims.iss = "https://as.test".parse().unwrap(), TokenRefusal::Issuer),
             (
                 |claims| {
                     claims.iat = NOW - Duration::from_secs(90);
@@ -173,10 +156,7 @@ mod tests {
                 },
                 TokenRefusal::Expired,
             ),
-            (
-                |claims| claims.exp = NOW + Duration::from_secs(3600),
-                TokenRefusal::Lifetime,
-            ),
+            (|claims| claims.exp = NOW + Duration::from_secs(3600), TokenRefusal::Lifetime),
             (
                 |claims| {
                     claims.iat = NOW + Duration::from_secs(31);

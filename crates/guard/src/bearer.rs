@@ -32,19 +32,14 @@ pub fn bearer_token<'a>(
         return Err(BearerRefusal::OtherScheme);
     }
     let token = rest.trim_matches(' ');
-    if is_b64token(token) {
-        Ok(Some(token))
-    } else {
-        Err(BearerRefusal::Malformed)
-    }
+    if is_b64token(token) { Ok(Some(token)) } else { Err(BearerRefusal::Malformed) }
 }
 
 /// RFC 6750 s2.1: `1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="`.
 fn is_b64token(token: &str) -> bool {
     let body = token.trim_end_matches('=');
-    let legal = |byte: u8| {
-        byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/')
-    };
+    let legal =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/');
     !body.is_empty() && body.bytes().all(legal)
 }
 
@@ -85,9 +80,6 @@ mod tests {
         for other in [&b"Basic a"[..], b"Token a", b"a.b.c", b"", b"Bearer\ta"] {
             assert_eq!(read(&[other]), Err(BearerRefusal::OtherScheme));
         }
-        assert_eq!(
-            read(&[b"Bearer a", b"Bearer a"]),
-            Err(BearerRefusal::Several)
-        );
+        assert_eq!(read(&[b"Bearer a", b"Bearer a"]), Err(BearerRefusal::Several));
     }
 }

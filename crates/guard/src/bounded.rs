@@ -16,11 +16,7 @@ pub struct BoundedMap<K, V> {
 impl<K: Eq + Hash, V> BoundedMap<K, V> {
     /// An empty map that will hold at most `capacity` entries (at least 2).
     pub fn new(capacity: usize) -> Self {
-        Self {
-            half: (capacity / 2).max(1),
-            young: HashMap::new(),
-            old: HashMap::new(),
-        }
+        Self { half: (capacity / 2).max(1), young: HashMap::new(), old: HashMap::new() }
     }
 
     /// What stands under `key`; it is remembered a while longer for having been asked for.

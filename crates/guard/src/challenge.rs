@@ -23,10 +23,7 @@ pub struct Challenges {
 impl Challenges {
     /// For the server `resource`, whose callers should ask for `advertised` first.
     pub fn new(resource: &ResourceUri, advertised: ScopeSet) -> Self {
-        Self {
-            resource_metadata: resource.metadata_url(),
-            advertised,
-        }
+        Self { resource_metadata: resource.metadata_url(), advertised }
     }
 
     /// No credentials were presented: 401 with no `error` (RFC 6750 s3.1).
@@ -49,6 +46,11 @@ impl Challenges {
         self.build(403, Some("insufficient_scope"), Some(sentence), Some(needs))
     }
 
+    /// The token counts, and nothing here is open to it: 403, naming what to ask for first.
+    pub fn insufficient_for_anything(&self, sentence: &str) -> Challenge {
+        self.insufficient_scope(&self.advertised, sentence)
+    }
+
     fn build(
         &self,
         status: u16,
@@ -62,10 +64,7 @@ impl Challenges {
             resource_metadata: Some(&self.resource_metadata),
             scope,
         };
-        Challenge {
-            status,
-            www_authenticate: challenge.to_header_value(),
-        }
+        Challenge { status, www_authenticate: challenge.to_header_value() }
     }
 }
 
@@ -77,8 +76,7 @@ mod tests {
     fn as_prm_02_04_challenges_name_metadata_and_all_scopes() {
         let resource: ResourceUri = "https://mcp.test/mcp/a".parse().unwrap();
         let challenges = Challenges::new(&resource, "a:read".parse().unwrap());
-        let metadata =
-            r#"resource_metadata="https://mcp.test/.well-known/oauth-protected-resource/mcp/a""#;
+        let metadata = r#"resource_metadata="https://mcp.test/.well-known/oauth-protected-resource/mcp/a""#;
         let missing = challenges.missing();
         assert_eq!(missing.status, 401);
         assert_eq!(

@@ -14,10 +14,7 @@ pub fn protected_resource(
     scopes: &ScopeSet,
     name: Option<String>,
 ) -> ProtectedResourceMetadata {
-    let scopes: ScopeSet = scopes
-        .iter()
-        .filter(|scope| scope.as_str() != "offline_access")
-        .collect();
+    let scopes: ScopeSet = scopes.iter().filter(|scope| scope.as_str() != "offline_access").collect();
     ProtectedResourceMetadata {
         resource: resource.clone(),
         authorization_servers: issuers,

@@ -58,18 +58,13 @@ impl Verifier {
 
     fn remembered(&self) -> std::sync::MutexGuard<'_, BoundedMap<[u8; 32], Arc<AccessClaims>>> {
         // Nothing panics while holding the lock; were it so, the map would still be whole.
-        self.good_signatures
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.good_signatures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl std::fmt::Debug for Verifier {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter
-            .debug_struct("Verifier")
-            .field("keys", &self.keys)
-            .finish_non_exhaustive()
+        formatter.debug_struct("Verifier").field("keys", &self.keys).finish_non_exhaustive()
     }
 }
 
@@ -101,9 +96,7 @@ mod tests {
         let der = SigningKey::generate_pkcs8().unwrap();
         Fixture {
             key: SigningKey::from_pkcs8("k1".into(), &der).unwrap(),
-            document: JwkSet {
-                keys: vec![SigningKey::public_jwk("k1", &der).unwrap()],
-            },
+            document: JwkSet { keys: vec![SigningKey::public_jwk("k1", &der).unwrap()] },
             claims: AccessClaims {
                 iss: "https://as.test".parse().unwrap(),
                 aud: "https://mcp.test/a".into(),
@@ -132,19 +125,13 @@ mod tests {
 
     #[test]
     fn pc_01_a_remembered_signature_is_judged_anew_at_each_use() {
-        let Fixture {
-            key,
-            document,
-            claims,
-        } = fixture();
+        let Fixture { key, document, claims } = fixture();
         let verifier = Verifier::new(&document, 16).unwrap();
         let token = key.sign(ACCESS_TOKEN_TYPE, &claims).unwrap();
         let issuer = claims.iss.clone();
         let here = "https://mcp.test/a";
         for _ in 0..2 {
-            let principal = verifier
-                .verify(&token, &expected(&issuer, here, NOW))
-                .unwrap();
+            let principal = verifier.verify(&token, &expected(&issuer, here, NOW)).unwrap();
             assert_eq!(principal.subject.to_string(), "cli_1");
         }
         assert_eq!(
@@ -153,21 +140,10 @@ mod tests {
             "AUD-12"
         );
         let foreign = "https://evil.test".parse().unwrap();
-        assert_eq!(
-            verifier.verify(&token, &expected(&foreign, here, NOW)),
-            Err(TokenRefusal::Issuer)
-        );
+        assert_eq!(verifier.verify(&token, &expected(&foreign, here, NOW)), Err(TokenRefusal::Issuer));
         let later = claims.exp + Duration::from_secs(30);
-        assert_eq!(
-            verifier.verify(&token, &expected(&issuer, here, later)),
-            Err(TokenRefusal::Expired)
-        );
-        assert!(
-            verifier
-                .verify(&token, &expected(&issuer, here, NOW))
-                .is_ok(),
-            "a refusal forgets nothing"
-        );
+        assert_eq!(verifier.verify(&token, &expected(&issuer, here, later)), Err(TokenRefusal::Expired));
+        assert!(verifier.verify(&token, &expected(&issuer, here, NOW)).is_ok(), "a refusal forgets nothing");
     }
 
     #[test]
@@ -178,25 +154,19 @@ mod tests {
         assert!(verifier.is_for(&first.document));
         assert!(!verifier.is_for(&second.document));
         let token = first.key.sign(ACCESS_TOKEN_TYPE, &first.claims).unwrap();
-        let judged = Verifier::new(&second.document, 16).unwrap().verify(
-            &token,
-            &expected(&first.claims.iss, "https://mcp.test/a", NOW),
-        );
+        let judged = Verifier::new(&second.document, 16)
+            .unwrap()
+            .verify(&token, &expected(&first.claims.iss, "https://mcp.test/a", NOW));
         assert_eq!(judged, Err(TokenRefusal::Signature));
-        let judged = Verifier::new(&JwkSet::default(), 16).unwrap().verify(
-            &token,
-            &expected(&first.claims.iss, "https://mcp.test/a", NOW),
-        );
+        let judged = Verifier::new(&JwkSet::default(), 16)
+            .unwrap()
+            .verify(&token, &expected(&first.claims.iss, "https://mcp.test/a", NOW));
         assert_eq!(judged, Err(TokenRefusal::UnknownKey));
     }
 
     #[test]
     fn jwt_03_a_changed_text_is_another_text() {
-        let Fixture {
-            key,
-            document,
-            claims,
-        } = fixture();
+        let Fixture { key, document, claims } = fixture();
         let verifier = Verifier::new(&document, 16).unwrap();
         let token = key.sign(ACCESS_TOKEN_TYPE, &claims).unwrap();
         let issuer = claims.iss.clone();
@@ -214,11 +184,7 @@ mod tests {
 
     #[test]
     fn jwt_21_a_subject_that_is_nobody_of_ours_is_refused() {
-        let Fixture {
-            key,
-            document,
-            claims,
-        } = fixture();
+        let Fixture { key, document, claims } = fixture();
         let verifier = Verifier::new(&document, 16).unwrap();
         let issuer = claims.iss.clone();
         for change in [

@@ -1,0 +1,45 @@
+//! From the headers of a request to its principal. The body is not looked at; an unauthenticated one is never read.
+
+use crate::door::Door;
+use crate::error::Refusal;
+use crate::state::{Knowledge, Known};
+use http::header;
+use http::request::Parts;
+use portcullis_domain::principal::Principal;
+use portcullis_guard::bearer::bearer_token;
+use portcullis_oauth::time::Timestamp;
+use std::sync::Arc;
+
+/// An authenticated caller at a door, by one snapshot.
+pub(crate) struct Caller {
+    pub(crate) principal: Principal,
+    /// Asked about again for as long as a stream is open; goes nowhere else.
+    pub(crate) token: Arc<str>,
+    pub(crate) door: Arc<Door>,
+    pub(crate) known: Arc<Known>,
+    pub(crate) now: Timestamp,
+}
+
+/// Who calls.
+pub(crate) fn authenticate(
+    knowledge: &Knowledge,
+    (known, door): (Arc<Known>, Arc<Door>),
+    parts: &Parts,
+    now: Timestamp,
+) -> Result<Caller, Refusal> {
+    let token = presented(parts)?;
+    let principal = knowledge.believe(&known, &door, token, now).map_err(Refusal::Disbelieved)?;
+    Ok(Caller { principal, token: token.into(), door, known, now })
+}
+
+/// The one token in the one place (RFC 6750 s2: one method per request; OAuth 2.1 s5.1: never the query).
+fn presented(parts: &Parts) -> Result<&str, Refusal> {
+    let values = parts.headers.get_all(header::AUTHORIZATION).iter();
+    let token = bearer_token(values.map(http::HeaderValue::as_bytes)).map_err(Refusal::Presented)?;
+    let query = parts.uri.query().unwrap_or_default();
+    let names_a_token = query.to_ascii_lowercase().contains("access_token");
+    if names_a_token || token.is_some_and(|token| query.contains(token)) {
+        return Err(Refusal::TokenInUrl);
+    }
+    token.ok_or(Refusal::NoToken)
+}

@@ -1,0 +1,314 @@
+//! The one pass over a body: collects what is decided on, and refuses what could be read in two ways.
+
+use super::facts::{Facts, Shape, plain};
+use super::lookalike::{self, is_lookalike};
+use super::{Call, ParseRefusal, Unreadable};
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::fmt;
+
+/// Deeper than this the JSON library itself stops.
+const DEPTH_LIMIT: usize = 100;
+
+/// Reads `body` as one message. `token` is the caller's access token, which must not stand anywhere in it.
+pub(crate) fn parse(body: &[u8], token: &str, max_depth: usize) -> Result<Call, Unreadable> {
+    let unreadable = |reason| Unreadable { reason, id: None };
+    let text = std::str::from_utf8(body).map_err(|_| unreadable(ParseRefusal::Malformed))?;
+    if text.contains(token) {
+        return Err(unreadable(ParseRefusal::TokenInside));
+    }
+    if text.trim_ascii_start().starts_with('[') {
+        return Err(unreadable(ParseRefusal::Batch));
+    }
+    let mut reading = Reading { token, facts: Facts::default(), refusal: None };
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let shape =
+        Walk { reading: &mut reading, place: Place::Envelope, depth_left: max_depth.min(DEPTH_LIMIT) }
+            .deserialize(&mut deserializer)
+            .and_then(|shape| deserializer.end().map(|()| shape));
+    let (reason, id) = match shape {
+        Ok(Shape::Object) => match reading.facts.judge() {
+            Ok(call) => return Ok(call),
+            Err(refused) => refused,
+        },
+        Ok(Shape::Array | Shape::Scalar | Shape::Text(_)) => (ParseRefusal::Envelope, None),
+        Err(_) => (reading.refusal.unwrap_or(ParseRefusal::Malformed), None),
+    };
+    Err(Unreadable { reason, id })
+}
+
+struct Reading<'t> {
+    token: &'t str,
+    facts: Facts,
+    refusal: Option<ParseRefusal>,
+}
+
+impl Reading<'_> {
+    fn refuse<E: serde::de::Error>(&mut self, reason: ParseRefusal) -> E {
+        self.refusal = Some(reason);
+        E::custom("refused")
+    }
+
+    /// The raw text was searched; what was escaped in it is searched here.
+    fn check_unescaped<E: serde::de::Error>(&mut self, text: &str) -> Result<(), E> {
+        if text.contains(self.token) {
+            return Err(self.refuse(ParseRefusal::TokenInside));
+        }
+        Ok(())
+    }
+}
+
+/// Where in the message a value stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Envelope,
+    Params,
+    Meta,
+    Reference,
+    Filter,
+    FilterResources,
+    /// A string whose text decides.
+    Text,
+    /// Anything; only duplicates and depth matter.
+    Free,
+}
+
+impl Place {
+    /// Names that other members must not look like. Members of free objects are the tools' own.
+    fn reserved(self) -> Option<&'static [&'static str]> {
+        match self {
+            Self::Envelope => Some(lookalike::ENVELOPE),
+            Self::Params => Some(lookalike::PARAMS),
+            Self::Meta => Some(lookalike::META),
+            Self::Reference => Some(lookalike::REFERENCE),
+            Self::Filter => Some(lookalike::FILTER),
+            Self::FilterResources | Self::Text | Self::Free => None,
+        }
+    }
+}
+
+struct Walk<'w, 't> {
+    reading: &'w mut Reading<'t>,
+    place: Place,
+    depth_left: usize,
+}
+
+impl<'t> Walk<'_, 't> {
+    fn inner<E: serde::de::Error>(&mut self, place: Place) -> Result<Walk<'_, 't>, E> {
+        let Some(depth_left) = self.depth_left.checked_sub(1) else {
+            return Err(self.reading.refuse(ParseRefusal::TooDeep));
+        };
+        Ok(Walk { reading: &mut *self.reading, place, depth_left })
+    }
+
+    fn read<'de, A: MapAccess<'de>>(&mut self, place: Place, members: &mut A) -> Result<Shape, A::Error> {
+        members.next_value_seed(self.inner(place)?)
+    }
+
+    /// A value whose text matters as it stands; that it is a string or an integer is judged later.
+    fn scalar<'de, A: MapAccess<'de>>(&mut self, members: &mut A) -> Result<Box<RawValue>, A::Error> {
+        let raw: Box<RawValue> = members.next_value()?;
+        if let Ok(text) = serde_json::from_str::<String>(raw.get()) {
+            self.reading.check_unescaped(&text)?;
+        }
+        Ok(raw)
+    }
+
+    fn member<'de, A: MapAccess<'de>>(&mut self, name: &str, members: &mut A) -> Result<(), A::Error> {
+        match self.place {
+            Place::Envelope => self.envelope_member(name, members),
+            Place::Params => self.params_member(name, members),
+            Place::Meta => self.meta_member(name, members),
+            Place::Reference => self.reference_member(name, members),
+            Place::Filter => self.filter_member(name, members),
+            Place::FilterResources | Place::Text | Place::Free => self.read(Place::Free, members).map(drop),
+        }
+    }
+
+    fn envelope_member<'de, A: MapAccess<'de>>(
+        &mut self,
+        name: &str,
+        members: &mut A,
+    ) -> Result<(), A::Error> {
+        match name {
+            "jsonrpc" => self.reading.facts.jsonrpc = Some(self.read(Place::Text, members)?),
+            "id" => self.reading.facts.id = Some(self.scalar(members)?),
+            "method" => self.reading.facts.method = Some(self.read(Place::Text, members)?),
+            "params" => self.reading.facts.params = Some(self.read(Place::Params, members)?),
+            "result" => {
+                self.reading.facts.has_result = true;
+                self.read(Place::Free, members)?;
+            }
+            "error" => {
+                self.reading.facts.has_error = true;
+                self.read(Place::Free, members)?;
+            }
+            _ => drop(self.read(Place::Free, members)?),
+        }
+        Ok(())
+    }
+
+    fn params_member<'de, A: MapAccess<'de>>(&mut self, name: &str, members: &mut A) -> Result<(), A::Error> {
+        match name {
+            "name" => self.reading.facts.name = Some(self.read(Place::Text, members)?),
+            "uri" => self.reading.facts.uri = Some(self.read(Place::Text, members)?),
+            "ref" => drop(self.read(Place::Reference, members)?),
+            "notifications" => {
+                let shape = self.read(Place::Filter, members)?;
+                self.reading.facts.filter.is_object = matches!(shape, Shape::Object);
+            }
+            "_meta" => {
+                let shape = self.read(Place::Meta, members)?;
+                if !matches!(shape, Shape::Object) {
+                    return Err(self.reading.refuse(ParseRefusal::Params));
+                }
+            }
+            _ => drop(self.read(Place::Free, members)?),
+        }
+        Ok(())
+    }
+
+    fn meta_member<'de, A: MapAccess<'de>>(&mut self, name: &str, members: &mut A) -> Result<(), A::Error> {
+        match name {
+            "io.modelcontextprotocol/protocolVersion" => {
+                self.reading.facts.version = Some(self.read(Place::Text, members)?);
+            }
+            "io.modelcontextprotocol/clientCapabilities" => {
+                self.reading.facts.capabilities = Some(self.read(Place::Free, members)?);
+            }
+            "progressToken" => {
+                self.reading.facts.progress_token = Some(self.scalar(members)?);
+            }
+            _ => drop(self.read(Place::Free, members)?),
+        }
+        Ok(())
+    }
+
+    fn reference_member<'de, A: MapAccess<'de>>(
+        &mut self,
+        name: &str,
+        members: &mut A,
+    ) -> Result<(), A::Error> {
+        match name {
+            "type" => self.reading.facts.reference.kind = Some(self.read(Place::Text, members)?),
+            "name" => self.reading.facts.reference.name = Some(self.read(Place::Text, members)?),
+            "uri" => self.reading.facts.reference.uri = Some(self.read(Place::Text, members)?),
+            _ => drop(self.read(Place::Free, members)?),
+        }
+        Ok(())
+    }
+
+    fn filter_member<'de, A: MapAccess<'de>>(&mut self, name: &str, members: &mut A) -> Result<(), A::Error> {
+        let good = match name {
+            "promptsListChanged" | "resourcesListChanged" | "toolsListChanged" => {
+                matches!(self.read(Place::Free, members)?, Shape::Scalar)
+            }
+            "resourceSubscriptions" => {
+                matches!(self.read(Place::FilterResources, members)?, Shape::Array)
+            }
+            _ => {
+                self.read(Place::Free, members)?;
+                false
+            }
+        };
+        self.reading.facts.filter.is_strange |= !good;
+        Ok(())
+    }
+
+    /// The text is kept only where it decides.
+    fn text(&self, text: &str) -> Shape {
+        if self.place == Place::Text { Shape::Text(text.to_owned()) } else { Shape::Text(String::new()) }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Walk<'_, '_> {
+    type Value = Shape;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Shape, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Walk<'_, '_> {
+    type Value = Shape;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("JSON")
+    }
+    fn visit_bool<E>(self, _: bool) -> Result<Shape, E> {
+        Ok(Shape::Scalar)
+    }
+    fn visit_i64<E>(self, _: i64) -> Result<Shape, E> {
+        Ok(Shape::Scalar)
+    }
+    fn visit_u64<E>(self, _: u64) -> Result<Shape, E> {
+        Ok(Shape::Scalar)
+    }
+    fn visit_f64<E>(self, _: f64) -> Result<Shape, E> {
+        Ok(Shape::Scalar)
+    }
+    fn visit_unit<E>(self) -> Result<Shape, E> {
+        Ok(Shape::Scalar)
+    }
+    fn visit_borrowed_str<E: serde::de::Error>(self, text: &'de str) -> Result<Shape, E> {
+        Ok(self.text(text))
+    }
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Shape, E> {
+        self.reading.check_unescaped(text)?;
+        Ok(self.text(text))
+    }
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<Shape, A::Error> {
+        let place = if self.place == Place::FilterResources { Place::Text } else { Place::Free };
+        while let Some(item) = items.next_element_seed(self.inner(place)?)? {
+            if place == Place::Text {
+                match plain(Some(&item)) {
+                    Ok(uri) => self.reading.facts.filter.resources.push(uri),
+                    Err(_) => self.reading.facts.filter.is_strange = true,
+                }
+            }
+        }
+        Ok(Shape::Array)
+    }
+    fn visit_map<A: MapAccess<'de>>(mut self, mut members: A) -> Result<Shape, A::Error> {
+        let reserved = self.place.reserved();
+        let mut seen: HashSet<Cow<'de, str>> = HashSet::new();
+        while let Some(name) = members.next_key_seed(MemberName)? {
+            if let Cow::Owned(unescaped) = &name {
+                self.reading.check_unescaped(unescaped)?;
+            }
+            if seen.contains(&name) {
+                return Err(self.reading.refuse(ParseRefusal::Duplicate));
+            }
+            if reserved.is_some_and(|reserved| is_lookalike(&name, reserved)) {
+                return Err(self.reading.refuse(ParseRefusal::Lookalike));
+            }
+            self.member(&name, &mut members)?;
+            seen.insert(name);
+        }
+        Ok(Shape::Object)
+    }
+}
+
+/// A member name, borrowed from the text unless it was escaped.
+struct MemberName;
+
+impl<'de> DeserializeSeed<'de> for MemberName {
+    type Value = Cow<'de, str>;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl<'de> Visitor<'de> for MemberName {
+    type Value = Cow<'de, str>;
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a member name")
+    }
+    fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Self::Value, E> {
+        Ok(Cow::Borrowed(name))
+    }
+    fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
+        Ok(Cow::Owned(name.to_owned()))
+    }
+}

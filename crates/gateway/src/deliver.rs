@@ -1,0 +1,234 @@
+//! From an upstream's answer to what the caller gets: lists filtered, sessions tied, streams watched.
+
+use crate::Inner;
+use crate::answer::{Answer, UpstreamFailure, is_response_to};
+use crate::authenticate::Caller;
+use crate::call::{Aim, Call, Kind};
+use crate::error::{Refusal, code, rpc_error};
+use crate::events::{self, BrokenOff};
+use crate::exchange::{Allowed, policy_of};
+use crate::headers::{Era, SESSION_ID};
+use crate::list::{self, Reader};
+use crate::stream::{Outgoing, Slot, Watch};
+use axum::body::Body;
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::stream::BoxStream;
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use serde_json::value::RawValue;
+use std::sync::Arc;
+
+type Events = BoxStream<'static, Result<Bytes, BrokenOff>>;
+
+/// What must be known to deliver an answer.
+pub(crate) struct Delivery<'a> {
+    caller: &'a Caller,
+    call: &'a Call,
+    era: Era,
+    session: Option<&'a str>,
+    slot: Slot,
+}
+
+impl<'a> Delivery<'a> {
+    pub(crate) fn of(allowed: &Allowed<'a>, slot: Slot) -> Self {
+        Self { caller: allowed.caller, call: allowed.call, era: allowed.era, session: allowed.session, slot }
+    }
+
+    fn reader(&self) -> Result<Reader<'_>, Refusal> {
+        Ok(Reader { policy: policy_of(self.caller)?, principal: &self.caller.principal })
+    }
+}
+
+impl Inner {
+    pub(crate) async fn deliver(
+        &self,
+        answer: Answer,
+        delivery: Delivery<'_>,
+    ) -> Result<Response<Body>, Refusal> {
+        let (Some(id), Kind::Request) = (&delivery.call.id, delivery.call.kind) else {
+            // Whatever an upstream says to what wants no answer is not passed on.
+            return Ok(self.acknowledged(answer, &delivery));
+        };
+        match answer {
+            Answer::Accepted => Err(Refusal::Upstream(UpstreamFailure::Garbled)),
+            Answer::Refused { status, body } => Ok(self.refused(status, body, &delivery)),
+            Answer::Json { body, session } => {
+                let body = answer_body(body, id, &delivery)?;
+                let session = self.tie(session, &delivery)?;
+                Ok(with_session(json(StatusCode::OK, body), session))
+            }
+            Answer::Events { events, session } => {
+                let session = self.tie(session, &delivery)?;
+                let body = if delivery.call.aim == Aim::List {
+                    self.filtered_events(events, id, &delivery).await?
+                } else {
+                    self.stream(events, Some(id.clone()), delivery)
+                };
+                Ok(with_session(event_stream(body), session))
+            }
+        }
+    }
+
+    fn acknowledged(&self, answer: Answer, delivery: &Delivery<'_>) -> Response<Body> {
+        match answer {
+            Answer::Refused { status, body } => self.refused(status, body, delivery),
+            Answer::Accepted | Answer::Events { .. } | Answer::Json { .. } => empty(StatusCode::ACCEPTED),
+        }
+    }
+
+    /// A 4xx of the upstream: its JSON-RPC error if it has one (clients negotiate by them), else a sentence of ours.
+    fn refused(&self, status: StatusCode, body: Option<Bytes>, delivery: &Delivery<'_>) -> Response<Body> {
+        let server = &delivery.caller.door.server;
+        if let (StatusCode::NOT_FOUND, Some(session)) = (status, delivery.session) {
+            self.sessions.end(server.id, session);
+        }
+        let body = body.unwrap_or_else(|| {
+            let sentence = format!("server {} refused the message", server.name);
+            let id = delivery.call.id.as_deref();
+            rpc_error(code::UPSTREAM_FAILED, &sentence, id, None).into()
+        });
+        json(status, body)
+    }
+
+    /// Ties the session that an `initialize` began to its principal; other answers name no new one.
+    fn tie(&self, session: Option<String>, delivery: &Delivery<'_>) -> Result<Option<String>, Refusal> {
+        let Some(id) = session.filter(|_| delivery.era == Era::Sessions) else {
+            return Ok(None);
+        };
+        if delivery.call.aim != Aim::Initialize {
+            return Ok(Some(id).filter(|id| delivery.session == Some(id)));
+        }
+        let Caller { principal, door, .. } = delivery.caller;
+        self.sessions
+            .begin(door.server.id, &id, principal)
+            .map_err(|_| Refusal::Upstream(UpstreamFailure::Session))?;
+        Ok(Some(id))
+    }
+
+    /// The events up to the answer, read whole, because the list in it is filtered.
+    async fn filtered_events(
+        &self,
+        mut events: Events,
+        id: &RawValue,
+        delivery: &Delivery<'_>,
+    ) -> Result<Body, Refusal> {
+        let garbled = || Refusal::Upstream(UpstreamFailure::Garbled);
+        let reader = delivery.reader()?;
+        let most = self.settings.limits.list_bytes;
+        let collect = async {
+            let mut written: Vec<u8> = Vec::new();
+            while let Some(event) = events.next().await {
+                let event = event.map_err(|_| garbled())?;
+                let (event, message) = filtered_event(event, reader).map_err(|_| garbled())?;
+                written.extend_from_slice(&event);
+                if written.len() > most {
+                    return Err(garbled());
+                }
+                if message.is_some_and(|message| is_response_to(&message, id)) {
+                    return Ok(Body::from(written));
+                }
+            }
+            Err(garbled())
+        };
+        tokio::time::timeout(self.settings.limits.upstream_timeout, collect)
+            .await
+            .map_err(|_| Refusal::Upstream(UpstreamFailure::Late))?
+    }
+
+    fn stream(&self, events: Events, id: Option<Box<RawValue>>, delivery: Delivery<'_>) -> Body {
+        let outgoing = Outgoing {
+            events,
+            watch: self.watch(delivery.caller, delivery.call.aim.clone()),
+            id,
+            slot: delivery.slot,
+        };
+        outgoing.into_body()
+    }
+
+    /// A stream that answers no request: what a session has to say. Lists may be replayed on it, and are filtered.
+    pub(crate) fn session_stream(&self, caller: &Caller, events: Events, slot: Slot) -> Response<Body> {
+        let knowledge = Arc::clone(&self.knowledge);
+        let door = Arc::clone(&caller.door);
+        let principal = caller.principal.clone();
+        let filtered = events.map(move |event| {
+            let known = knowledge.known().ok_or(BrokenOff)?;
+            let policy = known.policy_of(&door).ok_or(BrokenOff)?;
+            let reader = Reader { policy, principal: &principal };
+            let (event, _) = filtered_event(event?, reader).map_err(|_| BrokenOff)?;
+            Ok(event)
+        });
+        let outgoing =
+            Outgoing { events: filtered.boxed(), watch: self.watch(caller, Aim::Connect), id: None, slot };
+        event_stream(outgoing.into_body())
+    }
+
+    fn watch(&self, caller: &Caller, aim: Aim) -> Watch {
+        Watch {
+            knowledge: Arc::clone(&self.knowledge),
+            clock: Arc::clone(&self.settings.clock),
+            door: Arc::clone(&caller.door),
+            token: Arc::clone(&caller.token),
+            aim,
+            changes: self.knowledge.changes(),
+            closing: self.closing.subscribe(),
+        }
+    }
+}
+
+/// The body of the one answer to the request `id`.
+fn answer_body(body: Bytes, id: &RawValue, delivery: &Delivery<'_>) -> Result<Bytes, Refusal> {
+    let garbled = || Refusal::Upstream(UpstreamFailure::Garbled);
+    if !is_response_to(&body, id) {
+        return Err(garbled());
+    }
+    if delivery.call.aim != Aim::List {
+        return Ok(body);
+    }
+    let filtered = list::filtered(&body, delivery.reader()?).map_err(|_| garbled())?;
+    Ok(filtered.into())
+}
+
+/// The event with any list in it filtered, and the message that it carries.
+fn filtered_event(event: Bytes, reader: Reader<'_>) -> Result<(Bytes, Option<Vec<u8>>), list::Undecodable> {
+    let data = events::data(&event);
+    if data.iter().all(u8::is_ascii_whitespace) {
+        return Ok((event, None));
+    }
+    let message = list::filtered(&data, reader)?;
+    Ok((events::with_data(&event, &message), Some(message)))
+}
+
+pub(crate) fn empty(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response
+}
+
+fn json(status: StatusCode, body: Bytes) -> Response<Body> {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    set(&mut response, header::CONTENT_TYPE, "application/json");
+    set(&mut response, header::CACHE_CONTROL, "no-store");
+    response
+}
+
+fn event_stream(body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    set(&mut response, header::CONTENT_TYPE, "text/event-stream");
+    set(&mut response, header::CACHE_CONTROL, "no-store");
+    let unbuffered = HeaderName::from_static("x-accel-buffering");
+    set(&mut response, unbuffered, "no");
+    response
+}
+
+fn set(response: &mut Response<Body>, name: HeaderName, value: &'static str) {
+    let value = HeaderValue::from_static(value);
+    response.headers_mut().insert(name, value);
+}
+
+fn with_session(mut response: Response<Body>, session: Option<String>) -> Response<Body> {
+    if let Some(id) = session.and_then(|id| HeaderValue::try_from(id).ok()) {
+        response.headers_mut().insert(SESSION_ID, id);
+    }
+    response
+}

@@ -1,0 +1,91 @@
+//! One server behind the gateway, with everything about it that does not depend on the caller.
+
+use portcullis_domain::policy::ServerPolicy;
+use portcullis_domain::registry::{Placement, Server, Upstream, UpstreamCredential};
+use portcullis_guard::challenge::Challenges;
+use std::sync::Arc;
+
+/// A door: where it stands, how it challenges, and what lies behind it.
+#[derive(Debug)]
+pub(crate) struct Door {
+    pub(crate) server: Arc<Server>,
+    /// `host[:port]` of its canonical URI, in lower case; no default port.
+    pub(crate) authority: String,
+    pub(crate) metadata_path: String,
+    pub(crate) challenges: Challenges,
+    pub(crate) behind: Behind,
+    pub(crate) credential: UpstreamCredential,
+}
+
+/// What lies behind a door.
+#[derive(Clone, Debug)]
+pub(crate) enum Behind {
+    /// A Streamable HTTP address.
+    Address(http::Uri),
+    /// A program of the machine's own table.
+    Program(String),
+    /// An address that nobody can dial; every call is answered as when the upstream is down.
+    Nothing,
+}
+
+impl Door {
+    /// The door of a server, if the gateway stands before it.
+    pub(crate) fn of(policy: &ServerPolicy) -> Option<Self> {
+        let server = policy.server();
+        let Placement::Gateway { upstream, credential } = &server.placement else {
+            return None;
+        };
+        let uri = &server.canonical_uri;
+        let metadata_url = uri.metadata_url();
+        let metadata_path = metadata_url.strip_prefix(uri.origin()).unwrap_or_default().to_owned();
+        Some(Self {
+            server: Arc::new(server.clone()),
+            authority: authority_of(uri.origin()).to_owned(),
+            metadata_path,
+            challenges: Challenges::new(uri, policy.advertised_scopes()),
+            behind: Behind::of(upstream),
+            credential: *credential,
+        })
+    }
+
+    /// The one path at which it answers; never resolved, decoded or normalised.
+    pub(crate) fn path(&self) -> &str {
+        match self.server.canonical_uri.path() {
+            "" => "/",
+            path => path,
+        }
+    }
+
+    /// Its web origin.
+    pub(crate) fn origin(&self) -> &str {
+        self.server.canonical_uri.origin()
+    }
+
+    /// Whether the request was sent to this door's host: `stated` is the authority as it stands in the request.
+    pub(crate) fn is_addressed_by(&self, stated: &str) -> bool {
+        let default_port = if self.origin().starts_with("https:") { ":443" } else { ":80" };
+        let stated = stated.to_ascii_lowercase();
+        stated.strip_suffix(default_port).unwrap_or(&stated) == self.authority
+    }
+}
+
+impl Behind {
+    fn of(upstream: &Upstream) -> Self {
+        match upstream {
+            Upstream::Command(name) => Self::Program(name.clone()),
+            Upstream::Url(address) => match address.parse::<http::Uri>() {
+                Ok(uri) if is_http(&uri) => Self::Address(uri),
+                _ => Self::Nothing,
+            },
+        }
+    }
+}
+
+fn is_http(uri: &http::Uri) -> bool {
+    matches!(uri.scheme_str(), Some("http" | "https")) && uri.authority().is_some()
+}
+
+/// What follows `scheme://`.
+fn authority_of(origin: &str) -> &str {
+    origin.split_once("://").map_or(origin, |(_, rest)| rest)
+}

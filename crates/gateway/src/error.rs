@@ -1,0 +1,280 @@
+//! From a refusal to what the caller reads: one exhaustive match chooses status, challenge and sentence.
+//!
+//! Sentences are fixed but for names of scopes and of the server; nothing of a request but its `id` is repeated.
+
+mod sentence;
+
+use crate::answer::UpstreamFailure;
+use crate::authorize::Denial;
+use crate::call::ParseRefusal;
+use crate::door::Door;
+use crate::headers::{HeaderRefusal, SUPPORTED};
+use crate::state::Disbelief;
+use axum::body::Body;
+use http::{HeaderValue, Response, StatusCode, header};
+use portcullis_domain::policy::Never;
+use portcullis_guard::bearer::BearerRefusal;
+use portcullis_guard::challenge::Challenge;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+/// JSON-RPC error codes. Our own stand outside the range that JSON-RPC reserves (2026-07-28, "Error Codes").
+pub(crate) mod code {
+    pub(crate) const PARSE: i64 = -32700;
+    pub(crate) const INVALID_REQUEST: i64 = -32600;
+    pub(crate) const METHOD_NOT_FOUND: i64 = -32601;
+    pub(crate) const INVALID_PARAMS: i64 = -32602;
+    pub(crate) const HEADER_MISMATCH: i64 = -32020;
+    pub(crate) const UNSUPPORTED_VERSION: i64 = -32022;
+    pub(crate) const UNAUTHENTICATED: i64 = -31401;
+    pub(crate) const REFUSED: i64 = -31403;
+    pub(crate) const NO_SESSION: i64 = -31404;
+    pub(crate) const TOO_MANY: i64 = -31429;
+    pub(crate) const UPSTREAM_FAILED: i64 = -31502;
+    pub(crate) const UNAVAILABLE: i64 = -31503;
+    pub(crate) const UPSTREAM_LATE: i64 = -31504;
+}
+
+/// Why a request is not served.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    BodyBroken,
+    BodyLate,
+    BodyTooLarge,
+    ContentEncoding,
+    ContentType,
+    Denied(Denial),
+    Disbelieved(Disbelief),
+    DuplicateInFlight,
+    ForeignHost,
+    ForeignOrigin,
+    Headers(HeaderRefusal),
+    HostUnclear,
+    MethodNotAllowed(&'static str),
+    NoToken,
+    Presented(BearerRefusal),
+    ResponseOutsideSession,
+    SessionNeeded,
+    Spool,
+    Stale,
+    TokenInUrl,
+    TooManyCalls,
+    UnknownServer,
+    UnknownSession,
+    Unreadable(ParseRefusal),
+    Upstream(UpstreamFailure),
+}
+
+/// What the answer to a refusal needs besides the refusal.
+#[derive(Default)]
+pub(crate) struct Context<'a> {
+    pub(crate) door: Option<&'a Door>,
+    pub(crate) id: Option<&'a RawValue>,
+    /// Whether the request belongs to a session, where 404 would mean that the session ended.
+    pub(crate) in_session: bool,
+}
+
+/// How a refusal is answered.
+struct Shown {
+    status: StatusCode,
+    code: i64,
+    sentence: String,
+    challenge: Option<Challenge>,
+    data: Option<Value>,
+    extra: Option<(header::HeaderName, &'static str)>,
+}
+
+impl Shown {
+    fn new(status: StatusCode, code: i64, sentence: impl Into<String>) -> Self {
+        Self { status, code, sentence: sentence.into(), challenge: None, data: None, extra: None }
+    }
+
+    fn challenged(code: i64, sentence: impl Into<String>, challenge: Option<Challenge>) -> Self {
+        let status = challenge
+            .as_ref()
+            .and_then(|challenge| StatusCode::from_u16(challenge.status).ok())
+            .unwrap_or(StatusCode::UNAUTHORIZED);
+        Self { challenge, ..Self::new(status, code, sentence) }
+    }
+
+    fn retry_later(mut self) -> Self {
+        self.extra = Some((header::RETRY_AFTER, "1"));
+        self
+    }
+}
+
+impl Refusal {
+    /// The answer.
+    pub(crate) fn answer(&self, context: &Context<'_>) -> Response<Body> {
+        let shown = self.shown(context);
+        let body = rpc_error(shown.code, &shown.sentence, context.id, shown.data);
+        let mut response = Response::new(Body::from(body));
+        *response.status_mut() = shown.status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        let challenge =
+            shown.challenge.and_then(|challenge| HeaderValue::try_from(challenge.www_authenticate).ok());
+        if let Some(challenge) = challenge {
+            headers.insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        if let Some((name, value)) = shown.extra {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+        response
+    }
+
+    fn shown(&self, context: &Context<'_>) -> Shown {
+        let challenges = context.door.map(|door| &door.challenges);
+        let bad = |code, sentence: String| Shown::new(StatusCode::BAD_REQUEST, code, sentence);
+        let invalid_request = |sentence: &str| {
+            Shown::challenged(
+                code::INVALID_REQUEST,
+                sentence,
+                challenges.map(|challenges| challenges.invalid_request(sentence)),
+            )
+        };
+        let invalid_token = || {
+            Shown::challenged(
+                code::UNAUTHENTICATED,
+                "the access token does not count here",
+                challenges.map(portcullis_guard::challenge::Challenges::invalid_token),
+            )
+        };
+        let sentence = self.sentence();
+        match self {
+            Self::BodyBroken | Self::HostUnclear => bad(code::INVALID_REQUEST, sentence),
+            Self::BodyLate => Shown::new(StatusCode::REQUEST_TIMEOUT, code::INVALID_REQUEST, sentence),
+            Self::BodyTooLarge => Shown::new(StatusCode::PAYLOAD_TOO_LARGE, code::INVALID_REQUEST, sentence),
+            Self::ContentEncoding | Self::ContentType => {
+                Shown::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, code::INVALID_REQUEST, sentence)
+            }
+            Self::Denied(denial) => denied(denial, sentence, context),
+            Self::Disbelieved(_) | Self::Presented(BearerRefusal::OtherScheme) => invalid_token(),
+            Self::DuplicateInFlight | Self::ResponseOutsideSession | Self::SessionNeeded => {
+                bad(code::INVALID_REQUEST, sentence)
+            }
+            Self::ForeignHost => Shown::new(StatusCode::MISDIRECTED_REQUEST, code::INVALID_REQUEST, sentence),
+            Self::ForeignOrigin => Shown::new(StatusCode::FORBIDDEN, code::INVALID_REQUEST, sentence),
+            Self::Headers(refusal) => header_refused(refusal, sentence),
+            Self::MethodNotAllowed(allow) => Shown {
+                extra: Some((header::ALLOW, allow)),
+                ..Shown::new(StatusCode::METHOD_NOT_ALLOWED, code::INVALID_REQUEST, sentence)
+            },
+            Self::NoToken => Shown::challenged(
+                code::UNAUTHENTICATED,
+                sentence,
+                challenges.map(portcullis_guard::challenge::Challenges::missing),
+            ),
+            Self::Presented(BearerRefusal::Malformed | BearerRefusal::Several)
+            | Self::TokenInUrl
+            | Self::Unreadable(ParseRefusal::TokenInside) => invalid_request(&sentence),
+            Self::Spool | Self::Stale => {
+                Shown::new(StatusCode::SERVICE_UNAVAILABLE, code::UNAVAILABLE, sentence).retry_later()
+            }
+            Self::TooManyCalls => {
+                Shown::new(StatusCode::TOO_MANY_REQUESTS, code::TOO_MANY, sentence).retry_later()
+            }
+            Self::UnknownServer | Self::UnknownSession => {
+                Shown::new(StatusCode::NOT_FOUND, code::NO_SESSION, sentence)
+            }
+            Self::Unreadable(refusal) => bad(unreadable_code(*refusal), sentence),
+            Self::Upstream(failure) => upstream_failed(*failure, sentence, context),
+        }
+    }
+}
+
+fn denied(denial: &Denial, sentence: String, context: &Context<'_>) -> Shown {
+    let challenges = context.door.map(|door| &door.challenges);
+    let insufficient = |needs: Option<&portcullis_oauth::scope::ScopeSet>| {
+        let challenge = challenges.map(|challenges| match needs {
+            Some(needs) => challenges.insufficient_scope(needs, &sentence),
+            None => challenges.insufficient_for_anything(&sentence),
+        });
+        Shown {
+            status: StatusCode::FORBIDDEN,
+            ..Shown::challenged(code::REFUSED, sentence.clone(), challenge)
+        }
+    };
+    match denial {
+        Denial::StepUp(shortfall)
+        | Denial::Never(Never::BeyondAgent(shortfall) | Never::BeyondUser(shortfall)) => {
+            insufficient(Some(&shortfall.needs))
+        }
+        Denial::Never(Never::NothingLeft) => insufficient(None),
+        Denial::Never(Never::NoRule) => Shown::new(StatusCode::FORBIDDEN, code::REFUSED, sentence),
+        // 2026-07-28 wants 404; in a session 404 would say that the session ended.
+        Denial::UnknownMethod if context.in_session => {
+            Shown::new(StatusCode::BAD_REQUEST, code::METHOD_NOT_FOUND, sentence)
+        }
+        Denial::UnknownMethod => Shown::new(StatusCode::NOT_FOUND, code::METHOD_NOT_FOUND, sentence),
+    }
+}
+
+fn header_refused(refusal: &HeaderRefusal, sentence: String) -> Shown {
+    let bad = |code| Shown::new(StatusCode::BAD_REQUEST, code, sentence);
+    match refusal {
+        HeaderRefusal::Mismatch(_) | HeaderRefusal::Missing(_) | HeaderRefusal::Repeated(_) => {
+            bad(code::HEADER_MISMATCH)
+        }
+        HeaderRefusal::MissingMeta => bad(code::INVALID_PARAMS),
+        HeaderRefusal::Unsupported(requested) => Shown {
+            data: Some(json!({
+                "supported": SUPPORTED,
+                "requested": requested.as_deref().unwrap_or("unknown"),
+            })),
+            ..bad(code::UNSUPPORTED_VERSION)
+        },
+    }
+}
+
+fn unreadable_code(refusal: ParseRefusal) -> i64 {
+    match refusal {
+        ParseRefusal::Malformed => code::PARSE,
+        ParseRefusal::Params => code::INVALID_PARAMS,
+        ParseRefusal::Batch
+        | ParseRefusal::Duplicate
+        | ParseRefusal::Envelope
+        | ParseRefusal::Id
+        | ParseRefusal::Lookalike
+        | ParseRefusal::TokenInside
+        | ParseRefusal::TooDeep => code::INVALID_REQUEST,
+    }
+}
+
+fn upstream_failed(failure: UpstreamFailure, sentence: String, context: &Context<'_>) -> Shown {
+    let sentence = match context.door {
+        Some(door) => format!("server {}: {sentence}", door.server.name),
+        None => sentence,
+    };
+    match failure {
+        UpstreamFailure::Late => Shown::new(StatusCode::GATEWAY_TIMEOUT, code::UPSTREAM_LATE, sentence),
+        UpstreamFailure::TooManyPrograms | UpstreamFailure::Signing => {
+            Shown::new(StatusCode::SERVICE_UNAVAILABLE, code::UNAVAILABLE, sentence).retry_later()
+        }
+        UpstreamFailure::Credential
+        | UpstreamFailure::Garbled
+        | UpstreamFailure::NoAddress
+        | UpstreamFailure::NoProgram
+        | UpstreamFailure::Redirect
+        | UpstreamFailure::Session
+        | UpstreamFailure::Status
+        | UpstreamFailure::Unreachable => {
+            Shown::new(StatusCode::BAD_GATEWAY, code::UPSTREAM_FAILED, sentence)
+        }
+    }
+}
+
+/// A JSON-RPC error message; without `id` where it could not be read.
+pub(crate) fn rpc_error(code: i64, sentence: &str, id: Option<&RawValue>, data: Option<Value>) -> Vec<u8> {
+    let mut error = json!({ "code": code, "message": sentence });
+    if let (Some(data), Some(members)) = (data, error.as_object_mut()) {
+        members.insert("data".to_owned(), data);
+    }
+    let mut message = json!({ "jsonrpc": "2.0", "error": error });
+    let id = id.and_then(|id| serde_json::from_str::<Value>(id.get()).ok());
+    if let (Some(id), Some(members)) = (id, message.as_object_mut()) {
+        members.insert("id".to_owned(), id);
+    }
+    message.to_string().into_bytes()
+}

@@ -1,0 +1,186 @@
+//! What is said about a refusal: the fixed sentence for the caller, and the reason word for our records.
+
+use super::Refusal;
+use crate::answer::UpstreamFailure;
+use crate::authorize::Denial;
+use crate::call::ParseRefusal;
+use crate::headers::HeaderRefusal;
+use crate::state::Disbelief;
+use portcullis_domain::policy::{Never, Shortfall};
+use portcullis_guard::bearer::BearerRefusal;
+use portcullis_oauth::jwt::TokenRefusal;
+use portcullis_oauth::scope::ScopeSet;
+
+impl Refusal {
+    /// The sentence.
+    pub(crate) fn sentence(&self) -> String {
+        match self {
+            Self::BodyBroken => "the body could not be read to its end".to_owned(),
+            Self::BodyLate => "the body did not arrive in time".to_owned(),
+            Self::BodyTooLarge => "the body is too large".to_owned(),
+            Self::ContentEncoding => "encoded bodies are not taken".to_owned(),
+            Self::ContentType => "the body must be application/json".to_owned(),
+            Self::Denied(denial) => denial_sentence(denial),
+            Self::Disbelieved(_) => "the access token does not count here".to_owned(),
+            Self::DuplicateInFlight => "a request with this id or progress token is under way".to_owned(),
+            Self::ForeignHost => "this address is not served under that host".to_owned(),
+            Self::ForeignOrigin => "pages of that origin may not call".to_owned(),
+            Self::Headers(refusal) => refusal.to_string(),
+            Self::HostUnclear => "the request must name one host".to_owned(),
+            Self::MethodNotAllowed(_) => "this HTTP method is not served here".to_owned(),
+            Self::NoToken => "an access token is needed".to_owned(),
+            Self::Presented(refusal) => refusal.to_string(),
+            Self::ResponseOutsideSession => "responses are taken within a session only".to_owned(),
+            Self::SessionNeeded => "begin a session with initialize".to_owned(),
+            Self::Spool => "decisions cannot be recorded at the moment, so none are made".to_owned(),
+            Self::Stale => "the gateway is waiting for news from its control room".to_owned(),
+            Self::TokenInUrl => "the access token must not stand in the address".to_owned(),
+            Self::TooManyCalls => "too many calls of this caller are under way".to_owned(),
+            Self::UnknownServer => "not found".to_owned(),
+            Self::UnknownSession => "no such session: begin a new one".to_owned(),
+            Self::Unreadable(refusal) => refusal.to_string(),
+            Self::Upstream(failure) => failure.to_string(),
+        }
+    }
+
+    /// The reason, as a stable word.
+    pub(crate) fn reason(&self) -> &'static str {
+        match self {
+            Self::BodyBroken => "body_broken",
+            Self::BodyLate => "body_late",
+            Self::BodyTooLarge => "body_too_large",
+            Self::ContentEncoding => "content_encoding",
+            Self::ContentType => "content_type",
+            Self::Denied(denial) => denial_reason(denial),
+            Self::Disbelieved(Disbelief::Revoked) => "token_revoked",
+            Self::Disbelieved(Disbelief::Token(refusal)) => token_reason(*refusal),
+            Self::DuplicateInFlight => "duplicate_in_flight",
+            Self::ForeignHost => "foreign_host",
+            Self::ForeignOrigin => "foreign_origin",
+            Self::Headers(refusal) => header_reason(refusal),
+            Self::HostUnclear => "host_unclear",
+            Self::MethodNotAllowed(_) => "method_not_allowed",
+            Self::NoToken => "no_token",
+            Self::Presented(BearerRefusal::Malformed) => "authorization_malformed",
+            Self::Presented(BearerRefusal::OtherScheme) => "authorization_other_scheme",
+            Self::Presented(BearerRefusal::Several) => "authorization_several",
+            Self::ResponseOutsideSession => "response_outside_session",
+            Self::SessionNeeded => "session_needed",
+            Self::Spool => "spool",
+            Self::Stale => "stale",
+            Self::TokenInUrl => "token_in_url",
+            Self::TooManyCalls => "too_many_calls",
+            Self::UnknownServer => "unknown_server",
+            Self::UnknownSession => "unknown_session",
+            Self::Unreadable(refusal) => parse_reason(*refusal),
+            Self::Upstream(failure) => failure.reason(),
+        }
+    }
+
+    /// The scopes that were needed and are not there, for the record.
+    pub(crate) fn needed(&self) -> Option<&ScopeSet> {
+        let Self::Denied(denial) = self else {
+            return None;
+        };
+        match denial {
+            Denial::StepUp(shortfall)
+            | Denial::Never(Never::BeyondAgent(shortfall) | Never::BeyondUser(shortfall)) => {
+                Some(&shortfall.needs)
+            }
+            Denial::Never(Never::NothingLeft | Never::NoRule) | Denial::UnknownMethod => None,
+        }
+    }
+}
+
+impl UpstreamFailure {
+    /// The reason, as a stable word.
+    pub(crate) fn reason(self) -> &'static str {
+        match self {
+            Self::Credential => "upstream_credential",
+            Self::Garbled => "upstream_garbled",
+            Self::Late => "upstream_late",
+            Self::NoAddress => "upstream_no_address",
+            Self::NoProgram => "upstream_no_program",
+            Self::Redirect => "upstream_redirect",
+            Self::Session => "upstream_session",
+            Self::Signing => "assertion_signing",
+            Self::Status => "upstream_status",
+            Self::TooManyPrograms => "too_many_programs",
+            Self::Unreachable => "upstream_unreachable",
+        }
+    }
+}
+
+/// PC-23: says whether asking again can help.
+fn denial_sentence(denial: &Denial) -> String {
+    let needs = |shortfall: &Shortfall| format!("needs {}", shortfall.needs);
+    match denial {
+        Denial::StepUp(shortfall) => needs(shortfall),
+        Denial::Never(Never::BeyondAgent(shortfall)) => {
+            format!("{}, which is beyond this agent's ceiling: ask its owner", needs(shortfall))
+        }
+        Denial::Never(Never::BeyondUser(shortfall)) => format!(
+            "{}, which is beyond what you may have here: ask whoever runs this server",
+            needs(shortfall)
+        ),
+        Denial::Never(Never::NothingLeft) => {
+            "nothing on this server is open to this token any more".to_owned()
+        }
+        // The same for what does not exist and for what nobody may reach.
+        Denial::Never(Never::NoRule) => "no rule of this server allows it".to_owned(),
+        Denial::UnknownMethod => "this method is not served".to_owned(),
+    }
+}
+
+fn denial_reason(denial: &Denial) -> &'static str {
+    match denial {
+        Denial::StepUp(_) => "insufficient_scope",
+        Denial::Never(Never::BeyondAgent(_)) => "beyond_agent",
+        Denial::Never(Never::BeyondUser(_)) => "beyond_user",
+        Denial::Never(Never::NothingLeft) => "nothing_left",
+        Denial::Never(Never::NoRule) => "no_rule",
+        Denial::UnknownMethod => "unknown_method",
+    }
+}
+
+fn token_reason(refusal: TokenRefusal) -> &'static str {
+    match refusal {
+        TokenRefusal::Algorithm => "token_algorithm",
+        TokenRefusal::Audience => "token_audience",
+        TokenRefusal::Claims => "token_claims",
+        TokenRefusal::Critical => "token_critical",
+        TokenRefusal::Expired => "token_expired",
+        TokenRefusal::Form => "token_form",
+        TokenRefusal::Issuer => "token_issuer",
+        TokenRefusal::Lifetime => "token_lifetime",
+        TokenRefusal::NotYetValid => "token_not_yet_valid",
+        TokenRefusal::Signature => "token_signature",
+        TokenRefusal::Size => "token_size",
+        TokenRefusal::Type => "token_type",
+        TokenRefusal::UnknownKey => "token_unknown_key",
+    }
+}
+
+fn header_reason(refusal: &HeaderRefusal) -> &'static str {
+    match refusal {
+        HeaderRefusal::Mismatch(_) => "header_mismatch",
+        HeaderRefusal::Missing(_) => "header_missing",
+        HeaderRefusal::MissingMeta => "meta_missing",
+        HeaderRefusal::Repeated(_) => "header_repeated",
+        HeaderRefusal::Unsupported(_) => "unsupported_version",
+    }
+}
+
+fn parse_reason(refusal: ParseRefusal) -> &'static str {
+    match refusal {
+        ParseRefusal::Batch => "body_batch",
+        ParseRefusal::Duplicate => "body_duplicate",
+        ParseRefusal::Envelope => "body_envelope",
+        ParseRefusal::Id => "body_id",
+        ParseRefusal::Lookalike => "body_lookalike",
+        ParseRefusal::Malformed => "body_malformed",
+        ParseRefusal::Params => "body_params",
+        ParseRefusal::TokenInside => "token_in_body",
+        ParseRefusal::TooDeep => "body_too_deep",
+    }
+}

@@ -1,0 +1,282 @@
+//! One POST of an authenticated caller: parse, authorize, record, forward, respond.
+
+use crate::Inner;
+use crate::answer::{Answer, UpstreamFailure};
+use crate::authenticate::Caller;
+use crate::authorize::{Permits, authorize};
+use crate::call::{Aim, Call, Kind, parse};
+use crate::deliver::Delivery;
+use crate::door::Behind;
+use crate::error::Refusal;
+use crate::forward::{Forwarded, content_type};
+use crate::headers::{self, Era, SESSION_ID};
+use crate::spool::{Decided, Durability, Ended, Judgement, Reserved};
+use axum::body::Body;
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, Method, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use portcullis_domain::policy::ServerPolicy;
+use portcullis_domain::registry::UpstreamCredential;
+use serde_json::value::RawValue;
+use std::sync::Arc;
+
+/// A request of a caller that is not served, with what the record and the answer need.
+pub(crate) struct Refused {
+    pub(crate) refusal: Box<Refusal>,
+    pub(crate) id: Option<Box<RawValue>>,
+    pub(crate) in_session: bool,
+    pub(crate) method: String,
+    pub(crate) object: Option<String>,
+    /// Whether the spool knows of it already, as of an allowed call that failed.
+    pub(crate) is_recorded: bool,
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        Self {
+            refusal: Box::new(refusal),
+            id: None,
+            in_session: false,
+            method: String::new(),
+            object: None,
+            is_recorded: false,
+        }
+    }
+}
+
+impl Refused {
+    fn of(refusal: Refusal, call: &Call, era: Option<Era>) -> Self {
+        let mut refused = Self::from(refusal);
+        refused.id.clone_from(&call.id);
+        refused.in_session = era == Some(Era::Sessions);
+        refused.method.clone_from(&call.method);
+        refused.object = call.aim.object().map(str::to_owned);
+        refused
+    }
+
+    /// Of a call that was allowed and failed: its decision is in the spool.
+    pub(crate) fn recorded(mut self) -> Self {
+        self.is_recorded = true;
+        self
+    }
+}
+
+/// A call that may be made.
+pub(crate) struct Allowed<'a> {
+    pub(crate) caller: &'a Caller,
+    pub(crate) call: &'a Call,
+    pub(crate) era: Era,
+    pub(crate) session: Option<&'a str>,
+    pub(crate) headers: &'a HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl Inner {
+    pub(crate) async fn post(
+        &self,
+        caller: &Caller,
+        parts: &Parts,
+        body: Body,
+    ) -> Result<Response<Body>, Refused> {
+        let body = self.body(&parts.headers, body).await?;
+        let call = parse(&body, &caller.token, self.settings.limits.json_depth).map_err(|bad| {
+            let mut refused = Refused::from(Refusal::Unreadable(bad.reason));
+            refused.id = bad.id;
+            refused
+        })?;
+        let era = headers::check(&parts.headers, &call)
+            .map_err(|bad| Refused::of(Refusal::Headers(bad), &call, None))?;
+        let refused = |refusal| Refused::of(refusal, &call, Some(era));
+        let session = self.session_of(caller, &parts.headers, &call, era).map_err(refused)?;
+        let policy = policy_of(caller).map_err(refused)?;
+        let permits =
+            authorize(policy, &caller.principal, &call).map_err(|denial| refused(Refusal::Denied(denial)))?;
+        let slot = self.slots.take(&caller.principal).ok_or_else(|| refused(Refusal::TooManyCalls))?;
+        let recorded =
+            self.record(caller, &permits, (&call.method, call.aim.object())).await.map_err(refused)?;
+        let allowed = Allowed { caller, call: &call, era, session, headers: &parts.headers, body };
+        let delivered = match self.pass_on(permits, &allowed).await {
+            Ok(answer) => self.deliver(answer, Delivery::of(&allowed, slot)).await,
+            Err(refusal) => Err(refusal),
+        };
+        self.conclude(recorded, delivered).map_err(|refusal| refused(refusal).recorded())
+    }
+
+    /// The body, whole and bounded; refused by its headers alone where that is possible (RPC-15, RPC-19, HTTP-18).
+    async fn body(&self, headers: &HeaderMap, body: Body) -> Result<Bytes, Refusal> {
+        let limits = &self.settings.limits;
+        if headers.get_all(header::CONTENT_TYPE).iter().count() > 1
+            || content_type(headers).is_none_or(|stated| stated != "application/json")
+        {
+            return Err(Refusal::ContentType);
+        }
+        if headers.contains_key(header::CONTENT_ENCODING) {
+            return Err(Refusal::ContentEncoding);
+        }
+        let stated_length =
+            headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+        if stated_length.is_some_and(|length| length > limits.body_bytes as u64) {
+            return Err(Refusal::BodyTooLarge);
+        }
+        let collected = Limited::new(body, limits.body_bytes).collect();
+        let collected =
+            tokio::time::timeout(limits.body_timeout, collected).await.map_err(|_| Refusal::BodyLate)?;
+        match collected {
+            // Trailers are dropped here: nothing in them counts (BEAR-05).
+            Ok(collected) => Ok(collected.to_bytes()),
+            Err(error) if error.is::<LengthLimitError>() => Err(Refusal::BodyTooLarge),
+            Err(_) => Err(Refusal::BodyBroken),
+        }
+    }
+
+    /// The session that the message belongs to: known, and the caller's own. Ignored where there are none (RPC-20).
+    fn session_of<'h>(
+        &self,
+        caller: &Caller,
+        headers: &'h HeaderMap,
+        call: &Call,
+        era: Era,
+    ) -> Result<Option<&'h str>, Refusal> {
+        if era == Era::Stateless {
+            return match call.kind {
+                Kind::Request | Kind::Notification => Ok(None),
+                Kind::Response => Err(Refusal::ResponseOutsideSession),
+            };
+        }
+        if call.aim == Aim::Initialize {
+            return Ok(None);
+        }
+        let session = headers::single(headers, &SESSION_ID).map_err(Refusal::Headers)?;
+        match session {
+            Some(id) if self.sessions.belongs_to(caller.door.server.id, id, &caller.principal) => {
+                Ok(Some(id))
+            }
+            Some(_) => Err(Refusal::UnknownSession),
+            None if call.kind == Kind::Response => Err(Refusal::ResponseOutsideSession),
+            None => Ok(None),
+        }
+    }
+
+    /// Takes an allowed call to its upstream; consumes the permits.
+    pub(crate) async fn pass_on(&self, permits: Permits, allowed: &Allowed<'_>) -> Result<Answer, Refusal> {
+        // 2026-07-28 knows no notification of a client over HTTP (RPC-17): taken, with no effect.
+        if allowed.era == Era::Stateless && allowed.call.kind == Kind::Notification {
+            return Ok(Answer::Accepted);
+        }
+        let assertion = self.assertion_for(allowed.caller)?;
+        match &allowed.caller.door.behind {
+            Behind::Address(to) => {
+                let forwarded = Forwarded {
+                    method: Method::POST,
+                    to,
+                    headers: allowed.headers,
+                    era: allowed.era,
+                    session: allowed.session,
+                    assertion: assertion.as_deref(),
+                    id: allowed.call.id.as_deref(),
+                    body: allowed.body.clone(),
+                };
+                let answer = self.upstreams.send(permits, forwarded).await;
+                answer.map_err(Refusal::Upstream)
+            }
+            Behind::Program(name) => self.to_program(permits, name, assertion, allowed).await,
+            Behind::Nothing => Err(Refusal::Upstream(UpstreamFailure::NoAddress)),
+        }
+    }
+
+    /// What the upstream gets instead of the caller's token.
+    pub(crate) fn assertion_for(&self, caller: &Caller) -> Result<Option<Arc<str>>, Refusal> {
+        match caller.door.credential {
+            UpstreamCredential::None => Ok(None),
+            UpstreamCredential::Assertion => {
+                let scopes = policy_of(caller)?.effective(&caller.principal);
+                let made = self.assertions.assert(
+                    &caller.principal,
+                    &caller.door.server,
+                    (scopes, caller.known.number),
+                    (caller.now, self.unique()),
+                );
+                made.map(Some).map_err(|_| Refusal::Upstream(UpstreamFailure::Signing))
+            }
+        }
+    }
+
+    /// The decision, in the spool before a byte goes upstream; with room for the outcome.
+    pub(crate) async fn record(
+        &self,
+        caller: &Caller,
+        permits: &Permits,
+        (method, object): (&str, Option<&str>),
+    ) -> Result<Recorded, Refusal> {
+        let call = self.unique();
+        let durability = if permits.is_strict() { Durability::Strict } else { Durability::Usual };
+        let decided = Decided {
+            at: caller.now,
+            call: &call,
+            principal: &caller.principal,
+            server: &caller.door.server,
+            method,
+            object,
+            judgement: Judgement::Allowed(permits),
+        };
+        match self.spool.decided(&decided, durability).await {
+            Ok(reserved) => Ok(Recorded { call, reserved }),
+            Err(failure) => {
+                tracing::error!(error = &failure as &dyn std::error::Error, "nothing is served");
+                Err(Refusal::Spool)
+            }
+        }
+    }
+
+    /// The outcome, beside its decision.
+    pub(crate) fn conclude(
+        &self,
+        recorded: Recorded,
+        delivered: Result<Response<Body>, Refusal>,
+    ) -> Result<Response<Body>, Refusal> {
+        let (status, how) = match &delivered {
+            Ok(response) => (response.status(), "answered"),
+            Err(refusal) => (StatusCode::BAD_GATEWAY, refusal.reason()),
+        };
+        let ended = Ended { at: (self.settings.clock)(), call: &recorded.call, status: status.as_u16(), how };
+        if let Err(failure) = recorded.reserved.ended(&ended) {
+            let error = &failure as &dyn std::error::Error;
+            tracing::error!(error, "an outcome could not be recorded");
+        }
+        delivered
+    }
+
+    pub(crate) fn record_refusal(&self, caller: &Caller, refused: &Refused) {
+        let reason = refused.refusal.reason();
+        let server = caller.door.server.name.as_str();
+        tracing::info!(reason, server, client = caller.principal.client_id.as_str(), "refused");
+        if refused.is_recorded {
+            return;
+        }
+        let decided = Decided {
+            at: caller.now,
+            call: &self.unique(),
+            principal: &caller.principal,
+            server: &caller.door.server,
+            method: &refused.method,
+            object: refused.object.as_deref(),
+            judgement: Judgement::Refused { reason, needed: refused.refusal.needed() },
+        };
+        if let Err(failure) = self.spool.refused(&decided) {
+            let error = &failure as &dyn std::error::Error;
+            tracing::error!(error, "a refusal could not be recorded");
+        }
+    }
+}
+
+/// A decision in the spool that waits for its outcome.
+pub(crate) struct Recorded {
+    call: String,
+    reserved: Reserved,
+}
+
+/// Within one snapshot a door always has its policy.
+pub(crate) fn policy_of(caller: &Caller) -> Result<&ServerPolicy, Refusal> {
+    caller.known.policy_of(&caller.door).ok_or(Refusal::UnknownServer)
+}

@@ -1,0 +1,60 @@
+//! The headers that an upstream gets: an allow-list, and then our own (HDR-01, HDR-02, HDR-03).
+
+use super::Forwarded;
+use crate::headers::{Era, LAST_EVENT_ID, METHOD, NAME, PROTOCOL_VERSION, SESSION_ID};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+
+/// Passed on as they come. What is not named here or below stays behind: cookies, `X-Forwarded-*`, `X-User`, every
+/// credential, everything about the connection.
+const PASSED: [HeaderName; 3] =
+    [header::ACCEPT, HeaderName::from_static("traceparent"), HeaderName::from_static("tracestate")];
+
+/// Headers that repeat the body: checked against it, and therefore ours. `Connection` cannot take them away.
+const CHECKED: [HeaderName; 3] = [PROTOCOL_VERSION, METHOD, NAME];
+
+/// Arguments that a server wants mirrored (2026-07-28, "Custom Headers from Tool Parameters"): its own to check.
+const PARAMETER: &str = "mcp-param-";
+
+/// `None` when a value of ours is no header value.
+pub(super) fn for_upstream(forwarded: &Forwarded<'_>) -> Option<HeaderMap> {
+    let theirs = forwarded.headers;
+    let mut headers = HeaderMap::new();
+    // Hop-by-hop first (RFC 9110 s7.6.1), so that nothing we add can be named there.
+    let named_hop_by_hop = connection_options(theirs);
+    let is_passed = |name: &HeaderName| {
+        (PASSED.contains(name) || name.as_str().starts_with(PARAMETER))
+            && !named_hop_by_hop.iter().any(|hop| hop == name.as_str())
+    };
+    for (name, value) in theirs {
+        if is_passed(name) || CHECKED.contains(name) {
+            headers.append(name.clone(), value.clone());
+        }
+    }
+    if forwarded.method == Method::POST {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    }
+    if forwarded.era == Era::Sessions {
+        if let Some(session) = forwarded.session {
+            headers.insert(SESSION_ID, HeaderValue::from_str(session).ok()?);
+        }
+        if let Some(last) = theirs.get(LAST_EVENT_ID) {
+            headers.insert(LAST_EVENT_ID, last.clone());
+        }
+    }
+    if let Some(assertion) = forwarded.assertion {
+        let mut credential = HeaderValue::from_str(&format!("Bearer {assertion}")).ok()?;
+        credential.set_sensitive(true);
+        headers.insert(header::AUTHORIZATION, credential);
+    }
+    Some(headers)
+}
+
+fn connection_options(headers: &HeaderMap) -> Vec<String> {
+    headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|option| option.trim().to_ascii_lowercase())
+        .collect()
+}

@@ -1,0 +1,68 @@
+//! To an upstream that is a program: what `stdio` needs to know, and what its failures mean to the caller.
+
+use crate::Inner;
+use crate::answer::{Answer, UpstreamFailure};
+use crate::authorize::Permits;
+use crate::call::{Aim, Kind};
+use crate::error::Refusal;
+use crate::exchange::Allowed;
+use crate::headers::Era;
+use crate::stdio::StdioFailure;
+use crate::upstream::{CallInfo, StdioAnswer, StdioRequest};
+use futures_util::StreamExt as _;
+use std::sync::Arc;
+
+impl Inner {
+    /// Takes an allowed call to a program of the machine's own table; consumes the permits.
+    pub(crate) async fn to_program(
+        &self,
+        _permits: Permits,
+        name: &str,
+        assertion: Option<Arc<str>>,
+        allowed: &Allowed<'_>,
+    ) -> Result<Answer, Refusal> {
+        let program =
+            self.settings.programs.get(name).ok_or(Refusal::Upstream(UpstreamFailure::NoProgram))?;
+        let call = allowed.call;
+        let request = StdioRequest {
+            server: Arc::clone(&allowed.caller.door.server),
+            program: program.clone(),
+            principal: allowed.caller.principal.clone(),
+            assertion: assertion.map(|assertion| assertion.to_string()),
+            session: allowed.session.map(str::to_owned),
+            stateless: allowed.era == Era::Stateless,
+            call: CallInfo {
+                method: call.method.clone(),
+                id: call.id.clone(),
+                progress_token: call.progress_token.clone(),
+                is_initialize: call.aim == Aim::Initialize,
+                is_response: call.kind == Kind::Response,
+            },
+            body: allowed.body.clone(),
+        };
+        let answer = self.children.post(request).await.map_err(refusal)?;
+        Ok(match answer {
+            StdioAnswer::Accepted => Answer::Accepted,
+            StdioAnswer::Events { stream, session } => {
+                Answer::Events { events: stream.map(Ok).boxed(), session }
+            }
+            StdioAnswer::Json { body, session } => Answer::Json { body, session },
+        })
+    }
+}
+
+/// What a failure of a program, or of a message for it, is to the caller.
+pub(crate) fn refusal(failure: StdioFailure) -> Refusal {
+    match failure {
+        StdioFailure::DuplicateId | StdioFailure::DuplicateToken => Refusal::DuplicateInFlight,
+        StdioFailure::NotAMessage => Refusal::Unreadable(crate::call::ParseRefusal::Malformed),
+        StdioFailure::SessionRequired => Refusal::SessionNeeded,
+        StdioFailure::UnknownSession => Refusal::UnknownSession,
+        StdioFailure::TooManyPrograms => Refusal::Upstream(UpstreamFailure::TooManyPrograms),
+        StdioFailure::TimedOut | StdioFailure::TooSlow => Refusal::Upstream(UpstreamFailure::Late),
+        StdioFailure::Garbled | StdioFailure::NotUnderstood => Refusal::Upstream(UpstreamFailure::Garbled),
+        StdioFailure::CannotStart | StdioFailure::Ended | StdioFailure::Resting => {
+            Refusal::Upstream(UpstreamFailure::Unreachable)
+        }
+    }
+}

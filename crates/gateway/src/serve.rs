@@ -1,0 +1,166 @@
+//! The way of a request through the gateway, up to the caller: address, host, origin, freshness, token. In this order.
+
+use crate::Inner;
+use crate::authenticate::{Caller, authenticate};
+use crate::door::Door;
+use crate::error::{Context, Refusal};
+use crate::exchange::Refused;
+use crate::state::Known;
+use crate::{cors, metadata};
+use axum::body::Body;
+use http::request::Parts;
+use http::{HeaderValue, Method, Request, Response, header};
+use std::sync::Arc;
+
+/// Where a request was sent.
+enum Place {
+    /// A server's MCP endpoint.
+    Endpoint(Arc<Door>),
+    /// A server's metadata.
+    Metadata(Arc<Door>),
+}
+
+impl Inner {
+    /// Answers a request, whatever it is.
+    pub(crate) async fn serve(self: Arc<Self>, request: Request<Body>) -> Response<Body> {
+        let (parts, body) = request.into_parts();
+        let Some(known) = self.knowledge.known() else {
+            return self.refuse_stranger(&Refusal::Stale, None);
+        };
+        match find(&known, &parts) {
+            Ok(Place::Metadata(door)) => self.describe(&door, &parts),
+            Ok(Place::Endpoint(door)) => self.at_door(&known, &door, parts, body).await,
+            Err(refusal) => self.refuse_stranger(&refusal, None),
+        }
+    }
+
+    /// Whether something is served at this path, under some host.
+    pub(crate) fn owns(&self, path: &str) -> bool {
+        self.knowledge.known().is_some_and(|known| {
+            !known.doors_at(path).is_empty() || !known.doors_described_at(path).is_empty()
+        })
+    }
+
+    fn describe(&self, door: &Door, parts: &Parts) -> Response<Body> {
+        match parts.method {
+            Method::GET | Method::HEAD => metadata::document(door, &self.settings.issuer),
+            Method::OPTIONS => cors::public_preflight(),
+            _ => self.refuse_stranger(&Refusal::MethodNotAllowed("GET, HEAD, OPTIONS"), Some(door)),
+        }
+    }
+
+    async fn at_door(
+        &self,
+        known: &Arc<Known>,
+        door: &Arc<Door>,
+        parts: Parts,
+        body: Body,
+    ) -> Response<Body> {
+        let origin = match self.allowed_origin(door, &parts) {
+            Ok(origin) => origin,
+            Err(refusal) => return self.refuse_stranger(&refusal, Some(door)),
+        };
+        let response = if parts.method == Method::OPTIONS {
+            cors::preflight(&parts.headers)
+        } else {
+            match self.admit(known, door, &parts) {
+                Ok(caller) => self.for_caller(&caller, &parts, body).await,
+                Err(refusal) => self.refuse_stranger(&refusal, Some(door)),
+            }
+        };
+        match origin {
+            Some(origin) => cors::readable_by(origin, response),
+            None => response,
+        }
+    }
+
+    /// HTTP-01, HTTP-15: no `Origin`, or that of a page that may call.
+    fn allowed_origin(&self, door: &Door, parts: &Parts) -> Result<Option<HeaderValue>, Refusal> {
+        let mut values = parts.headers.get_all(header::ORIGIN).iter();
+        let Some(origin) = values.next() else {
+            return Ok(None);
+        };
+        let stated = origin.to_str().unwrap_or_default();
+        let is_allowed = stated == door.origin()
+            || stated == self.settings.issuer.origin()
+            || self.settings.allowed_origins.iter().any(|allowed| allowed == stated);
+        if is_allowed && values.next().is_none() {
+            Ok(Some(origin.clone()))
+        } else {
+            Err(Refusal::ForeignOrigin)
+        }
+    }
+
+    fn admit(&self, known: &Arc<Known>, door: &Arc<Door>, parts: &Parts) -> Result<Caller, Refusal> {
+        if !matches!(parts.method, Method::POST | Method::GET | Method::DELETE) {
+            return Err(Refusal::MethodNotAllowed("POST, GET, DELETE, OPTIONS"));
+        }
+        let now = (self.settings.clock)();
+        if !self.knowledge.is_fresh(now) {
+            return Err(Refusal::Stale);
+        }
+        let place = (Arc::clone(known), Arc::clone(door));
+        authenticate(&self.knowledge, place, parts, now)
+    }
+
+    async fn for_caller(&self, caller: &Caller, parts: &Parts, body: Body) -> Response<Body> {
+        let served = match parts.method {
+            Method::GET => self.listen(caller, parts).await,
+            Method::DELETE => self.end_session(caller, parts).await,
+            _ => self.post(caller, parts, body).await,
+        };
+        match served {
+            Ok(response) => response,
+            Err(refused) => self.refuse_caller(caller, &refused),
+        }
+    }
+
+    /// PC-51: refusals of strangers are counted, not recorded one by one.
+    fn refuse_stranger(&self, refusal: &Refusal, door: Option<&Door>) -> Response<Body> {
+        let server = door.map(|door| door.server.name.as_str());
+        tracing::info!(reason = refusal.reason(), server, "refused a stranger");
+        self.strangers.count(refusal.reason(), server);
+        refusal.answer(&Context { door, ..Context::default() })
+    }
+
+    fn refuse_caller(&self, caller: &Caller, refused: &Refused) -> Response<Body> {
+        self.record_refusal(caller, refused);
+        refused.refusal.answer(&Context {
+            door: Some(&caller.door),
+            id: refused.id.as_deref(),
+            in_session: refused.in_session,
+        })
+    }
+}
+
+/// By the exact path, undecoded and un-normalised (HTTP-06), under the host that it belongs to (HTTP-14).
+fn find(known: &Known, parts: &Parts) -> Result<Place, Refusal> {
+    let path = parts.uri.path();
+    let endpoints = known.doors_at(path);
+    let described = known.doors_described_at(path);
+    if endpoints.is_empty() && described.is_empty() {
+        return Err(Refusal::UnknownServer);
+    }
+    let stated = stated_hosts(parts)?;
+    let here = |doors: &[Arc<Door>]| {
+        doors.iter().find(|door| stated.iter().all(|host| door.is_addressed_by(host))).cloned()
+    };
+    here(endpoints)
+        .map(Place::Endpoint)
+        .or_else(|| here(described).map(Place::Metadata))
+        .ok_or(Refusal::ForeignHost)
+}
+
+/// Every host that the request names: in its target (absolute form, HTTP/2) and in `Host`. At least one.
+fn stated_hosts(parts: &Parts) -> Result<Vec<&str>, Refusal> {
+    let mut hosts: Vec<&str> = Vec::new();
+    hosts.extend(parts.uri.authority().map(http::uri::Authority::as_str));
+    let mut values = parts.headers.get_all(header::HOST).iter();
+    if let Some(value) = values.next() {
+        hosts.push(value.to_str().map_err(|_| Refusal::HostUnclear)?);
+    }
+    if hosts.is_empty() || values.next().is_some() {
+        return Err(Refusal::HostUnclear);
+    }
+    Ok(hosts)
+}

@@ -1,0 +1,136 @@
+//! One record, one line of JSON. Ids and fixed words; of what a caller chose only the names of method and object, cut.
+//! Never arguments, never a token.
+
+use crate::authorize::Permits;
+use portcullis_domain::policy::{Permit, RuleRef};
+use portcullis_domain::principal::Principal;
+use portcullis_domain::registry::Server;
+use portcullis_oauth::scope::ScopeSet;
+use portcullis_oauth::time::Timestamp;
+use serde::Serialize;
+use std::io;
+
+/// Longest text of a caller's choice, in characters.
+const MAX_WORD: usize = 200;
+
+/// What was decided about one call of an identified caller.
+pub(crate) struct Decided<'a> {
+    pub(crate) at: Timestamp,
+    /// Joins decision and outcome; unique within the node's run.
+    pub(crate) call: &'a str,
+    pub(crate) principal: &'a Principal,
+    pub(crate) server: &'a Server,
+    pub(crate) method: &'a str,
+    /// Name or URI.
+    pub(crate) object: Option<&'a str>,
+    pub(crate) judgement: Judgement<'a>,
+}
+
+/// Allowed by these permits, or refused for this reason.
+pub(crate) enum Judgement<'a> {
+    Allowed(&'a Permits),
+    Refused { reason: &'a str, needed: Option<&'a ScopeSet> },
+}
+
+/// How an allowed call ended.
+pub(crate) struct Ended<'a> {
+    pub(crate) at: Timestamp,
+    pub(crate) call: &'a str,
+    /// What the caller was answered.
+    pub(crate) status: u16,
+    /// A fixed word.
+    pub(crate) how: &'a str,
+}
+
+#[derive(Serialize)]
+struct DecidedLine<'a> {
+    kind: &'static str,
+    at: Timestamp,
+    call: &'a str,
+    outcome: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    subject: String,
+    client: &'a str,
+    session: String,
+    token: String,
+    server: String,
+    server_name: &'a str,
+    method: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    object: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    rules: Vec<RuleRef>,
+    granted: &'a ScopeSet,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    needed: Option<ScopeSet>,
+}
+
+#[derive(Serialize)]
+struct EndedLine<'a> {
+    kind: &'static str,
+    at: Timestamp,
+    call: &'a str,
+    status: u16,
+    how: &'a str,
+}
+
+/// Something that is one line of the spool.
+pub(crate) trait Record {
+    fn to_json(&self) -> serde_json::Result<Vec<u8>>;
+}
+
+impl Record for Decided<'_> {
+    fn to_json(&self) -> serde_json::Result<Vec<u8>> {
+        let (outcome, reason, rules, needed) = match &self.judgement {
+            Judgement::Allowed(permits) => (
+                "allowed",
+                None,
+                permits.iter().map(Permit::rule).collect(),
+                Some(permits.iter().fold(ScopeSet::default(), |all, permit| all.union(permit.used()))),
+            ),
+            Judgement::Refused { reason, needed } => ("refused", Some(*reason), Vec::new(), needed.cloned()),
+        };
+        serde_json::to_vec(&DecidedLine {
+            kind: "call.decided",
+            at: self.at,
+            call: self.call,
+            outcome,
+            reason,
+            subject: self.principal.subject.to_string(),
+            client: self.principal.client_id.as_str(),
+            session: self.principal.session.to_string(),
+            token: self.principal.token.to_string(),
+            server: self.server.id.to_string(),
+            server_name: self.server.name.as_str(),
+            method: cut(self.method),
+            object: self.object.map(cut),
+            rules,
+            granted: &self.principal.scopes,
+            needed,
+        })
+    }
+}
+
+impl Record for Ended<'_> {
+    fn to_json(&self) -> serde_json::Result<Vec<u8>> {
+        serde_json::to_vec(&EndedLine {
+            kind: "call.ended",
+            at: self.at,
+            call: self.call,
+            status: self.status,
+            how: self.how,
+        })
+    }
+}
+
+/// The record with its line end.
+pub(super) fn line(record: &impl Record) -> io::Result<Vec<u8>> {
+    let mut line = record.to_json().map_err(io::Error::other)?;
+    line.push(b'\n');
+    Ok(line)
+}
+
+fn cut(text: &str) -> String {
+    text.chars().take(MAX_WORD).collect()
+}

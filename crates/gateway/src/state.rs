@@ -1,0 +1,279 @@
+//! What the gateway knows: one snapshot, swapped atomically, the revocations beside it, and how fresh both are (5.3).
+
+mod revocations;
+
+use crate::door::Door;
+use arc_swap::{ArcSwap, ArcSwapOption};
+use portcullis_domain::policy::{Policy, ServerPolicy, UnusableSnapshot};
+use portcullis_domain::principal::{Principal, Revocation};
+use portcullis_domain::snapshot::{Snapshot, Update};
+use portcullis_guard::verifier::Verifier;
+use portcullis_oauth::issuer::Issuer;
+use portcullis_oauth::jwk::InvalidKeySet;
+use portcullis_oauth::jwt::{Expected, TokenRefusal};
+use portcullis_oauth::time::Timestamp;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+
+use revocations::Revocations;
+
+/// PC-03: no snapshot may ask for more.
+const MAX_LEEWAY_SECONDS: u64 = 60;
+
+/// Why an update was not taken. The state is what it was.
+#[derive(Debug, thiserror::Error)]
+pub enum FeedError {
+    /// The public half of this gateway's assertion key stands among the keys of access tokens.
+    #[error("the assertion key is among the keys of access tokens")]
+    AssertionKeyAmongAccessKeys,
+    /// Another issuer's.
+    #[error("the snapshot is of another issuer")]
+    Issuer,
+    /// The keys cannot be used.
+    #[error("the snapshot's keys cannot be used")]
+    Keys(#[from] InvalidKeySet),
+    /// PC-03.
+    #[error("the leeway is more than 60 seconds")]
+    Leeway,
+    /// The bytes are no update.
+    #[error("not an update")]
+    Malformed(#[source] serde_json::Error),
+    /// A change came between that was not heard of: a full update is needed.
+    #[error("a change was missed")]
+    Missed,
+    /// An earlier state than the one that is known.
+    #[error("older than what is known")]
+    Older,
+    /// Two servers share an address, or a name.
+    #[error("two servers share an address or a name")]
+    SharedAddress,
+    /// The policy cannot be used.
+    #[error("the snapshot's policy cannot be used")]
+    Unusable(#[from] UnusableSnapshot),
+}
+
+/// One snapshot, made ready to serve with.
+pub(crate) struct Known {
+    pub(crate) number: u64,
+    policy: Policy,
+    issuer: Issuer,
+    leeway: Duration,
+    max_life: Duration,
+    verifier: Arc<Verifier>,
+    by_path: HashMap<String, Vec<Arc<Door>>>,
+    by_metadata_path: HashMap<String, Vec<Arc<Door>>>,
+}
+
+impl Known {
+    fn new(snapshot: &Snapshot, before: Option<&Known>, signatures: usize) -> Result<Self, FeedError> {
+        if snapshot.leeway_seconds > MAX_LEEWAY_SECONDS {
+            return Err(FeedError::Leeway);
+        }
+        let verifier = match before {
+            Some(before) if before.verifier.is_for(&snapshot.keys) => Arc::clone(&before.verifier),
+            _ => Arc::new(Verifier::new(&snapshot.keys, signatures)?),
+        };
+        let policy = Policy::compile(snapshot)?;
+        let mut by_path: HashMap<String, Vec<Arc<Door>>> = HashMap::new();
+        let mut by_metadata_path: HashMap<String, Vec<Arc<Door>>> = HashMap::new();
+        for door in policy.servers().filter_map(Door::of) {
+            let door = Arc::new(door);
+            let same_path = by_path.entry(door.path().to_owned()).or_default();
+            if same_path.iter().any(|other| other.authority == door.authority) {
+                return Err(FeedError::SharedAddress);
+            }
+            same_path.push(Arc::clone(&door));
+            by_metadata_path.entry(door.metadata_path.clone()).or_default().push(door);
+        }
+        let mut names: Vec<_> = policy.servers().map(|entry| &entry.server().name).collect();
+        names.sort_unstable();
+        if names.windows(2).any(|pair| pair[0] == pair[1]) {
+            return Err(FeedError::SharedAddress);
+        }
+        Ok(Self {
+            number: snapshot.number,
+            issuer: snapshot.issuer.clone(),
+            leeway: Duration::from_secs(snapshot.leeway_seconds),
+            max_life: Duration::from_secs(snapshot.max_life_seconds),
+            verifier,
+            by_path,
+            by_metadata_path,
+            policy,
+        })
+    }
+
+    /// The doors that stand at exactly this path; more than one only under different hosts.
+    pub(crate) fn doors_at(&self, path: &str) -> &[Arc<Door>] {
+        self.by_path.get(path).map_or(&[], Vec::as_slice)
+    }
+
+    /// The doors whose metadata stands at exactly this path.
+    pub(crate) fn doors_described_at(&self, path: &str) -> &[Arc<Door>] {
+        self.by_metadata_path.get(path).map_or(&[], Vec::as_slice)
+    }
+
+    /// The policy of a server, if it still is behind this gateway.
+    pub(crate) fn policy_of(&self, door: &Door) -> Option<&ServerPolicy> {
+        let policy = self.policy.server(door.server.name.as_str())?;
+        // A server removed and made anew under its name is another one.
+        (policy.server().id == door.server.id
+            && policy.server().canonical_uri == door.server.canonical_uri
+            && policy.server().placement == door.server.placement)
+            .then_some(policy)
+    }
+
+    /// How long after its `exp` a token still counts.
+    pub(crate) fn leeway(&self) -> Duration {
+        self.leeway
+    }
+}
+
+/// Why a token was not believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Disbelief {
+    Revoked,
+    Token(TokenRefusal),
+}
+
+/// Everything that is known; updates come one at a time.
+pub(crate) struct Knowledge {
+    issuer: Issuer,
+    assertion_kid: String,
+    max_staleness: Duration,
+    signatures: usize,
+    known: ArcSwapOption<Known>,
+    revocations: ArcSwap<Revocations>,
+    as_of: AtomicI64,
+    feeding: Mutex<()>,
+    changed: watch::Sender<u64>,
+}
+
+impl Knowledge {
+    pub(crate) fn new(
+        issuer: Issuer,
+        assertion_kid: String,
+        max_staleness: Duration,
+        signatures: usize,
+    ) -> Self {
+        Self {
+            issuer,
+            assertion_kid,
+            max_staleness,
+            signatures,
+            known: ArcSwapOption::empty(),
+            revocations: ArcSwap::default(),
+            as_of: AtomicI64::new(i64::MIN),
+            feeding: Mutex::new(()),
+            changed: watch::Sender::new(0),
+        }
+    }
+
+    /// The current snapshot.
+    pub(crate) fn known(&self) -> Option<Arc<Known>> {
+        self.known.load_full()
+    }
+
+    /// Told after every update; open streams ask again whether they may.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// The moment at which what is known becomes too old to decide by.
+    pub(crate) fn stale_at(&self) -> Timestamp {
+        Timestamp::from_seconds(self.as_of.load(Ordering::Acquire)) + self.max_staleness
+    }
+
+    /// Whether calls may be decided now.
+    pub(crate) fn is_fresh(&self, now: Timestamp) -> bool {
+        self.known.load().is_some() && now <= self.stale_at()
+    }
+
+    /// Who presents `token` to `door` now.
+    pub(crate) fn believe(
+        &self,
+        known: &Known,
+        door: &Door,
+        token: &str,
+        now: Timestamp,
+    ) -> Result<Principal, Disbelief> {
+        let expected = Expected {
+            issuer: &known.issuer,
+            audience: door.server.canonical_uri.as_str(),
+            now,
+            leeway: known.leeway,
+            max_life: known.max_life,
+        };
+        let principal = known.verifier.verify(token, &expected).map_err(Disbelief::Token)?;
+        if self.revocations.load().concern(&principal) {
+            return Err(Disbelief::Revoked);
+        }
+        Ok(principal)
+    }
+
+    /// Takes an update, or changes nothing.
+    pub(crate) fn feed(&self, bytes: &[u8], now: Timestamp) -> Result<(), FeedError> {
+        let update: Update = serde_json::from_slice(bytes).map_err(FeedError::Malformed)?;
+        let _one_at_a_time = self.feeding.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.known.load_full();
+        let as_of = match update {
+            Update::Fresh { number, as_of } => {
+                match number.cmp(&self.heard_of()) {
+                    std::cmp::Ordering::Less => return Err(FeedError::Older),
+                    std::cmp::Ordering::Equal if before.is_some() => {}
+                    std::cmp::Ordering::Equal | std::cmp::Ordering::Greater => {
+                        return Err(FeedError::Missed);
+                    }
+                }
+                as_of
+            }
+            Update::Full { snapshot, revocations, as_of } => {
+                let known = self.prepared(&snapshot, before.as_deref())?;
+                // Revocations first: no request may meet the new snapshot without them.
+                self.take_revocations(&revocations, now);
+                self.known.store(Some(Arc::new(known)));
+                self.changed.send_modify(|heard| *heard = snapshot.number);
+                as_of
+            }
+            Update::Revoked { number, revocations, as_of } => {
+                // Disbelief is taken at once, whatever the order: it only ever refuses more.
+                self.take_revocations(&revocations, now);
+                if before.is_none() {
+                    return Err(FeedError::Missed);
+                }
+                self.changed.send_modify(|heard| *heard = (*heard).max(number));
+                as_of
+            }
+        };
+        // A clock ahead of ours must not keep us believing longer than we would ourselves.
+        let as_of = as_of.min(now).seconds();
+        self.as_of.fetch_max(as_of, Ordering::AcqRel);
+        Ok(())
+    }
+
+    /// The position in the feed up to which everything was heard.
+    fn heard_of(&self) -> u64 {
+        *self.changed.borrow()
+    }
+
+    fn prepared(&self, snapshot: &Snapshot, before: Option<&Known>) -> Result<Known, FeedError> {
+        if snapshot.issuer != self.issuer {
+            return Err(FeedError::Issuer);
+        }
+        if snapshot.keys.keys.iter().any(|key| key.kid == self.assertion_kid) {
+            return Err(FeedError::AssertionKeyAmongAccessKeys);
+        }
+        if self.heard_of() > snapshot.number {
+            return Err(FeedError::Older);
+        }
+        Known::new(snapshot, before, self.signatures)
+    }
+
+    fn take_revocations(&self, new: &[Revocation], now: Timestamp) {
+        let log = self.revocations.load().with(new, now);
+        self.revocations.store(Arc::new(log));
+        self.changed.send_modify(|_| ());
+    }
+}

@@ -1,0 +1,141 @@
+//! GET and DELETE of the revisions with sessions: a stream for what the server has to say, and the end of a session.
+
+use crate::Inner;
+use crate::answer::{Answer, UpstreamFailure};
+use crate::authenticate::Caller;
+use crate::authorize::{Permits, authorize_connection};
+use crate::deliver::empty;
+use crate::door::Behind;
+use crate::error::Refusal;
+use crate::exchange::{Refused, policy_of};
+use crate::forward::Forwarded;
+use crate::headers::{self, Era, PROTOCOL_VERSION, SESSION_ID};
+use crate::program;
+use axum::body::Body;
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use http::request::Parts;
+use http::{Method, Response, StatusCode};
+
+/// What is served where there are no sessions.
+const POST_ONLY: &str = "POST, OPTIONS";
+
+impl Inner {
+    /// GET: opens the stream of a session.
+    pub(crate) async fn listen(&self, caller: &Caller, parts: &Parts) -> Result<Response<Body>, Refused> {
+        let (session, permits) = self.in_session(caller, parts)?;
+        let slot = self.slots.take(&caller.principal).ok_or(Refusal::TooManyCalls)?;
+        let recorded = self.record(caller, &permits, ("GET", None)).await?;
+        let answered = match &caller.door.behind {
+            Behind::Program(_) => self.of_program(session),
+            Behind::Address(_) | Behind::Nothing => self.bodiless(permits, caller, parts, session).await,
+        };
+        let delivered = match answered {
+            Ok(Answer::Events { events, .. }) => Ok(self.session_stream(caller, events, slot)),
+            Ok(Answer::Refused { status, .. }) => Ok(self.session_refused(caller, session, status)),
+            Ok(Answer::Accepted | Answer::Json { .. }) => Err(Refusal::Upstream(UpstreamFailure::Garbled)),
+            Err(refusal) => Err(refusal),
+        };
+        self.concluded("GET", recorded, delivered)
+    }
+
+    /// DELETE: ends a session.
+    pub(crate) async fn end_session(
+        &self,
+        caller: &Caller,
+        parts: &Parts,
+    ) -> Result<Response<Body>, Refused> {
+        let (session, permits) = self.in_session(caller, parts)?;
+        let id = session.ok_or(Refusal::SessionNeeded)?;
+        let recorded = self.record(caller, &permits, ("DELETE", None)).await?;
+        let answered = match &caller.door.behind {
+            Behind::Program(_) => self.children.end(id).map(|()| Answer::Accepted).map_err(program::refusal),
+            Behind::Address(_) | Behind::Nothing => self.bodiless(permits, caller, parts, session).await,
+        };
+        let delivered = match answered {
+            Ok(Answer::Refused { status, .. }) => Ok(self.session_refused(caller, session, status)),
+            Ok(Answer::Accepted | Answer::Json { .. } | Answer::Events { .. }) => {
+                self.sessions.end(caller.door.server.id, id);
+                Ok(empty(StatusCode::NO_CONTENT))
+            }
+            Err(refusal) => Err(refusal),
+        };
+        self.concluded("DELETE", recorded, delivered)
+    }
+
+    fn in_session<'p>(
+        &self,
+        caller: &Caller,
+        parts: &'p Parts,
+    ) -> Result<(Option<&'p str>, Permits), Refused> {
+        let era = headers::check_bodiless(&parts.headers).map_err(Refusal::Headers)?;
+        if era == Era::Stateless {
+            return Err(Refusal::MethodNotAllowed(POST_ONLY).into());
+        }
+        let session = headers::single(&parts.headers, &SESSION_ID).map_err(Refusal::Headers)?;
+        match session {
+            None if !parts.headers.contains_key(PROTOCOL_VERSION) => {
+                return Err(Refusal::MethodNotAllowed(POST_ONLY).into());
+            }
+            Some(id) if !self.sessions.belongs_to(caller.door.server.id, id, &caller.principal) => {
+                return Err(Refusal::UnknownSession.into());
+            }
+            Some(_) | None => {}
+        }
+        let permits = authorize_connection(policy_of(caller)?, &caller.principal).map_err(Refusal::Denied)?;
+        Ok((session, permits))
+    }
+
+    fn of_program(&self, session: Option<&str>) -> Result<Answer, Refusal> {
+        // A program serves sessions only; there is no stream beside them.
+        let id = session.ok_or(Refusal::MethodNotAllowed(POST_ONLY))?;
+        let events = self.children.listen(id).map_err(program::refusal)?;
+        Ok(Answer::Events { events: events.map(Ok).boxed(), session: None })
+    }
+
+    async fn bodiless(
+        &self,
+        permits: Permits,
+        caller: &Caller,
+        parts: &Parts,
+        session: Option<&str>,
+    ) -> Result<Answer, Refusal> {
+        let Behind::Address(to) = &caller.door.behind else {
+            return Err(Refusal::Upstream(UpstreamFailure::NoAddress));
+        };
+        let assertion = self.assertion_for(caller)?;
+        let forwarded = Forwarded {
+            method: if parts.method == Method::DELETE { Method::DELETE } else { Method::GET },
+            to,
+            headers: &parts.headers,
+            era: Era::Sessions,
+            session,
+            assertion: assertion.as_deref(),
+            id: None,
+            body: Bytes::new(),
+        };
+        let answer = self.upstreams.send(permits, forwarded).await;
+        answer.map_err(Refusal::Upstream)
+    }
+
+    fn session_refused(&self, caller: &Caller, session: Option<&str>, status: StatusCode) -> Response<Body> {
+        if let (StatusCode::NOT_FOUND, Some(session)) = (status, session) {
+            self.sessions.end(caller.door.server.id, session);
+        }
+        empty(status)
+    }
+
+    fn concluded(
+        &self,
+        method: &str,
+        recorded: crate::exchange::Recorded,
+        delivered: Result<Response<Body>, Refusal>,
+    ) -> Result<Response<Body>, Refused> {
+        self.conclude(recorded, delivered).map_err(|refusal| {
+            let mut refused = Refused::from(refusal).recorded();
+            refused.in_session = true;
+            method.clone_into(&mut refused.method);
+            refused
+        })
+    }
+}
