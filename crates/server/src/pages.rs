@@ -87,14 +87,21 @@ pub(crate) fn see_other(location: &str) -> Response {
 
 /// The one stylesheet.
 pub(crate) async fn style() -> impl IntoResponse {
-    (
-        [
-            (header::CONTENT_TYPE, "text/css; charset=utf-8"),
-            (header::CACHE_CONTROL, "public, max-age=300"),
-            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        ],
-        include_str!("pages/style.css"),
-    )
+    asset("text/css; charset=utf-8", include_str!("pages/style.css"))
+}
+
+/// For the tab of the browser.
+pub(crate) async fn icon() -> impl IntoResponse {
+    asset("image/svg+xml", include_str!("pages/icon.svg"))
+}
+
+fn asset(content_type: &'static str, content: &'static str) -> impl IntoResponse {
+    let headers = [
+        (header::CONTENT_TYPE, content_type),
+        (header::CACHE_CONTROL, "public, max-age=300"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    (headers, content)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Every route of the listener, on one page.
 
 use crate::app::App;
+use crate::console::{self, overview};
 use crate::issuer::{authorize, consent, cors, introspect, jwks, metadata, register, revoke, token};
 use crate::layers;
 use crate::login::{password, sign_in, sign_out};
@@ -74,6 +75,9 @@ fn people() -> Router<Arc<App>> {
         .route("/consent", post(consent::decide))
         .route("/account", get(account::page))
         .route("/account/password", get(password::page).post(password::submit))
+        .route("/assets/icon.svg", get(pages::icon))
+        .route("/console", get(overview::page))
+        .route("/assets/console.css", get(console::style))
         .route("/assets/style.css", get(pages::style))
 }
 

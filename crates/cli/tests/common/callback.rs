@@ -44,7 +44,8 @@ fn take(mut stream: TcpStream) -> Option<BTreeMap<String, String>> {
     let mut line = String::new();
     let mut reader = BufReader::new(stream.try_clone().ok()?);
     reader.read_line(&mut line).ok()?;
-    let page = "<!doctype html><title>Back</title><p id=back>You may close this window.";
+    let page =
+        "<!doctype html><title>Back</title><link rel=icon href=data:,><p id=back>You may close this window.";
     let head = "Content-Type: text/html\r\nConnection: close\r\nContent-Length:";
     let (status, page) =
         if line.starts_with("GET /callback?") { ("200 OK", page) } else { ("404 Not Found", "") };

@@ -8,6 +8,7 @@ pub(crate) mod callback;
 pub(crate) mod chromium;
 pub(crate) mod http;
 pub(crate) mod pages;
+pub(crate) mod person;
 
 use serde_json::Value;
 use std::fs::{self, File};
@@ -132,7 +133,7 @@ pub(crate) fn run(command: &mut Command) -> Ran {
 }
 
 /// A file of its own for what a process logs: searched for secrets afterwards, when `cargo xtask test` asks for it.
-fn log(what: &str) -> File {
+pub(crate) fn log(what: &str) -> File {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let folder = variable("PORTCULLIS_TEST_EMITTED")
         .map_or_else(|| Path::new(env!("CARGO_TARGET_TMPDIR")).join("emitted"), PathBuf::from);
