@@ -15,6 +15,8 @@ use serde::{Deserialize, Serialize};
 pub(crate) enum Destination {
     /// Their own page.
     Account,
+    /// The console.
+    Console,
     /// Back to the authorization request that they came with.
     Authorize {
         /// Its parameters, in our encoding.
@@ -29,6 +31,7 @@ impl Destination {
     pub(crate) fn path(&self) -> String {
         match self {
             Self::Account => "/account".to_owned(),
+            Self::Console => "/console".to_owned(),
             Self::Authorize { query, .. } => format!("/oauth/authorize?{query}"),
         }
     }
@@ -36,7 +39,7 @@ impl Destination {
     /// What the forms on the way must be allowed to lead to.
     pub(crate) fn target(&self) -> &FormTarget {
         match self {
-            Self::Account => &FormTarget::OURSELVES,
+            Self::Account | Self::Console => &FormTarget::OURSELVES,
             Self::Authorize { target, .. } => target,
         }
     }

@@ -63,7 +63,7 @@ fn open_to_any_origin() -> Router<Arc<App>> {
 /// What no other origin may call.
 fn endpoints() -> Router<Arc<App>> {
     Router::new()
-        .route("/oauth/authorize", get(authorize::authorize))
+        .route("/oauth/authorize", get(authorize::authorize).post(authorize::authorize))
         .route("/oauth/introspect", post(introspect::introspect))
 }
 
