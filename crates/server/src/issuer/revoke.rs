@@ -90,7 +90,9 @@ async fn end_session(app: &App, caller: &Caller, session: SessionId, now: Timest
             tx.record(event, ()).await
         })
     });
-    Ok(written.await?)
+    written.await?;
+    app.catch_up().await;
+    Ok(())
 }
 
 async fn end_token(app: &App, caller: &Caller, principal: Principal, now: Timestamp) -> Result<(), Fault> {
@@ -108,7 +110,9 @@ async fn end_token(app: &App, caller: &Caller, principal: Principal, now: Timest
             tx.record(event, ()).await
         })
     });
-    Ok(written.await?)
+    written.await?;
+    app.catch_up().await;
+    Ok(())
 }
 
 fn event(caller: &Caller) -> Event {

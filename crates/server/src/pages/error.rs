@@ -3,10 +3,8 @@
 use crate::app::App;
 use crate::pages::{FormTarget, page};
 use askama::Template;
-use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
-use std::sync::Arc;
 
 /// Why a person sees an error page instead of what they wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -132,11 +130,6 @@ impl IntoResponse for ErrorPage {
         }
         response
     }
-}
-
-/// The answer to every address that is not there.
-pub(crate) async fn not_found(State(app): State<Arc<App>>) -> ErrorPage {
-    ErrorPage::new(&app, PageRefusal::NotFound)
 }
 
 impl From<crate::fault::Fault> for PageRefusal {

@@ -3,5 +3,7 @@
 mod app;
 mod config;
 mod fleet;
+mod login;
+mod oauth;
 mod start;
 mod transport;

@@ -69,7 +69,11 @@ pub(super) async fn redeem(
             input.asking.record(tx, event, decided).await
         })
     });
-    Ok(written.await.map_err(Fault::from)??)
+    let issued = written.await.map_err(Fault::from)?;
+    if let Err(GrantRefusal::CodeReplayed) = issued {
+        app.catch_up().await;
+    }
+    Ok(issued?)
 }
 
 async fn decide(input: &Input, tx: &mut Tx, event: &mut Event) -> Result<Issued, Stop> {

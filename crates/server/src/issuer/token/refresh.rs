@@ -56,6 +56,7 @@ pub(super) async fn renew(
     if let Err(refusal @ (GrantRefusal::RefreshReused | GrantRefusal::RefreshAheadOfRow)) = &issued {
         tracing::warn!(family.id = %claimed.family, client.id = %asking.caller.id(), reason = %refusal,
             "a refresh token was reused; its session is revoked");
+        app.catch_up().await;
     }
     Ok(issued?)
 }
