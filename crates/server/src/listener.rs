@@ -4,6 +4,7 @@
 
 mod connection;
 mod head;
+mod leftover;
 mod tap;
 
 use axum::Router;

@@ -4,6 +4,9 @@ use crate::config::environment;
 use std::io::IsTerminal as _;
 use tracing_subscriber::EnvFilter;
 
+/// The SDK behind the demo servers speaks of every request.
+const DEFAULT: &str = "info,rmcp=warn";
+
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
@@ -16,7 +19,7 @@ pub enum LogFormat {
 
 /// Starts logging for this process. A second call changes nothing.
 pub fn start(format: LogFormat) {
-    let wanted = environment::variable("RUST_LOG").unwrap_or_else(|| "info".to_owned());
+    let wanted = environment::variable("RUST_LOG").unwrap_or_else(|| DEFAULT.to_owned());
     let filter = EnvFilter::builder().parse_lossy(wanted);
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let _already_started = match format {

@@ -2,7 +2,7 @@
 //!
 //! | variable | what |
 //! |---|---|
-//! | `RUST_LOG` | what is logged, as `tracing` filters; default `info` |
+//! | `RUST_LOG` | what is logged, as `tracing` filters; default `info,rmcp=warn` |
 //! | the name in `master_key.source = "env:NAME"` | the key-encryption key, 32 bytes as base64url |
 
 /// A variable, if it is set to readable text.

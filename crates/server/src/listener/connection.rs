@@ -1,6 +1,7 @@
 //! One connection: HTTP/1.1 or HTTP/2 by its first bytes, with every bound set by hand.
 
 use super::head;
+use super::leftover::Lender;
 use super::tap::Tapped;
 use axum::Extension;
 use axum::Router;
@@ -70,7 +71,7 @@ async fn serve_1(stream: TcpStream, first: Vec<u8>, router: Router, watcher: Wat
         let router = router.clone();
         async move {
             match strict {
-                Ok(()) => answer(router, request).await,
+                Ok(()) => answer_1(router, request).await,
                 Err(fault) => Ok(refuse(fault)),
             }
         }
@@ -86,7 +87,10 @@ async fn serve_1(stream: TcpStream, first: Vec<u8>, router: Router, watcher: Wat
 }
 
 async fn serve_2(stream: Tapped, router: Router, watcher: Watcher) -> hyper::Result<()> {
-    let service = service_fn(move |request| answer(router.clone(), request));
+    let service = service_fn(move |request: Request<Incoming>| {
+        let router = router.clone();
+        async move { router.oneshot(request.map(Body::new)).await }
+    });
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS)
@@ -97,8 +101,12 @@ async fn serve_2(stream: Tapped, router: Router, watcher: Watcher) -> hyper::Res
     watcher.watch(connection).await
 }
 
-async fn answer(router: Router, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
-    router.oneshot(request.map(Body::new)).await
+async fn answer_1(router: Router, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    let lender = Lender::default();
+    let expects_continue = request.headers().contains_key(header::EXPECT);
+    let mut response = router.oneshot(request.map(|body| Body::new(lender.lend(body)))).await?;
+    lender.settle(expects_continue, response.headers_mut()).await;
+    Ok(response)
 }
 
 /// HTTP-04, HTTP-05: two readers could cut such a message differently, so nothing after it is believed either.

@@ -3,7 +3,7 @@
 use crate::app::TestApp;
 use axum::Router;
 use axum::body::Body;
-use axum::routing::get;
+use axum::routing::{get, post};
 use http::{Request, StatusCode};
 use portcullis_server::listener::{BindError, Listener};
 use std::time::Duration;
@@ -53,7 +53,9 @@ async fn listening() -> (std::net::SocketAddr, DropGuard) {
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let address = listener.address();
     let stop = CancellationToken::new();
-    let router = Router::new().route("/", get(async || "served").post(async |body: String| body));
+    let router = Router::new()
+        .route("/", get(async || "served").post(async |body: String| body))
+        .route("/unread", post(async || "not read"));
     tokio::spawn(listener.serve(router, 100, stop.clone(), Duration::from_secs(1)));
     (address, stop.drop_guard())
 }
@@ -155,4 +157,41 @@ async fn a_taken_address_is_named() {
     let error = Listener::bind(address).await.unwrap_err();
     assert!(matches!(error, BindError::InUse(taken) if taken == address), "{error}");
     assert!(error.to_string().contains(&address.to_string()));
+}
+
+/// The next answer on a connection that stays.
+async fn next(stream: &mut TcpStream) -> String {
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"not read") && !answer.ends_with(b"served") {
+        let mut bytes = [0; 1024];
+        let count = stream.read(&mut bytes).await.unwrap();
+        assert!(count > 0, "the connection ended after {}", String::from_utf8_lossy(&answer));
+        answer.extend_from_slice(&bytes[..count]);
+    }
+    String::from_utf8(answer).unwrap()
+}
+
+#[tokio::test]
+async fn a_body_that_nobody_reads_does_not_break_the_connection_in_silence() {
+    let (address, _running) = listening().await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let head = "POST /unread HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n";
+    for _ in 0..3 {
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.flush().await.unwrap();
+        tokio::task::yield_now().await;
+        stream.write_all(b"later").await.unwrap();
+        let answer = next(&mut stream).await;
+        assert!(answer.starts_with("HTTP/1.1 200") && !answer.contains("connection: close"), "{answer}");
+    }
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    assert!(next(&mut stream).await.ends_with("served"));
+    // Too much, or not sent before our word: the client is told that the connection ends.
+    for rest in ["Content-Length: 10000000\r\n", "Content-Length: 5\r\nExpect: 100-continue\r\n"] {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let head = format!("POST /unread HTTP/1.1\r\nHost: a\r\n{rest}\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let answer = next(&mut stream).await;
+        assert!(answer.contains("connection: close"), "{answer}");
+    }
 }
