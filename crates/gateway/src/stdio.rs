@@ -229,6 +229,13 @@ impl Children {
     }
 }
 
+/// A message as a program is sent it.
+#[cfg(test)]
+pub(crate) fn as_line(message: &[u8]) -> Option<String> {
+    let line = framing::one_line(&Bytes::copy_from_slice(message)).ok()?;
+    String::from_utf8(line.to_vec()).ok()
+}
+
 fn wanted(request: &StdioRequest) -> Wanted<'_> {
     Wanted { server: &request.server, principal: &request.principal, program: &request.program }
 }

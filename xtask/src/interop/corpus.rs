@@ -1,13 +1,12 @@
-//! Hostile JSON through real servers of the Python and TypeScript SDKs: what `interop/corpus/run.py` and
-//! `interop/corpus/run.mjs` find. A runner is given the corpus as files and exits with zero when all is good.
+//! Hostile JSON through real servers of the Python and TypeScript SDKs: what `interop/corpus/run.py` finds.
 //!
-//! Runners start at the root of the tree, with `PORTCULLIS_BINARY` (the built program) and
-//! `PORTCULLIS_INTEROP` (a folder in the target folder that is theirs) in the environment. The JavaScript
-//! one finds its packages there: `package.json` and its lock file are installed into that folder first, and
-//! the runner is copied beside them, because modules are looked up from where a file lies.
+//! It starts at the root of the tree, with `PORTCULLIS_INTEROP` (a folder in the target folder that is its own) and
+//! `PORTCULLIS_NODE` in the environment. The TypeScript servers find their packages in that folder: `package.json` and
+//! its lock file are installed there first, and the servers are copied beside them, because modules are looked up from
+//! where a file lies.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
@@ -18,59 +17,27 @@ use crate::system::{Part, ensure};
 
 pub(crate) fn run(bench: &Bench) -> Result<Verdict> {
     println!("== interop: hostile JSON");
-    let source = shell::root().join("interop/corpus");
     let folder = bench.fresh("corpus")?;
-    let mut commands = Vec::new();
-    if source.join("run.py").is_file() {
-        let mut command = bench.python.command();
-        command.arg("interop/corpus/run.py");
-        commands.push(command);
-    }
-    if source.join("run.mjs").is_file() {
-        commands.push(node(bench, &source, &folder)?);
-    }
-    if commands.is_empty() {
-        println!("   interop/corpus has no runner");
-    }
-    let mut verdict = Verdict::Good;
-    for command in &mut commands {
-        command
-            .env("PORTCULLIS_BINARY", &bench.binary)
-            .env("PORTCULLIS_INTEROP", &folder);
-        if !shell::succeeds(command)? {
-            verdict = Verdict::Bad;
-        }
-    }
-    Ok(verdict)
+    let node = node(bench, &shell::root().join("interop/corpus"), &folder)?;
+    let mut command = bench.python.command();
+    command.arg("interop/corpus/run.py").env("PORTCULLIS_INTEROP", &folder).env("PORTCULLIS_NODE", node);
+    Ok(if shell::succeeds(&mut command)? { Verdict::Good } else { Verdict::Bad })
 }
 
-fn node(bench: &Bench, source: &Path, folder: &Path) -> Result<std::process::Command> {
+fn node(bench: &Bench, source: &Path, folder: &Path) -> Result<PathBuf> {
     let node = ensure(Part::Node, bench.consent, || {
         let node = shell::which(&["node"])?;
         shell::which(&["npm"]).map(|_| node)
     })?;
     for entry in fs::read_dir(source)? {
         let path = entry?.path();
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "mjs" || extension == "json")
-        {
-            fs::copy(
-                &path,
-                folder.join(path.file_name().context("a file without a name")?),
-            )?;
+        if path.extension().is_some_and(|extension| extension == "mjs" || extension == "json") {
+            fs::copy(&path, folder.join(path.file_name().context("a file without a name")?))?;
         }
     }
     let install = ["ci", "--ignore-scripts", "--no-audit", "--no-fund"];
-    if !shell::succeeds(
-        shell::program("npm")
-            .args(install)
-            .arg("--prefix")
-            .arg(folder),
-    )? {
+    if !shell::succeeds(shell::program("npm").args(install).arg("--prefix").arg(folder))? {
         bail!("npm could not install what interop/corpus/package.json asks for");
     }
-    let mut command = shell::program(node);
-    command.arg(folder.join("run.mjs"));
-    Ok(command)
+    Ok(node)
 }

@@ -1,10 +1,13 @@
-//! One running program, the tasks around it, and a conversation with it.
+//! One running program, and the tasks around it.
 
-use super::desk::{Desk, End, Kind, Refused, Slip, Ticket};
+mod flight;
+
+pub(super) use flight::Flight;
+
+use super::desk::{Desk, End, Kind, Refused};
 use super::framing::{self, Line};
-use super::message::Key;
 use super::process::{self, Process, Streams};
-use super::queue::{self, Bound, Frame};
+use super::queue::{self, Bound};
 use super::{Bounds, StdioFailure};
 use crate::settings::Program;
 use crate::upstream::CallInfo;
@@ -13,6 +16,7 @@ use portcullis_domain::id::ServerId;
 use portcullis_domain::principal::{Principal, Subject};
 use portcullis_domain::registry::Server;
 use portcullis_oauth::client::ClientId;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncWriteExt as _, BufReader};
@@ -96,7 +100,7 @@ impl Child {
 
     /// Asks something. What comes is in the flight.
     pub(super) async fn ask(self: &Arc<Self>, line: Bytes, call: &CallInfo) -> Result<Flight, AskRefused> {
-        let slip = slip(call).ok_or(StdioFailure::NotAMessage)?;
+        let slip = flight::slip(call).ok_or(StdioFailure::NotAMessage)?;
         let id = slip.id.clone();
         let (ticket, queue) = self.desk.admit(slip).map_err(|refused| match refused {
             Refused::Abandoned => AskRefused::Abandoned,
@@ -104,14 +108,7 @@ impl Child {
             Refused::DuplicateToken => StdioFailure::DuplicateToken.into(),
             Refused::Ended(end) => AskRefused::Gone(end.into()),
         })?;
-        let flight = Flight {
-            child: Arc::clone(self),
-            id,
-            ticket,
-            queue,
-            stage: Stage::Waiting,
-            kind: FlightKind::of(call),
-        };
+        let flight = Flight::new(self, ticket, queue, id, call);
         self.tell(line).await?;
         Ok(flight)
     }
@@ -157,130 +154,6 @@ impl From<StdioFailure> for AskRefused {
     }
 }
 
-fn slip(call: &CallInfo) -> Option<Slip> {
-    let id = call.id.as_ref()?;
-    let token = match &call.progress_token {
-        Some(token) => Some(Key::of(token)?),
-        None => None,
-    };
-    // An `initialize` must not be cancelled (2025-11-25, cancellation), and some programs take no notification before
-    // the first request of a session, which `server/discover` does not count as.
-    let cancel = match call.method.as_str() {
-        "initialize" | "server/discover" => None,
-        _ => Some(cancellation(id.get())),
-    };
-    Some(Slip { id: Key::of(id)?, token, cancel })
-}
-
-fn cancellation(id: &str) -> Bytes {
-    let message = Bytes::from(format!(
-        r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id},"reason":"nobody waits for the answer"}}}}"#
-    ));
-    // The id is the caller's own text.
-    framing::one_line(&message).unwrap_or_default()
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum FlightKind {
-    Call,
-    /// A session stands or falls with it.
-    Initialize,
-    /// Its stream has no end by itself.
-    Subscription,
-}
-
-impl FlightKind {
-    fn of(call: &CallInfo) -> Self {
-        match call.method.as_str() {
-            _ if call.is_initialize => Self::Initialize,
-            "subscriptions/listen" => Self::Subscription,
-            _ => Self::Call,
-        }
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    Waiting,
-    /// Something came, and more will.
-    Streaming,
-    Over,
-    TimedOut,
-}
-
-/// A question on its way. Dropping it before the answer came gives the question up.
-pub(super) struct Flight {
-    child: Arc<Child>,
-    id: Key,
-    ticket: Ticket,
-    queue: queue::Receiver,
-    stage: Stage,
-    kind: FlightKind,
-}
-
-impl Flight {
-    /// What came next. After an answer or a failure nothing comes.
-    pub(super) async fn next(&mut self) -> Result<Frame, StdioFailure> {
-        let frame = if self.kind == FlightKind::Subscription && self.stage == Stage::Streaming {
-            self.queue.next().await
-        } else {
-            match tokio::time::timeout(self.child.patience, self.queue.next()).await {
-                Ok(frame) => frame,
-                Err(_) => return Err(self.time_out()),
-            }
-        };
-        match frame {
-            Some(Frame::Notice(body)) => {
-                self.stage = Stage::Streaming;
-                Ok(Frame::Notice(body))
-            }
-            Some(answer @ Frame::Answer { .. }) => {
-                self.stage = Stage::Over;
-                Ok(answer)
-            }
-            None => Err(match self.child.desk.ended() {
-                Some(end) => end.into(),
-                None if self.stage == Stage::Streaming => StdioFailure::TooSlow,
-                None => StdioFailure::NotUnderstood,
-            }),
-        }
-    }
-
-    fn time_out(&mut self) -> StdioFailure {
-        self.stage = Stage::TimedOut;
-        let silences = self.child.desk.count_silence();
-        let borne = match self.child.kind {
-            // Another can be started at any time, and nothing is lost with this one.
-            Kind::Stateless => 0,
-            Kind::Session => 1,
-        };
-        if silences > borne {
-            self.child.desk.end(End::Hung);
-            self.child.stop.cancel();
-        }
-        StdioFailure::TimedOut
-    }
-}
-
-impl Drop for Flight {
-    fn drop(&mut self) {
-        if self.stage == Stage::Over {
-            return;
-        }
-        let cancel = self.child.desk.abandon(&self.id, self.ticket);
-        // In a session a lost connection is no cancellation (2025-11-25, transports).
-        let wanted = self.child.kind == Kind::Stateless || self.stage == Stage::TimedOut;
-        if let Some(line) = cancel.filter(|_| wanted) {
-            // A program that reads nothing will not read this either.
-            let _ = self.child.input.try_send(line);
-        }
-        if self.kind == FlightKind::Initialize || self.child.desk.hangs() {
-            // Nobody knows the session's id.
-            self.child.stop();
-        }
-    }
-}
-
 impl From<End> for StdioFailure {
     fn from(end: End) -> Self {
         match end {
@@ -306,9 +179,13 @@ impl Upkeep {
     pub(super) async fn run(self, leave: impl FnOnce(End)) {
         let Self { child, process, streams, unwritten, server, bounds } = self;
         let diagnostics = tokio::spawn(process::log(streams.diagnostics, server.clone()));
+        let mut reading = pin!(read(&child, streams.output, bounds.line_bytes));
         let why = tokio::select! {
-            why = read(&child, streams.output, bounds.line_bytes) => why,
-            why = write(streams.input, unwritten) => why,
+            why = &mut reading => why,
+            // What it said before it closed its input still counts.
+            why = write(streams.input, unwritten) => {
+                tokio::time::timeout(bounds.grace, reading).await.unwrap_or(why)
+            }
             () = idle(&child, bounds.idle) => End::Idle,
             () = child.stop.cancelled() => End::Stopped,
         };

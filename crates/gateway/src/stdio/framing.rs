@@ -32,7 +32,11 @@ fn rewrite(text: &str) -> Result<String, NotOneLine> {
                 Place::Between
             }
             (Place::InString, '\u{85}' | '\u{2028}' | '\u{2029}') => {
-                out.push_str(&format!("\\u{:04x}", u32::from(character)));
+                out.push_str(match character {
+                    '\u{85}' => "\\u0085",
+                    '\u{2028}' => "\\u2028",
+                    _ => "\\u2029",
+                });
                 Place::InString
             }
             (Place::Between, '\t') => {

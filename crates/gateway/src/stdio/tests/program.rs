@@ -47,6 +47,7 @@ struct Server {
 }
 
 #[tool_router]
+#[expect(clippy::unused_self, reason = "tools are methods")]
 impl Server {
     #[tool(description = "The environment, in order.")]
     #[expect(clippy::disallowed_methods, reason = "what it was given is what is tested")]
