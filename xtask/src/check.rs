@@ -46,12 +46,7 @@ pub(crate) fn run() -> Result<Verdict> {
         println!("== check: all {} good", CHECKS.len());
         return Ok(Verdict::Good);
     }
-    println!(
-        "== check: {} of {} failed: {}",
-        bad.len(),
-        CHECKS.len(),
-        bad.join(", ")
-    );
+    println!("== check: {} of {} failed: {}", bad.len(), CHECKS.len(), bad.join(", "));
     Ok(Verdict::Bad)
 }
 
@@ -60,29 +55,13 @@ fn format(_: &Workspace) -> Result<Vec<String>> {
 }
 
 fn lints(_: &Workspace) -> Result<Vec<String>> {
-    cargo(
-        &[
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--",
-            "-D",
-            "warnings",
-        ],
-        "see above",
-    )
+    cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"], "see above")
 }
 
 fn documentation(_: &Workspace) -> Result<Vec<String>> {
     let mut command = shell::cargo();
-    command
-        .args(["doc", "--workspace", "--no-deps"])
-        .env("RUSTDOCFLAGS", "-D warnings");
-    Ok(if shell::succeeds(&mut command)? {
-        Vec::new()
-    } else {
-        vec!["see above".to_owned()]
-    })
+    command.args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings");
+    Ok(if shell::succeeds(&mut command)? { Vec::new() } else { vec!["see above".to_owned()] })
 }
 
 fn cargo_deny(_: &Workspace) -> Result<Vec<String>> {
@@ -93,25 +72,10 @@ fn cargo_deny(_: &Workspace) -> Result<Vec<String>> {
         println!("         on Linux only (`cargo install --locked cargo-deny` for all targets)");
         return Ok(Vec::new());
     }
-    cargo(
-        &[
-            "deny",
-            "--offline",
-            "--workspace",
-            "check",
-            "bans",
-            "licenses",
-            "sources",
-        ],
-        "see above",
-    )
+    cargo(&["deny", "--offline", "--workspace", "check", "bans", "licenses", "sources"], "see above")
 }
 
 fn cargo(arguments: &[&str], hint: &str) -> Result<Vec<String>> {
     let good = shell::succeeds(shell::cargo().args(arguments))?;
-    Ok(if good {
-        Vec::new()
-    } else {
-        vec![hint.to_owned()]
-    })
+    Ok(if good { Vec::new() } else { vec![hint.to_owned()] })
 }

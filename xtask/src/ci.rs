@@ -7,11 +7,8 @@ use crate::system::Consent;
 use crate::{check, interop, outcome, test};
 
 pub(crate) fn run(consent: Consent) -> ExitCode {
-    let stages: [&dyn Fn() -> ExitCode; 3] = [
-        &|| outcome(check::run()),
-        &|| outcome(interop::run(consent, None, None)),
-        &|| test::run(consent),
-    ];
+    let stages: [&dyn Fn() -> ExitCode; 3] =
+        [&|| outcome(check::run()), &|| outcome(interop::run(consent, None, None)), &|| test::run(consent)];
     stages
         .into_iter()
         .map(|stage| stage())

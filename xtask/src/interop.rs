@@ -34,49 +34,29 @@ struct Bench {
     consent: Consent,
 }
 
-pub(crate) fn run(
-    consent: Consent,
-    binary: Option<PathBuf>,
-    only: Option<Part>,
-) -> Result<Verdict> {
+pub(crate) fn run(consent: Consent, binary: Option<PathBuf>, only: Option<Part>) -> Result<Verdict> {
     let workspace = Workspace::read()?;
     let folder = workspace.folder("interop")?;
     println!("== interop: Python");
     let python = Python::ensure(&folder.join("venv"), consent)?;
     let binary = match binary {
-        Some(binary) => binary
-            .canonicalize()
-            .with_context(|| format!("there is no {}", binary.display()))?,
+        Some(binary) => binary.canonicalize().with_context(|| format!("there is no {}", binary.display()))?,
         None => build(&workspace)?,
     };
-    let bench = Bench {
-        folder,
-        python,
-        binary,
-        consent,
-    };
+    let bench = Bench { folder, python, binary, consent };
     let mut verdict = Verdict::Good;
     for part in [Part::Sdk, Part::Abuse, Part::Corpus] {
         if only.is_none_or(|only| only == part) && bench.run(part)? == Verdict::Bad {
             verdict = Verdict::Bad;
         }
     }
-    println!(
-        "== interop: {}",
-        if verdict == Verdict::Good {
-            "good"
-        } else {
-            "FAILED"
-        }
-    );
+    println!("== interop: {}", if verdict == Verdict::Good { "good" } else { "FAILED" });
     Ok(verdict)
 }
 
 fn build(workspace: &Workspace) -> Result<PathBuf> {
     println!("== interop: build");
-    cargo::build(workspace)?
-        .portcullis
-        .context("the build made no program named portcullis")
+    cargo::build(workspace)?.portcullis.context("the build made no program named portcullis")
 }
 
 impl Bench {
@@ -92,8 +72,7 @@ impl Bench {
     fn fresh(&self, name: &str) -> Result<PathBuf> {
         let folder = self.folder.join(name);
         if folder.exists() {
-            fs::remove_dir_all(&folder)
-                .with_context(|| format!("cannot empty {}", folder.display()))?;
+            fs::remove_dir_all(&folder).with_context(|| format!("cannot empty {}", folder.display()))?;
         }
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         Ok(folder)

@@ -57,9 +57,7 @@ pub(crate) struct Leash {
 impl Leash {
     pub(crate) fn start(command: &Command, terms: Terms<'_>) -> Result<Self> {
         let mut keeper = Command::new("sh");
-        keeper
-            .args(["-c", KEEPER, "leash", terms.signal])
-            .arg(terms.trash.unwrap_or(Path::new("")));
+        keeper.args(["-c", KEEPER, "leash", terms.signal]).arg(terms.trash.unwrap_or(Path::new("")));
         keeper.arg(command.get_program()).args(command.get_args());
         for (name, value) in command.get_envs() {
             match value {
@@ -70,11 +68,7 @@ impl Leash {
         if let Some(user) = terms.user {
             user.takes(&mut keeper);
         }
-        keeper
-            .current_dir("/")
-            .stdin(Stdio::piped())
-            .stdout(terms.stdout)
-            .stderr(terms.stderr);
+        keeper.current_dir("/").stdin(Stdio::piped()).stdout(terms.stdout).stderr(terms.stderr);
         let keeper = keeper
             .spawn()
             .with_context(|| format!("cannot start {}", command.get_program().to_string_lossy()))?;
@@ -101,13 +95,7 @@ mod tests {
 
     fn terms(trash: Option<&Path>) -> Terms<'_> {
         let nowhere = || tempfile::tempfile().unwrap();
-        Terms {
-            user: None,
-            signal: "TERM",
-            trash,
-            stdout: nowhere(),
-            stderr: nowhere(),
-        }
+        Terms { user: None, signal: "TERM", trash, stdout: nowhere(), stderr: nowhere() }
     }
 
     #[test]

@@ -2,11 +2,7 @@
 //!
 //! Every contributor compiles this crate before anything else, so it stays small and depends on little.
 
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a program for the terminal"
-)]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program for the terminal")]
 
 mod cargo;
 mod check;
@@ -67,11 +63,7 @@ struct Install {
 
 impl Install {
     fn consent(&self) -> Consent {
-        if self.yes {
-            Consent::Given
-        } else {
-            Consent::OnlyAsRoot
-        }
+        if self.yes { Consent::Given } else { Consent::OnlyAsRoot }
     }
 }
 
@@ -79,11 +71,7 @@ fn main() -> ExitCode {
     match Cli::parse().verb {
         Verb::Check => outcome(check::run()),
         Verb::Ci { install } => ci::run(install.consent()),
-        Verb::Interop {
-            install,
-            binary,
-            only,
-        } => outcome(interop::run(install.consent(), binary, only)),
+        Verb::Interop { install, binary, only } => outcome(interop::run(install.consent(), binary, only)),
         Verb::Test { install } => test::run(install.consent()),
     }
 }

@@ -35,9 +35,7 @@ pub(crate) fn cargo() -> Command {
 /// Says what is run, runs it with our own input and output, and tells whether it succeeded.
 pub(crate) fn succeeds(command: &mut Command) -> Result<bool> {
     println!("$ {}", words(command));
-    let status = command
-        .status()
-        .with_context(|| format!("cannot start `{}`", words(command)))?;
+    let status = command.status().with_context(|| format!("cannot start `{}`", words(command)))?;
     Ok(status.success())
 }
 
@@ -50,47 +48,30 @@ pub(crate) fn output_of(command: &mut Command) -> Result<String> {
     if !output.status.success() {
         bail!("`{}` failed: {}", words(command), output.status);
     }
-    String::from_utf8(output.stdout)
-        .with_context(|| format!("`{}` did not print text", words(command)))
+    String::from_utf8(output.stdout).with_context(|| format!("`{}` did not print text", words(command)))
 }
 
 /// The first of these programs that the search path has.
 pub(crate) fn which(names: &[&str]) -> Option<PathBuf> {
     let path = variable("PATH")?;
     let folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
-    names.iter().find_map(|name| {
-        folders
-            .iter()
-            .map(|folder| folder.join(name))
-            .find(|file| file.is_file())
-    })
+    names.iter().find_map(|name| folders.iter().map(|folder| folder.join(name)).find(|file| file.is_file()))
 }
 
 /// The command as a person would type it.
 pub(crate) fn words(command: &Command) -> String {
     let program = Path::new(command.get_program());
-    let mut words = vec![
-        program
-            .file_name()
-            .unwrap_or(program.as_os_str())
-            .to_string_lossy(),
-    ];
+    let mut words = vec![program.file_name().unwrap_or(program.as_os_str()).to_string_lossy()];
     words.extend(command.get_args().map(|word| word.to_string_lossy()));
     words.join(" ")
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a chore takes PATH and CARGO from who called it"
-)]
+#[expect(clippy::disallowed_methods, reason = "a chore takes PATH and CARGO from who called it")]
 fn variable(name: &str) -> Option<OsString> {
     std::env::var_os(name)
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the names are needed to take some away"
-)]
+#[expect(clippy::disallowed_methods, reason = "the names are needed to take some away")]
 fn variables() -> std::env::VarsOs {
     std::env::vars_os()
 }

@@ -29,36 +29,21 @@ pub(crate) fn ensure<T>(part: Part, consent: Consent, find: impl Fn() -> Option<
     }
     let root = is_root()?;
     let Some(manager) = Manager::of_this_system() else {
-        bail!(
-            "{} is missing, and no package manager that we know is here: install it by hand",
-            part.name()
-        );
+        bail!("{} is missing, and no package manager that we know is here: install it by hand", part.name());
     };
     let commands = manager.commands(part, if root { Rights::Root } else { Rights::Sudo });
     if !root && consent != Consent::Given {
-        bail!(
-            "{} is missing; install it with\n    {}\nor pass --yes",
-            part.name(),
-            commands.join(" && ")
-        );
+        bail!("{} is missing; install it with\n    {}\nor pass --yes", part.name(), commands.join(" && "));
     }
     for command in &commands {
         println!("$ {command}");
-        if !shell::program("sh")
-            .args(["-c", command])
-            .status()?
-            .success()
-        {
+        if !shell::program("sh").args(["-c", command]).status()?.success() {
             bail!("`{command}` failed: {} is missing", part.name());
         }
     }
     match find() {
         Some(found) => Ok(found),
-        None => bail!(
-            "{} is still not found after `{}`",
-            part.name(),
-            commands.join(" && ")
-        ),
+        None => bail!("{} is still not found after `{}`", part.name(), commands.join(" && ")),
     }
 }
 
@@ -93,16 +78,9 @@ enum Manager {
 
 impl Manager {
     fn of_this_system() -> Option<Self> {
-        let known = [
-            (Self::Apt, "apt-get"),
-            (Self::Dnf, "dnf"),
-            (Self::Apk, "apk"),
-            (Self::Pacman, "pacman"),
-        ];
-        known
-            .into_iter()
-            .find(|(_, program)| shell::which(&[program]).is_some())
-            .map(|(manager, _)| manager)
+        let known =
+            [(Self::Apt, "apt-get"), (Self::Dnf, "dnf"), (Self::Apk, "apk"), (Self::Pacman, "pacman")];
+        known.into_iter().find(|(_, program)| shell::which(&[program]).is_some()).map(|(manager, _)| manager)
     }
 
     fn packages(self, part: Part) -> &'static str {
@@ -135,10 +113,7 @@ impl Manager {
         };
         match rights {
             Rights::Root => commands,
-            Rights::Sudo => commands
-                .into_iter()
-                .map(|command| format!("sudo {command}"))
-                .collect(),
+            Rights::Sudo => commands.into_iter().map(|command| format!("sudo {command}")).collect(),
         }
     }
 }
@@ -151,9 +126,7 @@ pub(crate) fn id_of(option: &str, name: &str) -> Option<u32> {
 
 /// Whether the folder holds all of these programs.
 pub(crate) fn holds(folder: &Path, programs: &[&str]) -> bool {
-    programs
-        .iter()
-        .all(|program| folder.join(program).is_file())
+    programs.iter().all(|program| folder.join(program).is_file())
 }
 
 #[cfg(test)]
@@ -162,19 +135,14 @@ mod tests {
 
     #[test]
     fn what_is_there_is_not_installed() {
-        assert_eq!(
-            ensure(Part::Python, Consent::OnlyAsRoot, || Some(1)).unwrap(),
-            1
-        );
+        assert_eq!(ensure(Part::Python, Consent::OnlyAsRoot, || Some(1)).unwrap(), 1);
     }
 
     #[test]
     fn without_root_the_commands_go_through_sudo() {
         let commands = Manager::Apt.commands(Part::Browser, Rights::Sudo);
         assert_eq!(commands[0], "sudo apt-get update");
-        assert!(
-            commands[1].starts_with("sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y")
-        );
+        assert!(commands[1].starts_with("sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y"));
         assert!(commands[1].ends_with("chromium chromium-driver"));
     }
 }

@@ -36,11 +36,7 @@ pub(crate) fn run(consent: Consent) -> ExitCode {
         Tally::one_failure()
     });
     println!("{tally}");
-    if tally.good() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    if tally.good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn all(consent: Consent) -> Result<Tally> {
@@ -71,10 +67,7 @@ fn on_postgres(programs: &[TestProgram], binaries: &Path, world: &World) -> Resu
     let postgres = Postgres::start(binaries, &world.emitted)?;
     let engine = Engine::Postgres(postgres.url());
     let mut tally = Tally::default();
-    for program in programs
-        .iter()
-        .filter(|program| ON_BOTH_ENGINES.contains(&program.package.as_str()))
-    {
+    for program in programs.iter().filter(|program| ON_BOTH_ENGINES.contains(&program.package.as_str())) {
         tally += suite::run(program, &engine, world)?;
     }
     Ok(tally)
@@ -87,15 +80,8 @@ fn secret_scan(emitted: &Path) -> Result<Tally> {
         println!("   {hit}");
     }
     let failed = u64::from(!hits.is_empty());
-    println!(
-        "   secret_scan: {} in {}",
-        if failed == 0 { "ok" } else { "FAILED" },
-        emitted.display()
-    );
-    Ok(Tally {
-        passed: 1 - failed,
-        failed,
-    })
+    println!("   secret_scan: {} in {}", if failed == 0 { "ok" } else { "FAILED" }, emitted.display());
+    Ok(Tally { passed: 1 - failed, failed })
 }
 
 fn emptied(folder: &Path) -> Result<PathBuf> {

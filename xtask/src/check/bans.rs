@@ -56,10 +56,7 @@ pub(crate) fn problems(_: &Workspace) -> Result<Vec<String>> {
     let deny: Deny = read("deny.toml")?;
     let lock: Lock = read("Cargo.lock")?;
     let all = resolved(&["--workspace", "--edges", "normal,build,dev"])?;
-    let mut problems: Vec<String> = all
-        .iter()
-        .flat_map(|found| deny.problems_with(found))
-        .collect();
+    let mut problems: Vec<String> = all.iter().flat_map(|found| deny.problems_with(found)).collect();
     problems.extend(lock.package.iter().filter_map(Locked::problem));
     println!(
         "   {} crates, {} banned names, {} licences",
@@ -78,20 +75,12 @@ fn read<T: DeserializeOwned>(file: &str) -> Result<T> {
 
 impl Deny {
     fn problems_with(&self, found: &Resolved) -> Vec<String> {
-        let Resolved {
-            name,
-            version,
-            licence,
-        } = found;
+        let Resolved { name, version, licence } = found;
         let ban = self.bans.deny.iter().find(|ban| ban.name == *name);
-        let mut problems: Vec<String> = ban
-            .map(|ban| format!("{name} {version} is banned: {}", ban.reason))
-            .into_iter()
-            .collect();
+        let mut problems: Vec<String> =
+            ban.map(|ban| format!("{name} {version} is banned: {}", ban.reason)).into_iter().collect();
         if !licence::allowed(licence, |id| self.licenses.has(name, id)) {
-            problems.push(format!(
-                "{name} {version}: licence `{licence}` is not in the list"
-            ));
+            problems.push(format!("{name} {version}: licence `{licence}` is not in the list"));
         }
         problems
     }
@@ -99,10 +88,7 @@ impl Deny {
 
 impl Licences {
     fn has(&self, name: &str, id: &str) -> bool {
-        let exceptions = self
-            .exceptions
-            .iter()
-            .filter(|exception| exception.name == name);
+        let exceptions = self.exceptions.iter().filter(|exception| exception.name == name);
         self.allow
             .iter()
             .chain(exceptions.flat_map(|exception| &exception.allow))
@@ -114,12 +100,7 @@ impl Locked {
     fn problem(&self) -> Option<String> {
         let source = self.source.as_deref()?;
         let good = source.starts_with("registry+https://github.com/rust-lang/");
-        (!good).then(|| {
-            format!(
-                "{} comes from {source}: only the default registry is allowed",
-                self.name
-            )
-        })
+        (!good).then(|| format!("{} comes from {source}: only the default registry is allowed", self.name))
     }
 }
 
@@ -163,18 +144,8 @@ mod tests {
 
     #[test]
     fn a_git_dependency_is_a_problem() {
-        let locked = |source: &str| Locked {
-            name: "x".to_owned(),
-            source: Some(source.to_owned()),
-        };
+        let locked = |source: &str| Locked { name: "x".to_owned(), source: Some(source.to_owned()) };
         assert!(locked("git+https://example.com/x").problem().is_some());
-        assert!(
-            Locked {
-                name: "ours".to_owned(),
-                source: None
-            }
-            .problem()
-            .is_none()
-        );
+        assert!(Locked { name: "ours".to_owned(), source: None }.problem().is_none());
     }
 }

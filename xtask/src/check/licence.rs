@@ -2,15 +2,9 @@
 
 /// `OR` needs one side, `AND` both; an old-style `/` is an `OR`. What cannot be read is not allowed.
 pub(crate) fn allowed(expression: &str, known: impl Fn(&str) -> bool) -> bool {
-    let spaced = expression
-        .replace('(', " ( ")
-        .replace(')', " ) ")
-        .replace('/', " OR ");
+    let spaced = expression.replace('(', " ( ").replace(')', " ) ").replace('/', " OR ");
     let words: Vec<&str> = spaced.split_whitespace().collect();
-    let mut reader = Reader {
-        words: &words,
-        known: &known,
-    };
+    let mut reader = Reader { words: &words, known: &known };
     let verdict = reader.alternatives();
     verdict.unwrap_or(false) && reader.words.is_empty()
 }

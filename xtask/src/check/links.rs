@@ -8,12 +8,7 @@ use anyhow::{Context, Result};
 use crate::cargo::Workspace;
 use crate::shell;
 
-const DOCUMENTS: &[&str] = &[
-    "README.md",
-    "CONTRIBUTING.md",
-    "SECURITY.md",
-    "CHANGELOG.md",
-];
+const DOCUMENTS: &[&str] = &["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"];
 
 pub(crate) fn problems(_: &Workspace) -> Result<Vec<String>> {
     let root = shell::root();
@@ -21,14 +16,11 @@ pub(crate) fn problems(_: &Workspace) -> Result<Vec<String>> {
     gather(&root.join("docs"), &mut files)?;
     let mut problems = Vec::new();
     for file in files {
-        let name = file
-            .strip_prefix(root)
-            .unwrap_or(&file)
-            .display()
-            .to_string();
+        let name = file.strip_prefix(root).unwrap_or(&file).display().to_string();
         match fs::read_to_string(&file) {
-            Ok(text) => problems
-                .extend(broken(&text, &file).map(|(line, link)| format!("{name}:{line}: {link}"))),
+            Ok(text) => {
+                problems.extend(broken(&text, &file).map(|(line, link)| format!("{name}:{line}: {link}")))
+            }
             Err(error) => problems.push(format!("{name}: {error}")),
         }
     }
@@ -36,9 +28,7 @@ pub(crate) fn problems(_: &Workspace) -> Result<Vec<String>> {
 }
 
 fn gather(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
-    for entry in
-        fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?
-    {
+    for entry in fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
         let path = entry?.path();
         if path.is_dir() {
             gather(&path, files)?;
@@ -74,17 +64,10 @@ fn links(text: &str) -> impl Iterator<Item = (usize, &str)> {
 
 /// What stands behind `](` up to `)` or a title, or behind `[label]: ` at the start of a line.
 fn targets(line: &str) -> impl Iterator<Item = &str> {
-    let reference = line
-        .strip_prefix('[')
-        .and_then(|rest| rest.split_once("]: "))
-        .map(|(_, target)| target);
+    let reference = line.strip_prefix('[').and_then(|rest| rest.split_once("]: ")).map(|(_, target)| target);
     let prose = line.split('`').step_by(2);
-    let inline = prose
-        .flat_map(|piece| piece.split("](").skip(1))
-        .filter_map(|rest| rest.split(')').next());
-    inline
-        .chain(reference)
-        .filter_map(|target| target.split_whitespace().next())
+    let inline = prose.flat_map(|piece| piece.split("](").skip(1)).filter_map(|rest| rest.split(')').next());
+    inline.chain(reference).filter_map(|target| target.split_whitespace().next())
 }
 
 #[cfg(test)]
@@ -96,28 +79,16 @@ mod tests {
         let text = "[a](one.md) and ![b](img/two.svg \"title\")\n```\n[no](fenced.md)\n```\n`[no](code.md)` [c](x.md#part)\n\
                     [web](https://example.com) [mail](mailto:a@example.com)\n[ref]: three.md\n\n    [no](indented.md)\n";
         let found: Vec<_> = links(text).collect();
-        assert_eq!(
-            found,
-            [
-                (1, "one.md"),
-                (1, "img/two.svg"),
-                (5, "x.md#part"),
-                (7, "three.md")
-            ]
-        );
+        assert_eq!(found, [(1, "one.md"), (1, "img/two.svg"), (5, "x.md#part"), (7, "three.md")]);
     }
 
     #[test]
     fn a_link_to_nothing_is_broken() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("here.md"), "").unwrap();
-        for (link, good) in [
-            ("here.md", true),
-            ("here.md#x", true),
-            ("#x", true),
-            ("gone.md", false),
-            ("/here.md", false),
-        ] {
+        for (link, good) in
+            [("here.md", true), ("here.md#x", true), ("#x", true), ("gone.md", false), ("/here.md", false)]
+        {
             assert_eq!(resolves(link, folder.path()), good, "{link}");
         }
     }

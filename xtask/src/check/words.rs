@@ -24,21 +24,10 @@ const LOCKS: &[&str] = &["Cargo.lock", "package-lock.json"];
 
 pub(crate) fn problems(_: &Workspace) -> Result<Vec<String>> {
     // The tree may belong to another user, as on a build machine.
-    let list = [
-        "-c",
-        "safe.directory=*",
-        "ls-files",
-        "-z",
-        "--cached",
-        "--others",
-        "--exclude-standard",
-    ];
+    let list = ["-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others", "--exclude-standard"];
     let files = shell::output_of(shell::program("git").args(list))?;
     let mut problems = Vec::new();
-    for file in files
-        .split('\0')
-        .filter(|file| !file.is_empty() && !is_lock(file))
-    {
+    for file in files.split('\0').filter(|file| !file.is_empty() && !is_lock(file)) {
         // A file that git lists but is gone, or is not text, has no words.
         let Ok(text) = fs::read_to_string(shell::root().join(file)) else {
             continue;
@@ -49,17 +38,12 @@ pub(crate) fn problems(_: &Workspace) -> Result<Vec<String>> {
 }
 
 fn is_lock(file: &str) -> bool {
-    file.rsplit('/')
-        .next()
-        .is_some_and(|name| LOCKS.contains(&name))
+    file.rsplit('/').next().is_some_and(|name| LOCKS.contains(&name))
 }
 
 fn found(text: &str) -> impl Iterator<Item = (usize, &'static str)> {
     text.lines().enumerate().flat_map(|(index, line)| {
-        WORDS
-            .iter()
-            .filter(|word| line.contains(**word))
-            .map(move |word| (index + 1, *word))
+        WORDS.iter().filter(|word| line.contains(**word)).map(move |word| (index + 1, *word))
     })
 }
 

@@ -14,9 +14,8 @@ use crate::Verdict;
 use crate::shell;
 
 /// Groups in which nothing may fail. Failures elsewhere are listed, and belong to issues that are still open.
-const BINDING: &[&str] = &[
-    "AUD", "AUTHZ", "BEAR", "CODE", "DISC", "GW", "JWT", "KEY", "PKCE", "REDIR", "REFR", "TOK",
-];
+const BINDING: &[&str] =
+    &["AUD", "AUTHZ", "BEAR", "CODE", "DISC", "GW", "JWT", "KEY", "PKCE", "REDIR", "REFR", "TOK"];
 
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "UPPERCASE")]
@@ -54,38 +53,25 @@ pub(crate) fn run(bench: &Bench) -> Result<Verdict> {
     let demo = Demo::start(&bench.binary, &folder, Log::Usual)?;
     let target = folder.join("target.json");
     let mut describe = bench.python.command();
-    describe
-        .arg(checks.join("from_demo.py"))
-        .arg(&demo.facts)
-        .stdout(File::create(&target)?);
+    describe.arg(checks.join("from_demo.py")).arg(&demo.facts).stdout(File::create(&target)?);
     if !shell::succeeds(&mut describe)? {
         bail!("demo.json is not what the abuse checks expect");
     }
     let table = folder.join("result.json");
     let mut run = bench.python.command();
-    shell::succeeds(
-        run.arg(checks.join("run.py"))
-            .arg(&target)
-            .arg("--json")
-            .arg(&table),
-    )?;
+    shell::succeeds(run.arg(checks.join("run.py")).arg(&target).arg("--json").arg(&table))?;
     let text = fs::read_to_string(&table).context("the abuse checks did not run")?;
     Ok(judge(&serde_json::from_str::<Vec<Row>>(&text)?))
 }
 
 fn find() -> Option<PathBuf> {
     let folder: &Path = &shell::root().join("../shared/abuse-checks");
-    folder
-        .join("run.py")
-        .is_file()
-        .then(|| folder.canonicalize().ok())
-        .flatten()
+    folder.join("run.py").is_file().then(|| folder.canonicalize().ok()).flatten()
 }
 
 fn judge(rows: &[Row]) -> Verdict {
     let failed = |binding: bool| {
-        rows.iter()
-            .filter(move |row| row.result == Outcome::Fail && row.is_binding() == binding)
+        rows.iter().filter(move |row| row.result == Outcome::Fail && row.is_binding() == binding)
     };
     for row in failed(false) {
         println!("   known open: {} {}", row.id, row.title);
@@ -95,16 +81,9 @@ fn judge(rows: &[Row]) -> Verdict {
     }
     let unproven = unproven(rows);
     if !unproven.is_empty() {
-        println!(
-            "   MUST BE PROVEN: nothing passed in {}",
-            unproven.join(", ")
-        );
+        println!("   MUST BE PROVEN: nothing passed in {}", unproven.join(", "));
     }
-    if failed(true).count() == 0 && unproven.is_empty() {
-        Verdict::Good
-    } else {
-        Verdict::Bad
-    }
+    if failed(true).count() == 0 && unproven.is_empty() { Verdict::Good } else { Verdict::Bad }
 }
 
 /// Binding groups in which nothing passed: skipping everything is not a proof.
@@ -113,11 +92,7 @@ fn unproven(rows: &[Row]) -> Vec<&'static str> {
     for row in rows.iter().filter(|row| row.result == Outcome::Pass) {
         *passed.entry(row.group()).or_default() += 1;
     }
-    BINDING
-        .iter()
-        .filter(|group| !passed.contains_key(**group))
-        .copied()
-        .collect()
+    BINDING.iter().filter(|group| !passed.contains_key(**group)).copied().collect()
 }
 
 #[cfg(test)]
@@ -125,16 +100,9 @@ mod tests {
     use super::*;
 
     fn rows(odd: Option<(&str, Outcome)>) -> Vec<Row> {
-        let row = |id: String, result| Row {
-            result,
-            id,
-            title: "t".to_owned(),
-        };
-        let good = BINDING
-            .iter()
-            .map(|group| row(format!("{group}-01"), Outcome::Pass));
-        good.chain(odd.map(|(id, result)| row(id.to_owned(), result)))
-            .collect()
+        let row = |id: String, result| Row { result, id, title: "t".to_owned() };
+        let good = BINDING.iter().map(|group| row(format!("{group}-01"), Outcome::Pass));
+        good.chain(odd.map(|(id, result)| row(id.to_owned(), result))).collect()
     }
 
     #[test]

@@ -39,9 +39,7 @@ impl Demo {
         let data = folder.join("data");
         let address = format!("127.0.0.1:{}", free_port()?);
         let mut command = Command::new(binary);
-        command
-            .args(["serve", "--demo", "--listen", &address, "--data"])
-            .arg(&data);
+        command.args(["serve", "--demo", "--listen", &address, "--data"]).arg(&data);
         if let Log::Everything = log {
             command.env("RUST_LOG", "trace");
         }
@@ -54,20 +52,12 @@ impl Demo {
             stdout: File::create(&stdout)?,
             stderr: File::create(&stderr)?,
         };
-        println!(
-            "   {} serve --demo --listen {address} --data {}",
-            shown(binary),
-            shown(&data)
-        );
+        println!("   {} serve --demo --listen {address} --data {}", shown(binary), shown(&data));
         let mut leash = Leash::start(&command, terms)?;
         let facts = data.join("demo.json");
         until_ready(&mut leash, &facts)
             .with_context(|| format!("see {} and {}", shown(&stdout), shown(&stderr)))?;
-        Ok(Self {
-            facts,
-            log: stderr,
-            _leash: leash,
-        })
+        Ok(Self { facts, log: stderr, _leash: leash })
     }
 }
 
@@ -91,10 +81,7 @@ fn issuer(facts: &Path) -> Option<String> {
 
 /// Whether the authority's metadata is served.
 fn answers(issuer: &str) -> bool {
-    let Some(address) = issuer
-        .strip_prefix("http://")
-        .map(|rest| rest.trim_end_matches('/'))
-    else {
+    let Some(address) = issuer.strip_prefix("http://").map(|rest| rest.trim_end_matches('/')) else {
         return false;
     };
     status(address, "/.well-known/oauth-authorization-server")
@@ -104,10 +91,7 @@ fn answers(issuer: &str) -> bool {
 fn status(address: &str, path: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    write!(
-        stream,
-        "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
-    )?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
     let mut answer = [0; 12];
     stream.read_exact(&mut answer)?;
     Ok(String::from_utf8_lossy(&answer).into_owned())

@@ -15,20 +15,13 @@ pub(crate) struct Browser {
 impl Browser {
     pub(crate) fn ensure(consent: Consent) -> Result<Self> {
         let browser = ensure(Part::Browser, consent, Self::find)?;
-        println!(
-            "   {} with {}",
-            browser.chromium.display(),
-            browser.chromedriver.display()
-        );
+        println!("   {} with {}", browser.chromium.display(), browser.chromedriver.display());
         Ok(browser)
     }
 
     fn find() -> Option<Self> {
         let chromium = shell::which(&["chromium", "chromium-browser", "google-chrome"])?;
         let chromedriver = shell::which(&["chromedriver"])?;
-        Some(Self {
-            chromium,
-            chromedriver,
-        })
+        Some(Self { chromium, chromedriver })
     }
 }

@@ -35,12 +35,9 @@ pub(crate) fn ensure_programs(consent: Consent) -> Result<PathBuf> {
 }
 
 fn find() -> Option<PathBuf> {
-    let on_path = shell::which(PROGRAMS)
-        .and_then(|file| file.canonicalize().ok()?.parent().map(Path::to_owned));
-    on_path
-        .into_iter()
-        .chain(versions())
-        .find(|folder| holds(folder, PROGRAMS))
+    let on_path =
+        shell::which(PROGRAMS).and_then(|file| file.canonicalize().ok()?.parent().map(Path::to_owned));
+    on_path.into_iter().chain(versions()).find(|folder| holds(folder, PROGRAMS))
 }
 
 /// Where Debian and Fedora keep versions side by side; the newest first.
@@ -49,12 +46,7 @@ fn versions() -> Vec<PathBuf> {
     for (parent, prefix) in [("/usr/lib/postgresql", ""), ("/usr", "pgsql-")] {
         let entries = fs::read_dir(parent).into_iter().flatten().flatten();
         found.extend(entries.filter_map(|entry| {
-            let version = entry
-                .file_name()
-                .to_str()?
-                .strip_prefix(prefix)?
-                .parse()
-                .ok()?;
+            let version = entry.file_name().to_str()?.strip_prefix(prefix)?.parse().ok()?;
             Some((version, entry.path().join("bin")))
         }));
     }
@@ -71,9 +63,7 @@ impl Postgres {
     /// Starts a cluster; its log goes to the folder of what tests emit, and is searched for secrets too.
     pub(crate) fn start(programs: &Path, emitted: &Path) -> Result<Self> {
         let user = unprivileged()?;
-        let folder = tempfile::Builder::new()
-            .prefix("portcullis-postgres-")
-            .tempdir()?;
+        let folder = tempfile::Builder::new().prefix("portcullis-postgres-").tempdir()?;
         if let Some(user) = user {
             chown(folder.path(), Some(user.uid), Some(user.gid))?;
         }
@@ -91,10 +81,7 @@ impl Postgres {
         until_ready(&mut leash, folder.path())
             .with_context(|| format!("see {}", emitted.join("postgres.log").display()))?;
         let _ = folder.keep(); // from here on the leash removes it
-        Ok(Self {
-            port,
-            _leash: leash,
-        })
+        Ok(Self { port, _leash: leash })
     }
 
     pub(crate) fn url(&self) -> String {
@@ -142,10 +129,7 @@ fn server(programs: &Path, folder: &Path, port: u16) -> Command {
     let mut command = Command::new(programs.join("postgres"));
     command.arg("-D").arg(folder.join("data"));
     command.args(["-c", &format!("port={port}")]);
-    command.args([
-        "-c",
-        &format!("unix_socket_directories={}", folder.display()),
-    ]);
+    command.args(["-c", &format!("unix_socket_directories={}", folder.display())]);
     command.args(SETTINGS.iter().flat_map(|setting| ["-c", setting]));
     command
 }
@@ -155,11 +139,7 @@ fn until_ready(leash: &mut Leash, folder: &Path) -> Result<()> {
     let file = folder.join("data/postmaster.pid");
     for _ in 0..600 {
         let text = fs::read_to_string(&file).unwrap_or_default();
-        if text
-            .lines()
-            .last()
-            .is_some_and(|line| line.trim() == "ready")
-        {
+        if text.lines().last().is_some_and(|line| line.trim() == "ready") {
             return Ok(());
         }
         if let Some(status) = leash.ended()? {

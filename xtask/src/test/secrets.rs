@@ -31,9 +31,7 @@ pub(crate) struct Hit {
 /// Every hit in all files below a folder.
 pub(crate) fn scan(folder: &Path) -> Result<Vec<Hit>> {
     let mut hits = Vec::new();
-    for entry in
-        fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?
-    {
+    for entry in fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
         let entry = entry?;
         let kind = entry.file_type()?;
         if kind.is_dir() {
@@ -46,9 +44,8 @@ pub(crate) fn scan(folder: &Path) -> Result<Vec<Hit>> {
 }
 
 pub(crate) fn scan_file(path: &Path) -> Result<Vec<Hit>> {
-    let mut reader = BufReader::new(
-        File::open(path).with_context(|| format!("cannot read {}", path.display()))?,
-    );
+    let mut reader =
+        BufReader::new(File::open(path).with_context(|| format!("cannot read {}", path.display()))?);
     let mut hits = Vec::new();
     let mut line = Vec::new();
     for number in 1.. {
@@ -56,19 +53,13 @@ pub(crate) fn scan_file(path: &Path) -> Result<Vec<Hit>> {
         if reader.read_until(b'\n', &mut line)? == 0 {
             break;
         }
-        hits.extend(kinds(&line).map(|kind| Hit {
-            file: path.to_owned(),
-            line: number,
-            kind,
-        }));
+        hits.extend(kinds(&line).map(|kind| Hit { file: path.to_owned(), line: number, kind }));
     }
     Ok(hits)
 }
 
 fn kinds(line: &[u8]) -> impl Iterator<Item = Kind> {
-    (0..line.len())
-        .filter_map(|start| line.get(start..))
-        .filter_map(kind_at)
+    (0..line.len()).filter_map(|start| line.get(start..)).filter_map(kind_at)
 }
 
 /// What begins exactly here.
@@ -76,8 +67,7 @@ fn kind_at(text: &[u8]) -> Option<Kind> {
     match text {
         [b'p', b'c', letter @ b'a'..=b'z', b'_', rest @ ..] => {
             let value = rest.get(..run(rest, is_base64url)).unwrap_or_default();
-            (value.len() >= SECRET_LENGTH && looks_random(value))
-                .then_some(Kind::Ours(char::from(*letter)))
+            (value.len() >= SECRET_LENGTH && looks_random(value)).then_some(Kind::Ours(char::from(*letter)))
         }
         [b'e', b'y', b'J', ..] => is_jwt(text).then_some(Kind::Jwt),
         [b'B' | b'b', rest @ ..] if rest.starts_with(b"asic ") => {
@@ -87,9 +77,7 @@ fn kind_at(text: &[u8]) -> Option<Kind> {
         }
         [b'-', ..] if text.starts_with(b"-----BEGIN ") => {
             let label = text.get(11..).unwrap_or_default();
-            let label = label
-                .get(..run(label, |byte| byte != b'-'))
-                .unwrap_or_default();
+            let label = label.get(..run(label, |byte| byte != b'-')).unwrap_or_default();
             label.ends_with(b"PRIVATE KEY").then_some(Kind::PrivateKey)
         }
         _ => None,
@@ -99,20 +87,16 @@ fn kind_at(text: &[u8]) -> Option<Kind> {
 /// Three parts of base64url; the first two are JSON objects. Without its signature it is no secret.
 fn is_jwt(text: &[u8]) -> bool {
     let mut parts = text.splitn(3, |byte| *byte == b'.');
-    let (Some(header), Some(claims), Some(signature)) = (parts.next(), parts.next(), parts.next())
-    else {
+    let (Some(header), Some(claims), Some(signature)) = (parts.next(), parts.next(), parts.next()) else {
         return false;
     };
-    let whole = |part: &[u8]| {
-        part.starts_with(b"eyJ") && part.len() >= 13 && run(part, is_base64url) == part.len()
-    };
+    let whole =
+        |part: &[u8]| part.starts_with(b"eyJ") && part.len() >= 13 && run(part, is_base64url) == part.len();
     whole(header) && whole(claims) && run(signature, is_base64url) >= SECRET_LENGTH
 }
 
 fn run(text: &[u8], belongs: impl Fn(u8) -> bool) -> usize {
-    text.iter()
-        .position(|byte| !belongs(*byte))
-        .unwrap_or(text.len())
+    text.iter().position(|byte| !belongs(*byte)).unwrap_or(text.len())
 }
 
 fn is_base64url(byte: u8) -> bool {
@@ -125,9 +109,7 @@ fn is_base64(byte: u8) -> bool {
 
 /// Words in snake case have no capitals and no digits; a random value of that length always has.
 fn looks_random(value: &[u8]) -> bool {
-    value
-        .iter()
-        .any(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
+    value.iter().any(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
 }
 
 impl fmt::Display for Hit {
@@ -193,35 +175,17 @@ mod tests {
 
     #[test]
     fn jwts_are_found_and_those_without_signature_are_not() {
-        assert_eq!(
-            found(&format!("Authorization: Bearer {}", jwt())),
-            [Kind::Jwt]
-        );
-        assert_eq!(
-            found(&format!("{}.{}.", planted("eyJ"), planted("eyJ"))),
-            []
-        );
-        assert_eq!(
-            found(&format!("{}.{}.…", planted("eyJ"), planted("eyJ"))),
-            []
-        );
+        assert_eq!(found(&format!("Authorization: Bearer {}", jwt())), [Kind::Jwt]);
+        assert_eq!(found(&format!("{}.{}.", planted("eyJ"), planted("eyJ"))), []);
+        assert_eq!(found(&format!("{}.{}.…", planted("eyJ"), planted("eyJ"))), []);
     }
 
     #[test]
     fn basic_credentials_and_private_keys_are_found() {
         let value = "aB3x9Zq7+/".repeat(5);
-        assert_eq!(
-            found(&format!("authorization: Basic {value}==")),
-            [Kind::Basic]
-        );
-        assert_eq!(
-            found(&format!("{}BEGIN EC PRIVATE KEY{}", "-----", "-----")),
-            [Kind::PrivateKey]
-        );
-        assert_eq!(
-            found(&format!("{}BEGIN PRIVATE KEY{}", "-----", "-----")),
-            [Kind::PrivateKey]
-        );
+        assert_eq!(found(&format!("authorization: Basic {value}==")), [Kind::Basic]);
+        assert_eq!(found(&format!("{}BEGIN EC PRIVATE KEY{}", "-----", "-----")), [Kind::PrivateKey]);
+        assert_eq!(found(&format!("{}BEGIN PRIVATE KEY{}", "-----", "-----")), [Kind::PrivateKey]);
     }
 
     #[test]
@@ -229,16 +193,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let secret = planted("pcr_");
         fs::create_dir(folder.path().join("deep")).unwrap();
-        fs::write(
-            folder.path().join("deep/server.log"),
-            format!("fine\nleaked {secret} and {}\n", jwt()),
-        )
-        .unwrap();
-        let hits: Vec<String> = scan(folder.path())
-            .unwrap()
-            .iter()
-            .map(ToString::to_string)
-            .collect();
+        fs::write(folder.path().join("deep/server.log"), format!("fine\nleaked {secret} and {}\n", jwt()))
+            .unwrap();
+        let hits: Vec<String> = scan(folder.path()).unwrap().iter().map(ToString::to_string).collect();
         assert_eq!(hits.len(), 2);
         assert!(hits[0].ends_with("deep/server.log:2: secret with the prefix pcr_"));
         assert!(hits[1].ends_with("deep/server.log:2: JWT"));

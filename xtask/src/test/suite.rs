@@ -37,27 +37,18 @@ impl Engine {
 pub(crate) fn run(program: &TestProgram, engine: &Engine, world: &World) -> Result<Tally> {
     let mut command = Command::new(&program.file);
     command.current_dir(&program.folder).arg("--show-output");
-    command
-        .env("CARGO_MANIFEST_DIR", &program.folder)
-        .env("CARGO_PKG_NAME", &program.package);
+    command.env("CARGO_MANIFEST_DIR", &program.folder).env("CARGO_PKG_NAME", &program.package);
     surround(&mut command, world);
     match engine {
         Engine::Sqlite => command.env_remove("PORTCULLIS_TEST_POSTGRES"),
         // A browser sees no engine: once is enough.
-        Engine::Postgres(url) => command
-            .env("PORTCULLIS_TEST_POSTGRES", url)
-            .args(["--skip", "browser"]),
+        Engine::Postgres(url) => command.env("PORTCULLIS_TEST_POSTGRES", url).args(["--skip", "browser"]),
     };
     let name = match program.kind.as_str() {
         "test" => format!("{}.{}", program.package, program.target),
         kind => format!("{}.{kind}", program.package),
     };
-    observe(
-        &mut command,
-        &format!("{name}-{}", engine.name()),
-        world,
-        Tally::of_program,
-    )
+    observe(&mut command, &format!("{name}-{}", engine.name()), world, Tally::of_program)
 }
 
 pub(crate) fn run_doc_tests(world: &World) -> Result<Tally> {
@@ -119,10 +110,7 @@ fn wait(mut child: Child) -> Result<Option<ExitStatus>> {
 fn show(end: Option<ExitStatus>, files: &[PathBuf]) {
     match end {
         Some(status) => println!("   ended with {status}"),
-        None => println!(
-            "   killed: it took longer than {} minutes",
-            PATIENCE.as_secs() / 60
-        ),
+        None => println!("   killed: it took longer than {} minutes", PATIENCE.as_secs() / 60),
     }
     for file in files {
         println!("   ---- {} ----", file.display());
@@ -138,26 +126,18 @@ fn tail(file: &Path) -> Vec<String> {
     let text = String::from_utf8_lossy(&bytes);
     let lines: Vec<&str> = text.lines().collect();
     let failures = lines.iter().position(|line| *line == "failures:");
-    let skipped = failures
-        .unwrap_or(0)
-        .max(lines.len().saturating_sub(SHOWN_LINES));
+    let skipped = failures.unwrap_or(0).max(lines.len().saturating_sub(SHOWN_LINES));
     let mark = (skipped > 0).then(|| format!("... {skipped} lines before"));
     let shown = lines.iter().skip(skipped).map(|line| (*line).to_owned());
     mark.into_iter().chain(shown).collect()
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "how long a suite took is for the eyes of a person"
-)]
+#[expect(clippy::disallowed_methods, reason = "how long a suite took is for the eyes of a person")]
 fn now() -> Instant {
     Instant::now()
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "std cannot wait for a child with a time limit"
-)]
+#[expect(clippy::disallowed_methods, reason = "std cannot wait for a child with a time limit")]
 fn pause() {
     std::thread::sleep(Duration::from_millis(20));
 }

@@ -11,10 +11,7 @@ pub(crate) struct Tally {
 
 impl Tally {
     pub(crate) fn one_failure() -> Self {
-        Self {
-            passed: 0,
-            failed: 1,
-        }
+        Self { passed: 0, failed: 1 }
     }
 
     pub(crate) fn good(self) -> bool {
@@ -52,15 +49,10 @@ impl Tally {
 fn result_line(line: &str) -> Option<Tally> {
     let (_, counts) = line.strip_prefix("test result: ")?.split_once(". ")?;
     let count = |name: &str| -> Option<u64> {
-        let part = counts
-            .split("; ")
-            .find_map(|part| part.strip_suffix(name))?;
+        let part = counts.split("; ").find_map(|part| part.strip_suffix(name))?;
         part.trim().parse().ok()
     };
-    Some(Tally {
-        passed: count("passed")?,
-        failed: count("failed")? + count("ignored")?,
-    })
+    Some(Tally { passed: count("passed")?, failed: count("failed")? + count("ignored")? })
 }
 
 impl AddAssign for Tally {
@@ -81,7 +73,8 @@ mod tests {
     use super::*;
 
     const GOOD: &str = "running 3 tests\ntest result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 2 filtered out; finished in 0.01s\n";
-    const BAD: &str = "test result: FAILED. 3 passed; 2 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s\n";
+    const BAD: &str =
+        "test result: FAILED. 3 passed; 2 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s\n";
 
     fn tally(passed: u64, failed: u64) -> Tally {
         Tally { passed, failed }
@@ -90,10 +83,7 @@ mod tests {
     #[test]
     fn the_last_result_line_of_a_program_counts() {
         assert_eq!(Tally::of_program(GOOD, true), tally(3, 0));
-        assert_eq!(
-            Tally::of_program(&format!("{BAD}{GOOD}"), true),
-            tally(3, 0)
-        );
+        assert_eq!(Tally::of_program(&format!("{BAD}{GOOD}"), true), tally(3, 0));
     }
 
     #[test]
