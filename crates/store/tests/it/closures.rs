@@ -4,7 +4,8 @@ use crate::world::{NOW, World, event, race};
 use futures_util::FutureExt as _;
 use portcullis_store::Error;
 use std::sync::Arc;
-use tokio::sync::Notify;
+use std::sync::atomic::{AtomicU32, Ordering};
+use tokio::sync::{Barrier, Notify};
 
 async fn setting(world: &World, name: &str) -> Option<String> {
     world.read().await.reader().setting(name).await.unwrap()
@@ -179,4 +180,36 @@ async fn a_closed_store_says_so() {
     assert!(matches!(world.store.read().await, Err(Error::Unavailable(_))));
     let again = world.database.open().await;
     assert_eq!(again.read().await.unwrap().reader().setting("a").await.unwrap().as_deref(), Some("1"));
+}
+
+/// Two writes that lock two rows in opposite order: PostgreSQL ends one, and it runs again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deadlock_is_nobodys_problem() {
+    let world = World::new().await;
+    // The first two runs meet when each has its first row; on SQLite the second would not begin before the first has ended.
+    let meet = Arc::new(Barrier::new(if world.database.is_postgres() { 2 } else { 1 }));
+    let runs = Arc::new(AtomicU32::new(0));
+    let results = race(2, |racer| {
+        let (world, meet, runs) = (world.clone(), meet.clone(), runs.clone());
+        async move {
+            let order = if racer == 0 { ["a", "b"] } else { ["b", "a"] };
+            let write =
+                world.store.write(NOW, (order, racer, meet, runs), |(order, racer, meet, runs), tx| {
+                    Box::pin(async move {
+                        tx.put_setting(order[0], &racer.to_string()).await?;
+                        if runs.fetch_add(1, Ordering::SeqCst) < 2 {
+                            meet.wait().await;
+                        }
+                        tx.put_setting(order[1], &racer.to_string()).await?;
+                        tx.record(&event(), ()).await
+                    })
+                });
+            write.await
+        }
+    });
+    for result in results.await {
+        result.unwrap();
+    }
+    assert_eq!(runs.load(Ordering::SeqCst), if world.database.is_postgres() { 3 } else { 2 });
+    assert_eq!(setting(&world, "a").await, setting(&world, "b").await, "one after the other");
 }

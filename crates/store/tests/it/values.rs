@@ -46,7 +46,7 @@ async fn clients_and_their_live_secrets() {
 }
 
 #[tokio::test]
-async fn users_and_their_browsers() {
+async fn users_and_their_sign_ins() {
     let world = World::new().await;
     let write = world.store.write(NOW, world.user, |user, tx| {
         Box::pin(async move {
