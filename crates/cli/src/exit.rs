@@ -1,6 +1,6 @@
 //! How a command ends: one line or two on stderr, and a code that scripts can rely on.
 
-use portcullis_client::Error;
+use portcullis_client::{Error, Refusal};
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
@@ -51,7 +51,7 @@ impl Failure {
                 "a token is good at one server only, and for minutes; get one with `portcullis token URL` for this very URL"
                     .to_owned(),
             ),
-            Self::Client(Error::Forbidden(refusal)) if !refusal.needed.is_empty() => {
+            Self::Client(Error::Forbidden(refusal)) if may_help(refusal) => {
                 let mut flags = String::new();
                 for scope in refusal.needed.iter() {
                     let _ = write!(flags, " --scope {scope}");
@@ -63,6 +63,12 @@ impl Failure {
             Self::Client(_) | Self::Output(_) | Self::Serve(_) | Self::Tool | Self::Usage(_) => None,
         }
     }
+}
+
+/// PC-23: our gateway says when asking again is useless.
+fn may_help(refusal: &Refusal) -> bool {
+    let is_beyond = refusal.description.as_ref().is_some_and(|said| said.contains("beyond"));
+    !refusal.needed.is_empty() && !is_beyond
 }
 
 #[expect(
@@ -99,7 +105,7 @@ pub(crate) fn end(outcome: Result<(), Failure>) -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use portcullis_client::{Refusal, TokenRefusal};
+    use portcullis_client::TokenRefusal;
 
     #[test]
     fn every_kind_of_refusal_has_the_code_that_the_help_promises() {
@@ -127,5 +133,13 @@ mod tests {
         let refusal = Refusal { needed: "notes:read notes:write".parse().unwrap(), ..Refusal::default() };
         let hint = Failure::Client(Error::Forbidden(refusal)).hint().unwrap();
         assert!(hint.starts_with("ask with --scope notes:read --scope notes:write;"), "{hint}");
+        let refusal = Refusal {
+            needed: "notes:write".parse().unwrap(),
+            description: Some(
+                "needs notes:write, which is beyond this agent's ceiling: ask its owner".to_owned(),
+            ),
+            ..Refusal::default()
+        };
+        assert_eq!(Failure::Client(Error::Forbidden(refusal)).hint(), None, "asking again cannot help");
     }
 }

@@ -6,7 +6,7 @@ mod common;
 mod browser {
     use crate::common::chromium::Chromium;
     use crate::common::pages::Native;
-    use crate::common::{Demo, http, portcullis, run};
+    use crate::common::{Demo, Serving, http, portcullis, run};
     use fantoccini::Locator;
     use fantoccini::key::Key;
 
@@ -143,6 +143,40 @@ mod browser {
         let stayed = chromium.client.current_url().await.unwrap();
         assert!(stayed.as_str().starts_with(demo.issuer()));
         assert!(native.callback.nothing_came());
+        chromium.close().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn browser_the_first_administrator_must_choose_a_password() {
+        let serving = Serving::start(&[], &[]);
+        let printed = serving.printed("good for one sign-in");
+        let once = printed.lines().last().unwrap().trim();
+        let chromium = Chromium::start().await;
+        chromium.client.goto(&format!("{}/login", serving.origin)).await.unwrap();
+        chromium.sign_in("admin", once).await;
+
+        chromium.until_shown("input[name=new_password]").await;
+        chromium.picture("password").await;
+        let chosen = "correct horse battery staple";
+        for (name, value) in [("password", once), ("new_password", chosen), ("again", chosen)] {
+            let field = format!("input[name={name}]");
+            let field = chromium.client.find(Locator::Css(&field)).await.unwrap();
+            field.send_keys(value).await.unwrap();
+        }
+        chromium.press(Key::Enter).await;
+        chromium.until_shown("form[action$='/logout']").await;
+        chromium.picture("account").await;
+        assert!(chromium.words().await.contains("admin"));
+        nothing_to_complain(&chromium).await;
+
+        // The one-time password is spent, and the chosen one counts.
+        let out = chromium.client.find(Locator::Css("form[action$='/logout'] button")).await.unwrap();
+        out.click().await.unwrap();
+        for (password, shown) in [(once, "[role=alert]"), (chosen, "form[action$='/logout']")] {
+            chromium.client.goto(&format!("{}/login", serving.origin)).await.unwrap();
+            chromium.sign_in("admin", password).await;
+            chromium.until_shown(shown).await;
+        }
         chromium.close().await;
     }
 }

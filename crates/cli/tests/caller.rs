@@ -4,7 +4,7 @@ mod common;
 
 #[cfg(test)]
 mod tests {
-    use crate::common::{Demo, Ran, portcullis, run};
+    use crate::common::{Demo, Ran, Serving, portcullis, run};
     use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
     use std::path::PathBuf;
@@ -137,6 +137,28 @@ mod tests {
         assert_eq!(good.code(), 0, "{good:?}");
         fs::set_permissions(&facts, fs::Permissions::from_mode(0o644)).unwrap();
         refused(&run(portcullis().args(called)), 2, "chmod 600");
+    }
+
+    /// The first block of TOML in the page for users.
+    fn documented_fleet() -> &'static str {
+        let page = include_str!("../../../docs/tasks/protect-a-server.md");
+        let (_, after) = page.split_once("```toml\n").unwrap();
+        after.split_once("```").unwrap().0
+    }
+
+    #[test]
+    fn pc_34_the_fleet_file_of_the_documentation_works_as_it_stands() {
+        let serving = Serving::start(&["--fleet", "fleet.toml"], &[("fleet.toml", documented_fleet())]);
+        let server = format!("{}/mcp/notes", serving.origin);
+        let credentials = serving.data().join("../ci-bot.json");
+        let credentials = ["--credentials", credentials.to_str().unwrap()];
+        let token = run(portcullis().args(["token", &server]).args(credentials));
+        assert_eq!(token.code(), 0, "{token:?}");
+        // Its upstream is not there, and is said not to be; what is beyond the agent is refused before.
+        let absent = run(portcullis().args(["call", &server, "list_notes"]).args(credentials));
+        refused(&absent, 5, "server notes");
+        let twice = run(portcullis().args(["token", &server, "--scope", "notes:write"]).args(credentials));
+        refused(&twice, 4, "invalid_scope");
     }
 
     #[test]

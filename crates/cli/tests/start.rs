@@ -220,7 +220,8 @@ mod tests {
             ])
         );
         let agent: Value = serde_json::from_slice(&fs::read(data.join("agent.json")).unwrap()).unwrap();
-        assert_eq!(keys(&agent), BTreeSet::from(["client_id", "client_secret"]));
+        assert_eq!(keys(&agent), BTreeSet::from(["client_id", "client_secret", "issuer"]));
+        assert_eq!(agent["issuer"], first["issuer"], "the secret says whom it may be shown to");
         assert!(agent["client_secret"] == first["agent"]["client_secret"]);
         // Again: the same credentials.
         running.signal("INT");

@@ -73,7 +73,10 @@ async fn apply_once(app: &App, fleet: &Fleet) -> Result<Applied, ApplyError> {
     // The files first: a secret that is stored but was never written down would be lost.
     let mut secrets = Vec::new();
     for agent in &plan.without_secret {
-        secrets.push((agent.client_id.clone(), deliver::new_secret(agent, &mut app.entropy.rng())?));
+        secrets.push((
+            agent.client_id.clone(),
+            deliver::new_secret(agent, &app.config.issuer, &mut app.entropy.rng())?,
+        ));
     }
     let applied = Applied { put: plan.puts(), removed: plan.removals(), secrets: secrets.len() };
     let until = now + app.config.tokens.revocation_memory();
@@ -90,7 +93,7 @@ pub(crate) async fn deliver_again(app: &App, names: &[&str]) -> Result<(), Apply
         if deliver::is_there(agent) {
             continue;
         }
-        let secret = deliver::new_secret(agent, &mut app.entropy.rng())?;
+        let secret = deliver::new_secret(agent, &app.config.issuer, &mut app.entropy.rng())?;
         let input = (agent.client_id.clone(), secret);
         app.store
             .write(app.clock.now(), input, |(client, secret), tx| {

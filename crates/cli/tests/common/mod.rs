@@ -1,4 +1,4 @@
-//! The real binary, run as a stranger runs it: one demo on a free port, ended as by Ctrl-C.
+//! The real binary, run as a stranger runs it: on a free port, ended as by Ctrl-C.
 
 #![cfg(test)]
 // Each test program uses a part of this.
@@ -18,40 +18,85 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-/// A running `serve --demo` with an empty data folder; it ends with this value.
-pub(crate) struct Demo {
+/// A running `serve`, with a folder of its own; it ends with this value, as by Ctrl-C.
+pub(crate) struct Serving {
     child: Child,
-    /// `demo.json`
-    pub(crate) facts: Value,
+    /// Where it listens.
+    pub(crate) origin: String,
     folder: tempfile::TempDir,
 }
 
-impl Demo {
-    /// Returns when `demo.json` is there and the address in it answers.
-    pub(crate) fn start() -> Self {
+impl Serving {
+    /// Starts on a free port, in a new folder that `files` were written to; returns when the metadata answers.
+    pub(crate) fn start(arguments: &[&str], files: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let data = folder.path().join("data");
+        for (name, text) in files {
+            fs::write(folder.path().join(name), text).unwrap();
+        }
+        let address = format!("127.0.0.1:{}", free_port());
         // What it prints is for the person who started it, and holds passwords; what it logs must hold none.
         let printed = File::create(folder.path().join("stdout")).unwrap();
         let child = portcullis()
-            .args(["serve", "--demo", "--listen", &format!("127.0.0.1:{}", free_port())])
-            .arg("--data")
-            .arg(&data)
+            .current_dir(folder.path())
+            .args(["serve", "--listen", &address, "--data", "data"])
+            .args(arguments)
             .stdin(Stdio::null())
             .stdout(printed)
             .stderr(log("serve"))
             .spawn()
             .unwrap();
-        let mut demo = Self { child, facts: Value::Null, folder };
-        let file = data.join("demo.json");
-        until("the demo is up", || {
-            assert!(demo.child.try_wait().unwrap().is_none(), "the demo ended at its start");
-            demo.facts = serde_json::from_slice(&fs::read(&file).ok()?).ok()?;
-            http::get(&format!("{}/.well-known/oauth-authorization-server", demo.issuer()))
-                .is_some_and(|answer| answer.status == 200)
-                .then_some(())
+        let mut serving = Self { child, origin: format!("http://{address}"), folder };
+        let metadata = format!("{}/.well-known/oauth-authorization-server", serving.origin);
+        until("the server is up", || {
+            assert!(serving.child.try_wait().unwrap().is_none(), "the server ended at its start");
+            http::get(&metadata).is_some_and(|answer| answer.status == 200).then_some(())
         });
-        demo
+        serving
+    }
+
+    /// What it printed, when `wanted` is among it.
+    pub(crate) fn printed(&self, wanted: &str) -> String {
+        until("it prints", || {
+            let text = fs::read_to_string(self.folder.path().join("stdout")).ok()?;
+            text.contains(wanted).then_some(text)
+        })
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+}
+
+impl Drop for Serving {
+    /// Its children go with it. If it does not listen, it is killed.
+    fn drop(&mut self) {
+        let asked = Command::new("kill").args(["-s", "INT", &self.child.id().to_string()]).status();
+        let ended = asked.is_ok_and(|status| status.success())
+            && (0..200).any(|_| {
+                pause();
+                matches!(self.child.try_wait(), Ok(Some(_)))
+            });
+        if !ended {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// A running `serve --demo`.
+pub(crate) struct Demo {
+    serving: Serving,
+    /// `demo.json`
+    pub(crate) facts: Value,
+}
+
+impl Demo {
+    /// Returns when it is up and has written its facts.
+    pub(crate) fn start() -> Self {
+        let serving = Serving::start(&["--demo"], &[]);
+        let file = serving.data().join("demo.json");
+        let facts = until("demo.json is there", || serde_json::from_slice(&fs::read(&file).ok()?).ok());
+        Self { serving, facts }
     }
 
     pub(crate) fn issuer(&self) -> &str {
@@ -72,23 +117,7 @@ impl Demo {
     }
 
     pub(crate) fn data(&self) -> PathBuf {
-        self.folder.path().join("data")
-    }
-}
-
-impl Drop for Demo {
-    /// As Ctrl-C: its children go with it. If it does not listen, it is killed.
-    fn drop(&mut self) {
-        let asked = Command::new("kill").args(["-s", "INT", &self.child.id().to_string()]).status();
-        let ended = asked.is_ok_and(|status| status.success())
-            && (0..200).any(|_| {
-                pause();
-                matches!(self.child.try_wait(), Ok(Some(_)))
-            });
-        if !ended {
-            let _ = self.child.kill();
-            let _ = self.child.wait();
-        }
+        self.serving.data()
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::data::write_private;
 use portcullis_domain::registry::Agent;
 use portcullis_domain::secret::{ClientSecret, Hashed, Plain};
+use portcullis_oauth::issuer::Issuer;
 use rand::CryptoRng;
 use serde::Serialize;
 use std::io;
@@ -23,16 +24,20 @@ pub struct DeliverError {
 struct Credentials<'a> {
     client_id: &'a str,
     client_secret: &'a str,
+    /// Whom the secret may be shown to: a caller that heeds it cannot be sent to another authority.
+    issuer: &'a Issuer,
 }
 
 /// Makes a secret and writes the file (0600, whole or not at all).
 pub(super) fn new_secret(
     agent: &Agent,
+    issuer: &Issuer,
     rng: &mut impl CryptoRng,
 ) -> Result<Hashed<ClientSecret>, DeliverError> {
     let path = place(agent).unwrap_or(Path::new(""));
     let secret = Plain::<ClientSecret>::generate(rng);
-    let credentials = Credentials { client_id: agent.client_id.as_str(), client_secret: secret.reveal() };
+    let credentials =
+        Credentials { client_id: agent.client_id.as_str(), client_secret: secret.reveal(), issuer };
     serde_json::to_vec(&credentials)
         .map_err(io::Error::from)
         .map(Zeroizing::new)
