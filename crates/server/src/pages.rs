@@ -12,7 +12,7 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use portcullis_oauth::redirect::RedirectUri;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use error::{ErrorPage, not_found};
+pub(crate) use error::ErrorPage;
 
 /// Where a form of a page may lead besides our own origin: Chromium holds `form-action` against redirects too, so the
 /// way back to the client must be open from the page whose form sets out on it.

@@ -322,11 +322,10 @@ impl Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let (status, error, error_description) = self.public();
-        match &self {
-            Self::Fault(fault) => fault.log(),
-            refusal => {
-                tracing::info!(reason = %refusal, status = status.as_u16(), "request refused");
-            }
+        if let Self::Fault(fault) = &self {
+            fault.log();
+        } else {
+            tracing::info!(reason = %self, status = status.as_u16(), "request refused");
         }
         let body = Json(ErrorBody { error, error_description });
         let mut response = (status, body).into_response();

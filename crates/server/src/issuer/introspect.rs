@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 /// What is said of an active token (RFC 7662 s2.2).
 #[derive(Serialize)]
-struct Active {
+struct Description {
     active: bool,
     scope: ScopeSet,
     client_id: ClientId,
@@ -64,7 +64,7 @@ pub(crate) async fn introspect(
     })
 }
 
-async fn look(app: &App, caller: &Caller, token: &str, now: Timestamp) -> Result<Option<Active>, Fault> {
+async fn look(app: &App, caller: &Caller, token: &str, now: Timestamp) -> Result<Option<Description>, Fault> {
     let current = app.current.load_full();
     let Some(claims) = verified(app, token, now) else {
         return Ok(None);
@@ -88,7 +88,7 @@ async fn look(app: &App, caller: &Caller, token: &str, now: Timestamp) -> Result
     };
     // PC-21: what policy leaves today; a token of which nothing is left opens nothing.
     let scopes = left_of(&claims.scope, asker, server);
-    Ok(scopes.map(|scopes| active(claims, scopes)))
+    Ok(scopes.map(|scopes| describe(claims, scopes)))
 }
 
 /// Signed by a key that counts, by us, and not past its end. The leeway is for clocks of others, not for ours.
@@ -135,8 +135,8 @@ async fn is_believed(
     Ok(session_lives && user_lives && client.is_some_and(|client| !client.disabled))
 }
 
-fn active(claims: AccessClaims, scope: ScopeSet) -> Active {
-    Active {
+fn describe(claims: AccessClaims, scope: ScopeSet) -> Description {
+    Description {
         active: true,
         scope,
         client_id: claims.client_id,

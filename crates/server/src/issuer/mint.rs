@@ -28,6 +28,8 @@ pub(crate) struct Issued {
     pub(crate) expires_at: Timestamp,
     /// Which refresh token goes with it.
     pub(crate) refresh: Option<Claimed>,
+    /// How often in a row the same renewal was asked for again.
+    pub(crate) repeats: u32,
 }
 
 /// A token response: never kept (RFC 6749 s5.1).

@@ -8,6 +8,8 @@ use crate::issuer::error::{Refusal, RegistrationRefusal};
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{StatusCode, header};
 use portcullis_domain::audit::{Actor, Event, Kind, Outcome};
 use portcullis_domain::id::client_id;
@@ -144,7 +146,7 @@ impl Metadata {
         grants.sort();
         let all = serde_json::to_string(&(&self.name, &self.client_uri, uris, grants)).ok()?;
         let hash = Hashed::<ClientSecret>::of(&all);
-        Some(hash.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect())
+        Some(URL_SAFE_NO_PAD.encode(hash.as_bytes()))
     }
 }
 

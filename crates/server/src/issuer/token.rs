@@ -91,7 +91,7 @@ impl From<Error> for Stop {
             Error::Conflict("grant_alive") => Self::Refused(GrantRefusal::ConsentWithdrawn),
             Error::Conflict("server_alive") => Self::Refused(GrantRefusal::Target),
             Error::Conflict("user_alive") => Self::Refused(GrantRefusal::UserDisabled),
-            other => Self::Failed(other),
+            Error::Conflict(_) | Error::Corrupt { .. } | Error::Unavailable(_) => Self::Failed(error),
         }
     }
 }

@@ -222,18 +222,35 @@ async fn pages_are_well_formed_and_load_nothing_from_elsewhere() {
     pages.push(browser.get("/account/password").await);
     pages.push(browser.get("/oauth/authorize").await);
     for page in &pages {
-        let text = page.text();
-        assert!(text.starts_with("<!doctype html>") && text.contains("<html lang=\"en\">"));
-        assert_eq!(text.matches("<h1>").count(), 1);
+        let html = page.text();
+        assert!(html.starts_with("<!doctype html>") && html.contains("<html lang=\"en\">"));
+        assert_eq!(html.matches("<h1>").count(), 1);
         for banned in ["<script", "style=", "onclick", "http://", "https://", "//cdn"] {
-            assert!(!text.contains(banned), "{banned}");
+            assert!(!html.contains(banned), "{banned}");
         }
-        assert_eq!(text.matches("<form").count(), text.matches("name=\"flow\"").count(), "CSRF");
-        assert_eq!(text.matches("<label for=").count(), text.matches("<input id=").count());
+        assert_eq!(html.matches("<form").count(), html.matches("name=\"flow\"").count(), "CSRF");
+        assert_eq!(html.matches("<label for=").count(), html.matches("<input id=").count());
         let policy = page.header("content-security-policy").unwrap();
         assert!(policy.contains("default-src 'none'") && !policy.contains("unsafe"));
     }
     let style = test.get("/assets/style.css").await;
     assert_eq!(style.header("content-type"), Some("text/css; charset=utf-8"));
     assert!(!style.text().contains("url(") && !style.text().contains("@import"));
+}
+
+#[tokio::test]
+async fn as_meta_01_pages_of_an_issuer_with_a_path_stay_below_it() {
+    let config = "public_url = \"http://127.0.0.1:8080/t1\"\nregistration.dynamic = true";
+    let test = TestApp::start_with(config, "").await;
+    test.user("alice", PASSWORD).await;
+    let mut browser = Browser::new(&test, "alice", PASSWORD);
+    let page = browser.get("/t1/login").await;
+    assert!(page.text().contains("action=\"/t1/login\"") && page.text().contains("/t1/assets/style.css"));
+    assert_eq!(browser.get("/login").await.status, StatusCode::NOT_FOUND);
+    let flow = flow_of(&page);
+    let fields = [("flow", flow.as_str()), ("username", "alice"), ("password", PASSWORD)];
+    let answer = browser.post("/t1/login", &fields).await;
+    assert_eq!(answer.header("location"), Some("http://127.0.0.1:8080/t1/account"));
+    let account = browser.get("/t1/account").await;
+    assert!(account.text().contains("action=\"/t1/logout\""));
 }

@@ -64,13 +64,14 @@ async fn decide(input: &Input, tx: &mut Tx, event: &mut Event) -> Result<Issued,
         scopes,
         roles: None,
         refresh: None,
+        repeats: 0,
     })
 }
 
 async fn begin(input: &Input, server: &ServerPolicy, tx: &mut Tx) -> Result<(Session, ScopeSet), Stop> {
     let asking = &input.asking;
-    let asker = Asker::Agent(asking.caller.id());
-    let scopes = server.issue(asker, input.wish.scope.as_ref()).map_err(GrantRefusal::from)?;
+    let agent = Asker::Agent(asking.caller.id());
+    let scopes = server.issue(agent, input.wish.scope.as_ref()).map_err(GrantRefusal::from)?;
     let session = Session {
         id: asking.new_session,
         client_id: asking.caller.id().clone(),
@@ -106,14 +107,14 @@ async fn go_on(
     if session.revoked || session.ends_at.has_passed(asking.now) {
         return Err(GrantRefusal::SessionEnded.into());
     }
-    let asker = Asker::Agent(asking.caller.id());
+    let agent = Asker::Agent(asking.caller.id());
     let asked = match &input.wish.scope {
         Some(_) => server
-            .issue(asker, input.wish.scope.as_ref())
+            .issue(agent, input.wish.scope.as_ref())
             .map_err(GrantRefusal::from)?
             .intersection(&session.scopes),
         None => session.scopes.clone(),
     };
-    let scopes = left_of(&asked, asker, server).ok_or(GrantRefusal::Scope)?;
+    let scopes = left_of(&asked, agent, server).ok_or(GrantRefusal::Scope)?;
     Ok((session, scopes))
 }

@@ -175,6 +175,7 @@ fn issue(
         scopes,
         roles: Some(roles),
         refresh,
+        repeats: 0,
     })
 }
 

@@ -53,12 +53,25 @@ pub(super) async fn renew(
         })
     });
     let issued = written.await.map_err(Fault::from)?;
-    if let Err(refusal @ (GrantRefusal::RefreshReused | GrantRefusal::RefreshAheadOfRow)) = &issued {
-        tracing::warn!(family.id = %claimed.family, client.id = %asking.caller.id(), reason = %refusal,
-            "a refresh token was reused; its session is revoked");
-        app.catch_up().await;
-    }
+    watch(app, asking, claimed, &issued).await;
     Ok(issued?)
+}
+
+/// PC-46: what looks stolen, and what looks like a client that races with itself, are told apart.
+async fn watch(app: &App, asking: &Asking, claimed: Claimed, issued: &Result<Issued, GrantRefusal>) {
+    let (family, client) = (claimed.family, asking.caller.id());
+    match issued {
+        Err(refusal @ (GrantRefusal::RefreshReused | GrantRefusal::RefreshAheadOfRow)) => {
+            tracing::warn!(family.id = %family, client.id = %client, reason = %refusal,
+                "a refresh token was reused; its session is revoked");
+            app.catch_up().await;
+        }
+        Ok(issued) if issued.repeats == REPEATS_TO_WARN_AT => {
+            tracing::warn!(family.id = %family, client.id = %client,
+                "a client asks for the same refresh again and again; it races with itself");
+        }
+        Ok(_) | Err(_) => {}
+    }
 }
 
 async fn decide(input: &Input, tx: &mut Tx, event: &mut Event) -> Result<Issued, Stop> {
@@ -83,8 +96,10 @@ async fn decide(input: &Input, tx: &mut Tx, event: &mut Event) -> Result<Issued,
             }
             Judgement::Repeat => {
                 let issued = issue(input, &family, &session, tx).await?;
-                note_repeat(input, &family, tx, event).await?;
-                return Ok(with_generation(issued, &family, family.generation));
+                let repeats = tx.note_repeat(family.id).await?;
+                event.detail.insert("refresh.repeats".to_owned(), repeats.to_string());
+                let issued = with_generation(issued, &family, family.generation);
+                return Ok(Issued { repeats, ..issued });
             }
             Judgement::Revoke(reuse) => {
                 tx.revoke_family(family.id).await?;
@@ -117,16 +132,6 @@ fn describe(event: &mut Event, session: &Session) {
     }
 }
 
-async fn note_repeat(input: &Input, family: &Family, tx: &mut Tx, event: &mut Event) -> Result<(), Stop> {
-    let repeats = tx.note_repeat(family.id).await?;
-    event.detail.insert("refresh.repeats".to_owned(), repeats.to_string());
-    if repeats >= REPEATS_TO_WARN_AT {
-        tracing::warn!(family.id = %family.id, client.id = %input.asking.caller.id(), repeats,
-            "a client asks for the same refresh again and again; it races with itself");
-    }
-    Ok(())
-}
-
 fn with_generation(issued: Issued, family: &Family, generation: u32) -> Issued {
     let refresh = Claimed { family: family.id, generation, key_version: family.key_version };
     Issued { refresh: Some(refresh), ..issued }
@@ -154,6 +159,7 @@ async fn issue(input: &Input, family: &Family, session: &Session, tx: &mut Tx) -
         scopes,
         roles: Some(roles),
         refresh: None,
+        repeats: 0,
     })
 }
 

@@ -94,10 +94,10 @@ impl Program {
         let answer = register(test, metadata).await;
         assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text());
         let answer: Value = answer.json();
-        let text = |name: &str| answer[name].as_str().map(str::to_owned);
+        let member = |name: &str| answer[name].as_str().map(str::to_owned);
         Self {
-            id: text("client_id").unwrap(),
-            secret: text("client_secret"),
+            id: member("client_id").unwrap(),
+            secret: member("client_secret"),
             redirect_uri: answer["redirect_uris"][0].as_str().unwrap().to_owned(),
         }
     }
@@ -273,7 +273,7 @@ impl<'t> Browser<'t> {
     }
 
     /// Follows redirects of ours and signs in, up to the consent page, an error page, or the way back.
-    pub(crate) async fn to_consent(&mut self, asking: &Asking) -> Ended {
+    pub(crate) async fn reach_consent(&mut self, asking: &Asking) -> Ended {
         let mut answer = self.get(&asking.path()).await;
         for _ in 0..6 {
             if let Some(location) = answer.header("location") {
@@ -281,7 +281,8 @@ impl<'t> Browser<'t> {
                 let Some(path) = location.strip_prefix(ISSUER) else {
                     return Ended::Away(location.to_owned());
                 };
-                answer = self.get(&path.to_owned()).await;
+                let path = path.to_owned();
+                answer = self.get(&path).await;
             } else if is_sign_in(&answer) {
                 answer = self.sign_in(&answer).await;
             } else {
@@ -293,7 +294,7 @@ impl<'t> Browser<'t> {
 
     /// All the way, approving.
     pub(crate) async fn authorize(&mut self, asking: &Asking) -> Ended {
-        match self.to_consent(asking).await {
+        match self.reach_consent(asking).await {
             Ended::Page(page) if is_consent(&page) => {
                 let answer = self.decide(&page, "approve").await;
                 match answer.header("location") {
@@ -301,7 +302,7 @@ impl<'t> Browser<'t> {
                     None => Ended::Page(answer),
                 }
             }
-            other => other,
+            other @ (Ended::Away(_) | Ended::Page(_)) => other,
         }
     }
 

@@ -39,7 +39,7 @@ async fn as_authz_02_redir_06_07_a_bad_client_or_redirect_is_a_page() {
     let program = Program::native(&test).await;
     let agent = test.credentials("ci-bot").client_id;
     let mut browser = Browser::of_alice(&test).await.signed_in().await;
-    assert!(is_consent(browser.to_consent(&program.asking()).await.page()));
+    assert!(is_consent(browser.reach_consent(&program.asking()).await.page()));
     let evil = "https://evil.example/cb";
     for (what, asking) in [
         ("unknown client", program.asking().with("client_id", Some("nobody"))),
@@ -61,7 +61,7 @@ async fn as_authz_02_redir_06_07_a_bad_client_or_redirect_is_a_page() {
             program.asking().with("client_id", Some("x")).with("redirect_uri", Some(evil)),
         ),
     ] {
-        let ended = browser.to_consent(&asking).await;
+        let ended = browser.reach_consent(&asking).await;
         let page = ended.page();
         assert!(page.status.is_client_error(), "{what}: {}", page.status);
         assert!(page.header("content-type").unwrap().starts_with("text/html"), "{what}");
@@ -74,7 +74,7 @@ async fn as_authz_03_redir_02_03_redirects_compare_as_strings() {
     let test = TestApp::start().await;
     let program = Program::registered(&test, &on_the_web("Web")).await;
     let mut browser = Browser::of_alice(&test).await.signed_in().await;
-    assert!(is_consent(browser.to_consent(&program.asking()).await.page()));
+    assert!(is_consent(browser.reach_consent(&program.asking()).await.page()));
     for other in [
         "https://client.example/CB",
         "https://client.example/cb/",
@@ -96,7 +96,7 @@ async fn as_authz_03_redir_02_03_redirects_compare_as_strings() {
         "https://client.example/c",
         "https://client.example/cb;x",
     ] {
-        let ended = browser.to_consent(&program.asking().with("redirect_uri", Some(other))).await;
+        let ended = browser.reach_consent(&program.asking().with("redirect_uri", Some(other))).await;
         assert!(ended.page().status.is_client_error(), "{other:?}");
     }
 }
@@ -111,7 +111,7 @@ async fn as_authz_04_redirect_may_be_left_out_where_there_is_one() {
     let mut metadata = on_the_web("Two");
     metadata["redirect_uris"] = json!(["https://client.example/cb", "https://client.example/other"]);
     let two = Program::registered(&test, &metadata).await;
-    let ended = browser.to_consent(&two.asking().with("redirect_uri", None)).await;
+    let ended = browser.reach_consent(&two.asking().with("redirect_uri", None)).await;
     assert!(ended.page().status.is_client_error());
 }
 
@@ -130,7 +130,7 @@ async fn as_authz_05_the_port_of_a_loopback_redirect_is_free_and_nothing_else() 
         "http://127.1:53682/cb",
         "https://127.0.0.1:53682/cb",
     ] {
-        let ended = browser.to_consent(&program.asking().with("redirect_uri", Some(other))).await;
+        let ended = browser.reach_consent(&program.asking().with("redirect_uri", Some(other))).await;
         assert!(ended.page().status.is_client_error(), "{other}");
     }
 }
@@ -172,7 +172,7 @@ async fn as_authz_01_07_pkce_01_to_04_what_is_wrong_is_told_to_the_client() {
         ("prompt none", asking().with("prompt", Some("none")), "consent_required"),
         ("odd prompt", asking().with("prompt", Some("create")), "invalid_request"),
     ] {
-        let ended = browser.to_consent(&asking).await;
+        let ended = browser.reach_consent(&asking).await;
         assert_eq!(ended.error(), error, "{what}");
         assert_eq!(ended.parameter("iss").as_deref(), Some(ISSUER), "{what}");
         assert_eq!(ended.parameter("state").as_deref(), Some("st a&te=1"), "{what}");
@@ -194,7 +194,7 @@ async fn as_authz_10_redir_11_nobody_is_sent_away_before_signing_in() {
     }
     // And afterwards the client hears of it.
     let mut browser = Browser::of_alice(&test).await;
-    let ended = browser.to_consent(&program.asking().with("scope", Some("no:such"))).await;
+    let ended = browser.reach_consent(&program.asking().with("scope", Some("no:such"))).await;
     assert_eq!(ended.error(), "invalid_scope");
 }
 
@@ -204,10 +204,10 @@ async fn authz_17_a_server_that_the_user_may_not_use() {
     let test = TestApp::start_with("registration.dynamic = true", &fleet).await;
     let program = Program::native(&test).await;
     let mut alice = Browser::of_alice(&test).await;
-    assert_eq!(alice.to_consent(&program.asking()).await.error(), "access_denied");
+    assert_eq!(alice.reach_consent(&program.asking()).await.error(), "access_denied");
     test.user("bob", PASSWORD).await;
     let mut bob = Browser::new(&test, "bob", PASSWORD);
-    assert!(is_consent(bob.to_consent(&program.asking()).await.page()));
+    assert!(is_consent(bob.reach_consent(&program.asking()).await.page()));
 }
 
 #[tokio::test]
@@ -215,7 +215,7 @@ async fn pc_1a_self_registered_clients_reach_nothing_by_default() {
     let (fleet, _) = FLEET.split_once("[self_registered]").unwrap();
     let test = TestApp::start_with("registration.dynamic = true", fleet).await;
     let program = Program::native(&test).await;
-    let ended = Browser::of_alice(&test).await.to_consent(&program.asking()).await;
+    let ended = Browser::of_alice(&test).await.reach_consent(&program.asking()).await;
     assert_eq!(ended.error(), "access_denied");
 }
 
@@ -258,7 +258,7 @@ async fn as_http_06_unknown_and_empty_parameters_do_not_matter() {
     let test = TestApp::start().await;
     let program = Program::registered(&test, &native("Odd")).await;
     let asking = program.asking().with("scope", Some("")).again("foo", "1").again("login_hint", "<b>x</b>");
-    let ended = Browser::of_alice(&test).await.to_consent(&asking).await;
+    let ended = Browser::of_alice(&test).await.reach_consent(&asking).await;
     let page = ended.page();
     assert!(is_consent(page) && page.text().contains("Read notes"));
     assert!(!page.text().contains("Create and change notes"), "PC-1A: the default scopes");

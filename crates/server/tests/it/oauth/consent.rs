@@ -10,9 +10,9 @@ use serde_json::json;
 use std::time::Duration;
 
 async fn page(browser: &mut Browser<'_>, program: &Program) -> Answer {
-    match browser.to_consent(&program.asking()).await {
+    match browser.reach_consent(&program.asking()).await {
         super::actors::Ended::Page(page) if is_consent(&page) => page,
-        other => panic!("{other:?}"),
+        other @ (super::actors::Ended::Away(_) | super::actors::Ended::Page(_)) => panic!("{other:?}"),
     }
 }
 
@@ -158,24 +158,27 @@ async fn as_cons_04_05_ui_07_08_what_is_remembered() {
     let mut browser = Browser::of_alice(&test).await;
     let narrow = web.asking().with("scope", Some("notes:read"));
     browser.code(&narrow).await;
-    let silent = browser.to_consent(&narrow).await;
+    let silent = browser.reach_consent(&narrow).await;
     assert!(silent.parameter("code").is_some(), "remembered for a client with an address of its own");
-    let none = browser.to_consent(&narrow.clone().with("prompt", Some("none"))).await;
+    let none = browser.reach_consent(&narrow.clone().with("prompt", Some("none"))).await;
     assert!(none.parameter("code").is_some());
-    let asked = browser.to_consent(&narrow.with("prompt", Some("consent"))).await;
+    let asked = browser.reach_consent(&narrow.with("prompt", Some("consent"))).await;
     assert!(is_consent(asked.page()), "unless the client wants a page");
-    let wider = browser.to_consent(&web.asking()).await;
+    let wider = browser.reach_consent(&web.asking()).await;
     assert!(is_consent(wider.page()), "more scopes: asked again");
     assert!(wider.page().text().contains("<span class=\"tag\">new</span>"), "UI-08: new ones are marked");
     let elsewhere = web.asking().with("resource", Some(super::actors::OPS)).with("scope", None);
-    assert!(is_consent(browser.to_consent(&elsewhere).await.page()), "another server: asked again");
+    assert!(is_consent(browser.reach_consent(&elsewhere).await.page()), "another server: asked again");
     let mut namesake = on_the_web("Web");
     namesake["redirect_uris"] = json!(["https://other.example/cb"]);
     let namesake = Program::registered(&test, &namesake).await;
-    assert!(is_consent(browser.to_consent(&namesake.asking()).await.page()), "another client of that name");
+    assert!(
+        is_consent(browser.reach_consent(&namesake.asking()).await.page()),
+        "another client of that name"
+    );
     browser.code(&native.asking()).await;
     assert!(
-        is_consent(browser.to_consent(&native.asking()).await.page()),
+        is_consent(browser.reach_consent(&native.asking()).await.page()),
         "a program that cannot prove who it is is always asked for"
     );
 }

@@ -153,7 +153,7 @@ async fn as_rt_09_refr_08_idle_and_absolute_end() {
 
     let mut browser = Browser::new(&test, "alice", super::actors::PASSWORD);
     let mut tokens = program.tokens(&mut browser).await;
-    let step = test.app.config.tokens.refresh_idle - Duration::from_secs(1);
+    let step = test.app.config.tokens.refresh_idle.checked_sub(Duration::from_secs(1)).unwrap();
     let mut passed = Duration::ZERO;
     while passed + step < test.app.config.tokens.refresh_max {
         test.advance(step).await;
@@ -162,7 +162,7 @@ async fn as_rt_09_refr_08_idle_and_absolute_end() {
         assert_eq!(answer.status, StatusCode::OK, "in use");
         tokens = answer.json();
     }
-    test.advance(test.app.config.tokens.refresh_max - passed).await;
+    test.advance(test.app.config.tokens.refresh_max.checked_sub(passed).unwrap()).await;
     assert_eq!(error_of(&program.refresh(&test, &refresh_token(&tokens)).await), "invalid_grant");
 }
 
