@@ -10,6 +10,7 @@ mod tests {
     use crate::common::{free_port, log, pause, portcullis, until};
     use base64::Engine as _;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use portcullis_store::testing::TestDatabase;
     use serde_json::Value;
     use std::fs;
     use std::path::Path;
@@ -28,9 +29,10 @@ mod tests {
     }
 
     impl Server {
-        fn start(folder: &Path, address: &str) -> Self {
+        fn start(folder: &Path, address: &str, database: &TestDatabase) -> Self {
             let data = folder.join("data");
-            fs::write(folder.join("portcullis.toml"), "tokens.refresh_grace = \"5m\"\n").unwrap();
+            let config = format!("tokens.refresh_grace = \"5m\"\ndatabase.url = {:?}\n", database.url());
+            fs::write(folder.join("portcullis.toml"), config).unwrap();
             let child = portcullis()
                 .args(["serve", "--demo", "--listen", address, "--data"])
                 .arg(&data)
@@ -144,7 +146,10 @@ mod tests {
     fn pc_61_kill_9_loses_no_token_and_forgets_no_retired_one() {
         let folder = tempfile::tempdir().unwrap();
         let address = format!("127.0.0.1:{}", free_port());
-        let mut server = Server::start(folder.path(), &address);
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        // On the engine that this run is about.
+        let database = runtime.block_on(TestDatabase::create());
+        let mut server = Server::start(folder.path(), &address, &database);
         let issuer = server.text("/issuer").to_owned();
         let resource = server.text("/servers/0/url").to_owned();
         let client = register(&issuer);
@@ -175,7 +180,7 @@ mod tests {
         assert!(machines.iter().all(|handed| !handed.access.is_empty()), "there was traffic");
         assert!(people.iter().all(|handed| handed.refresh.len() > 3), "there was traffic");
 
-        let again = Server::start(folder.path(), &address);
+        let again = Server::start(folder.path(), &address, &database);
         for token in machines.iter().chain(&people).flat_map(|handed| &handed.access) {
             assert!(again.believes(token), "a token that was handed out works");
         }

@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_password_is_printed_once_and_not_logged() {
+    fn the_first_password_is_printed_once() {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
         let address = free_address();

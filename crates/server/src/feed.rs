@@ -139,22 +139,19 @@ pub async fn follow(app: Arc<App>, stop: CancellationToken) {
     let mut wake = app.store.changes();
     let mut failing = false;
     loop {
-        match catch_up(&app).await {
-            Ok(()) if failing => {
-                tracing::info!("the feed is followed again");
-                failing = false;
-            }
-            Ok(()) => {}
-            Err(error) if !failing => {
-                tracing::error!(error = &error as &dyn std::error::Error, "the feed cannot be followed");
-                failing = true;
-            }
-            Err(_) => {}
+        // Said once when it begins and once when it ends, not at every poll.
+        let outcome = catch_up(&app).await;
+        if let Err(error) = &outcome
+            && !failing
+        {
+            tracing::error!(error = error as &dyn std::error::Error, "the feed cannot be followed");
+        } else if outcome.is_ok() && failing {
+            tracing::info!("the feed is followed again");
         }
+        failing = outcome.is_err();
         tokio::select! {
             () = stop.cancelled() => return,
-            // An error means that the store is closed; the poll finds out what is left to do.
-            _ = wake.changed() => {}
+            Ok(()) = wake.changed() => {}
             () = tokio::time::sleep(POLL) => {}
         }
     }

@@ -51,15 +51,23 @@ pub enum BindError {
     },
 }
 
+impl BindError {
+    fn of(address: SocketAddr, source: io::Error) -> Self {
+        if source.kind() == io::ErrorKind::AddrInUse {
+            Self::InUse(address)
+        } else if source.kind() == io::ErrorKind::PermissionDenied {
+            Self::NotAllowed(address)
+        } else {
+            Self::Other { address, source }
+        }
+    }
+}
+
 impl Listener {
     /// Takes the address.
     pub async fn bind(address: SocketAddr) -> Result<Self, BindError> {
         // `TcpListener::bind` sets SO_REUSEADDR on Unix: a restart need not wait for old connections to be forgotten.
-        let socket = TcpListener::bind(address).await.map_err(|source| match source.kind() {
-            io::ErrorKind::AddrInUse => BindError::InUse(address),
-            io::ErrorKind::PermissionDenied => BindError::NotAllowed(address),
-            _ => BindError::Other { address, source },
-        })?;
+        let socket = TcpListener::bind(address).await.map_err(|source| BindError::of(address, source))?;
         let address = socket.local_addr().unwrap_or(address);
         Ok(Self { socket, address })
     }

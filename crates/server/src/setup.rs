@@ -74,10 +74,7 @@ pub async fn create_user(
         .write(now, user, |user, tx| {
             Box::pin(async move {
                 let made = tx.insert_user(user).await?;
-                let outcome = match made {
-                    true => Outcome::Allowed,
-                    false => Outcome::Refused("name_taken".to_owned()),
-                };
+                let outcome = if made { Outcome::Allowed } else { Outcome::Refused("name_taken".to_owned()) };
                 let mut event = Event::new(Kind::UserCreated, outcome, Actor::Operator);
                 event.user = made.then_some(user.id);
                 tx.record(&event.with("user.name", &user.username), made).await

@@ -76,17 +76,16 @@ impl Reading<'_> {
             let path = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
             let line = line_of(self.text, key.span().start);
             self.document.lines.insert(path.clone(), line);
-            match properties.and_then(|known| known.get(name)).or(others) {
-                Some(schema) => self.value(path, line, value.get_ref(), schema),
-                None => {
-                    let known = properties.into_iter().flat_map(|known| known.keys());
-                    self.problems.push(Problem {
-                        line: Some(line),
-                        key: path,
-                        says: "there is no such key".to_owned(),
-                        hint: nearest(name, known),
-                    });
-                }
+            if let Some(schema) = properties.and_then(|known| known.get(name)).or(others) {
+                self.value(path, line, value.get_ref(), schema);
+            } else {
+                let known = properties.into_iter().flat_map(|known| known.keys());
+                self.problems.push(Problem {
+                    line: Some(line),
+                    key: path,
+                    says: "there is no such key".to_owned(),
+                    hint: nearest(name, known),
+                });
             }
         }
     }
@@ -106,7 +105,7 @@ impl Reading<'_> {
             DeValue::Table(table) => self.table(&path, table, schema),
             DeValue::Array(items) => {
                 let schema = schema.get("items").unwrap_or(&Value::Bool(true));
-                for item in items.iter() {
+                for item in items {
                     let line = line_of(self.text, item.span().start);
                     self.value(path.clone(), line, item.get_ref(), schema);
                 }

@@ -10,8 +10,9 @@ use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderMap, StatusCode};
-use portcullis_domain::registry::{Access, Agent, Placement, Risk, Rule, Server, Upstream};
+use portcullis_domain::registry::{Access, Agent, Name, Placement, Risk, Rule, Server, Upstream};
 use portcullis_domain::snapshot::Snapshot;
+use portcullis_oauth::scope::Scope;
 use std::sync::Arc;
 
 #[derive(Template)]
@@ -91,7 +92,7 @@ impl<'a> ServerRow<'a> {
             uri: server.canonical_uri.as_str(),
             runs: where_it_runs(&server.placement),
             labels: &server.labels,
-            scopes: server.scopes.keys().map(|scope| scope.as_str()).collect(),
+            scopes: server.scopes.keys().map(Scope::as_str).collect(),
             rules: server.rules.iter().map(RuleRow::of).collect(),
         }
     }
@@ -102,7 +103,7 @@ impl<'a> RuleRow<'a> {
         let things = rule.tools.iter().chain(&rule.prompts).chain(&rule.resources);
         Self {
             things: things.map(String::as_str).collect(),
-            scopes: rule.scopes.iter().map(|scope| scope.as_str()).collect(),
+            scopes: rule.scopes.iter().map(Scope::as_str).collect(),
             is_risky: rule.risk == Risk::High,
         }
     }
@@ -110,7 +111,7 @@ impl<'a> RuleRow<'a> {
 
 impl<'a> AgentRow<'a> {
     fn of(agent: &'a Agent) -> Self {
-        let names: Vec<&str> = agent.introspects.iter().map(|name| name.as_str()).collect();
+        let names: Vec<&str> = agent.introspects.iter().map(Name::as_str).collect();
         Self {
             name: agent.name.as_str(),
             owner: &agent.owner,

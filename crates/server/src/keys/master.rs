@@ -87,9 +87,13 @@ fn create(path: &Path, entropy: &Entropy) -> Result<(), MasterKeyError> {
 }
 
 fn read(path: &Path) -> Result<MasterKey, MasterKeyError> {
-    let failed = |source: io::Error| match source.kind() {
-        io::ErrorKind::NotFound => MasterKeyError::Missing(path.to_owned()),
-        _ => MasterKeyError::Io { path: path.to_owned(), source },
+    let failed = |source: io::Error| {
+        let path = path.to_owned();
+        if source.kind() == io::ErrorKind::NotFound {
+            MasterKeyError::Missing(path)
+        } else {
+            MasterKeyError::Io { path, source }
+        }
     };
     let mode = fs::metadata(path).map_err(failed)?.permissions().mode() & 0o7777;
     if mode & 0o077 != 0 {

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 fn wrong(text: &str, options: &Options) -> String {
     let problems = Config::parse(text, options).expect_err("this is not right");
-    problems.iter().map(|problem| format!("{problem}\n")).collect()
+    let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    lines.join("\n") + "\n"
 }
 
 fn listening(address: &str) -> Options {
