@@ -195,7 +195,8 @@ mod tests {
     #[test]
     fn ups_03_an_event_without_end_is_refused() {
         let mut splitter = Splitter::new(10);
-        splitter.push(&[b'x'; 60 * 1024]).unwrap();
-        assert!(splitter.push(&[b'x'; 60 * 1024]).is_err());
+        let long = vec![b'x'; 60 * 1024];
+        splitter.push(&long).unwrap();
+        assert!(splitter.push(&long).is_err());
     }
 }

@@ -3,18 +3,17 @@
 use crate::Inner;
 use crate::answer::{Answer, UpstreamFailure};
 use crate::authenticate::Caller;
-use crate::authorize::{Permits, authorize};
+use crate::authorize::{Denial, Permits, authorize};
 use crate::call::{Aim, Call, Kind, parse};
 use crate::deliver::Delivery;
 use crate::door::Behind;
 use crate::error::Refusal;
 use crate::forward::{Forwarded, content_type};
 use crate::headers::{self, Era, SESSION_ID};
-use crate::spool::{Decided, Durability, Ended, Judgement, Reserved};
 use axum::body::Body;
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, Method, Response, StatusCode, header};
+use http::{HeaderMap, Method, Response, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use portcullis_domain::policy::ServerPolicy;
 use portcullis_domain::registry::UpstreamCredential;
@@ -89,9 +88,7 @@ impl Inner {
             .map_err(|bad| Refused::of(Refusal::Headers(bad), &call, None))?;
         let refused = |refusal| Refused::of(refusal, &call, Some(era));
         let session = self.session_of(caller, &parts.headers, &call, era).map_err(refused)?;
-        let policy = policy_of(caller).map_err(refused)?;
-        let permits =
-            authorize(policy, &caller.principal, &call).map_err(|denial| refused(Refusal::Denied(denial)))?;
+        let permits = permits(caller, &call, era).map_err(refused)?;
         let slot = self.slots.take(&caller.principal).ok_or_else(|| refused(Refusal::TooManyCalls))?;
         let recorded =
             self.record(caller, &permits, (&call.method, call.aim.object())).await.map_err(refused)?;
@@ -164,9 +161,9 @@ impl Inner {
         if allowed.era == Era::Stateless && allowed.call.kind == Kind::Notification {
             return Ok(Answer::Accepted);
         }
-        let assertion = self.assertion_for(allowed.caller)?;
         match &allowed.caller.door.behind {
             Behind::Address(to) => {
+                let assertion = self.assertion_for(allowed.caller)?;
                 let forwarded = Forwarded {
                     method: Method::POST,
                     to,
@@ -180,7 +177,7 @@ impl Inner {
                 let answer = self.upstreams.send(permits, forwarded).await;
                 answer.map_err(Refusal::Upstream)
             }
-            Behind::Program(name) => self.to_program(permits, name, assertion, allowed).await,
+            Behind::Program(name) => self.to_program(permits, name, allowed).await,
             Behind::Nothing => Err(Refusal::Upstream(UpstreamFailure::NoAddress)),
         }
     }
@@ -201,79 +198,14 @@ impl Inner {
             }
         }
     }
-
-    /// The decision, in the spool before a byte goes upstream; with room for the outcome.
-    pub(crate) async fn record(
-        &self,
-        caller: &Caller,
-        permits: &Permits,
-        (method, object): (&str, Option<&str>),
-    ) -> Result<Recorded, Refusal> {
-        let call = self.unique();
-        let durability = if permits.is_strict() { Durability::Strict } else { Durability::Usual };
-        let decided = Decided {
-            at: caller.now,
-            call: &call,
-            principal: &caller.principal,
-            server: &caller.door.server,
-            method,
-            object,
-            judgement: Judgement::Allowed(permits),
-        };
-        match self.spool.decided(&decided, durability).await {
-            Ok(reserved) => Ok(Recorded { call, reserved }),
-            Err(failure) => {
-                tracing::error!(error = &failure as &dyn std::error::Error, "nothing is served");
-                Err(Refusal::Spool)
-            }
-        }
-    }
-
-    /// The outcome, beside its decision.
-    pub(crate) fn conclude(
-        &self,
-        recorded: Recorded,
-        delivered: Result<Response<Body>, Refusal>,
-    ) -> Result<Response<Body>, Refusal> {
-        let (status, how) = match &delivered {
-            Ok(response) => (response.status(), "answered"),
-            Err(refusal) => (StatusCode::BAD_GATEWAY, refusal.reason()),
-        };
-        let ended = Ended { at: (self.settings.clock)(), call: &recorded.call, status: status.as_u16(), how };
-        if let Err(failure) = recorded.reserved.ended(&ended) {
-            let error = &failure as &dyn std::error::Error;
-            tracing::error!(error, "an outcome could not be recorded");
-        }
-        delivered
-    }
-
-    pub(crate) fn record_refusal(&self, caller: &Caller, refused: &Refused) {
-        let reason = refused.refusal.reason();
-        let server = caller.door.server.name.as_str();
-        tracing::info!(reason, server, client = caller.principal.client_id.as_str(), "refused");
-        if refused.is_recorded {
-            return;
-        }
-        let decided = Decided {
-            at: caller.now,
-            call: &self.unique(),
-            principal: &caller.principal,
-            server: &caller.door.server,
-            method: &refused.method,
-            object: refused.object.as_deref(),
-            judgement: Judgement::Refused { reason, needed: refused.refusal.needed() },
-        };
-        if let Err(failure) = self.spool.refused(&decided) {
-            let error = &failure as &dyn std::error::Error;
-            tracing::error!(error, "a refusal could not be recorded");
-        }
-    }
 }
 
-/// A decision in the spool that waits for its outcome.
-pub(crate) struct Recorded {
-    call: String,
-    reserved: Reserved,
+fn permits(caller: &Caller, call: &Call, era: Era) -> Result<Permits, Refusal> {
+    // 2026-07-28 has no handshake.
+    if era == Era::Stateless && call.aim == Aim::Initialize {
+        return Err(Refusal::Denied(Denial::UnknownMethod));
+    }
+    authorize(policy_of(caller)?, &caller.principal, call).map_err(Refusal::Denied)
 }
 
 /// Within one snapshot a door always has its policy.

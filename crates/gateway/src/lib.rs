@@ -19,6 +19,7 @@ mod events;
 mod exchange;
 mod forward;
 mod headers;
+mod ledger;
 mod list;
 mod metadata;
 mod program;

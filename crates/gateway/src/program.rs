@@ -18,7 +18,6 @@ impl Inner {
         &self,
         _permits: Permits,
         name: &str,
-        assertion: Option<Arc<str>>,
         allowed: &Allowed<'_>,
     ) -> Result<Answer, Refusal> {
         let program =
@@ -28,7 +27,6 @@ impl Inner {
             server: Arc::clone(&allowed.caller.door.server),
             program: program.clone(),
             principal: allowed.caller.principal.clone(),
-            assertion: assertion.map(|assertion| assertion.to_string()),
             session: allowed.session.map(str::to_owned),
             stateless: allowed.era == Era::Stateless,
             call: CallInfo {

@@ -17,8 +17,6 @@ pub(crate) struct StdioRequest {
     pub(crate) program: Program,
     /// For whom.
     pub(crate) principal: Principal,
-    /// Signed for this server; the program is told at its start.
-    pub(crate) assertion: Option<String>,
     /// `Mcp-Session-Id`, already known to belong to the principal.
     pub(crate) session: Option<String>,
     /// Whether the message is of a revision without sessions (2026-07-28 and later).

@@ -10,6 +10,7 @@ use crate::error::Refusal;
 use crate::exchange::{Refused, policy_of};
 use crate::forward::Forwarded;
 use crate::headers::{self, Era, PROTOCOL_VERSION, SESSION_ID};
+use crate::ledger::Recorded;
 use crate::program;
 use axum::body::Body;
 use bytes::Bytes;
@@ -128,7 +129,7 @@ impl Inner {
     fn concluded(
         &self,
         method: &str,
-        recorded: crate::exchange::Recorded,
+        recorded: Recorded,
         delivered: Result<Response<Body>, Refusal>,
     ) -> Result<Response<Body>, Refused> {
         self.conclude(recorded, delivered).map_err(|refusal| {

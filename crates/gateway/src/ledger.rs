@@ -1,0 +1,85 @@
+//! What the pipeline writes into the spool, and when: decisions before anything goes upstream, outcomes after.
+
+use crate::Inner;
+use crate::authenticate::Caller;
+use crate::authorize::Permits;
+use crate::error::Refusal;
+use crate::exchange::Refused;
+use crate::spool::{Decided, Durability, Ended, Judgement, Reserved};
+use axum::body::Body;
+use http::{Response, StatusCode};
+
+/// A decision in the spool that waits for its outcome.
+pub(crate) struct Recorded {
+    call: String,
+    reserved: Reserved,
+}
+
+impl Inner {
+    /// The decision, in the spool before a byte goes upstream; with room for the outcome.
+    pub(crate) async fn record(
+        &self,
+        caller: &Caller,
+        permits: &Permits,
+        (method, object): (&str, Option<&str>),
+    ) -> Result<Recorded, Refusal> {
+        let call = self.unique();
+        let durability = if permits.is_strict() { Durability::Strict } else { Durability::Usual };
+        let decided = Decided {
+            at: caller.now,
+            call: &call,
+            principal: &caller.principal,
+            server: &caller.door.server,
+            method,
+            object,
+            judgement: Judgement::Allowed(permits),
+        };
+        match self.spool.decided(&decided, durability).await {
+            Ok(reserved) => Ok(Recorded { call, reserved }),
+            Err(failure) => {
+                tracing::error!(error = &failure as &dyn std::error::Error, "nothing is served");
+                Err(Refusal::Spool)
+            }
+        }
+    }
+
+    /// The outcome, beside its decision.
+    pub(crate) fn conclude(
+        &self,
+        recorded: Recorded,
+        delivered: Result<Response<Body>, Refusal>,
+    ) -> Result<Response<Body>, Refusal> {
+        let (status, how) = match &delivered {
+            Ok(response) => (response.status(), "answered"),
+            Err(refusal) => (StatusCode::BAD_GATEWAY, refusal.reason()),
+        };
+        let ended = Ended { at: (self.settings.clock)(), call: &recorded.call, status: status.as_u16(), how };
+        if let Err(failure) = recorded.reserved.ended(&ended) {
+            let error = &failure as &dyn std::error::Error;
+            tracing::error!(error, "an outcome could not be recorded");
+        }
+        delivered
+    }
+
+    pub(crate) fn record_refusal(&self, caller: &Caller, refused: &Refused) {
+        let reason = refused.refusal.reason();
+        let server = caller.door.server.name.as_str();
+        tracing::info!(reason, server, client = caller.principal.client_id.as_str(), "refused");
+        if refused.is_recorded {
+            return;
+        }
+        let decided = Decided {
+            at: caller.now,
+            call: &self.unique(),
+            principal: &caller.principal,
+            server: &caller.door.server,
+            method: &refused.method,
+            object: refused.object.as_deref(),
+            judgement: Judgement::Refused { reason, needed: refused.refusal.needed() },
+        };
+        if let Err(failure) = self.spool.refused(&decided) {
+            let error = &failure as &dyn std::error::Error;
+            tracing::error!(error, "a refusal could not be recorded");
+        }
+    }
+}

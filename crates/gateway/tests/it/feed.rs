@@ -1,0 +1,83 @@
+//! What the gateway knows, and that it refuses when it knows too little: product.md 5.3, PC-62.
+
+use crate::world::{World, settings_for, tool};
+use portcullis_domain::snapshot::Update;
+use portcullis_gateway::{FeedError, Gateway};
+use portcullis_oauth::jwt::SigningKey;
+use std::time::Duration;
+
+#[tokio::test]
+async fn pc_62_an_old_snapshot_refuses_everything_and_news_open_again() {
+    let world = World::new().await;
+    let token = world.token();
+    world.served(tool(&token, "list_notes")).await;
+    world.advance(Duration::from_secs(30));
+    assert!(world.gateway.is_fresh());
+    world.served(tool(&token, "list_notes")).await;
+    world.advance(Duration::from_secs(1));
+    assert!(!world.gateway.is_fresh());
+    let answered = world.refused(tool(&token, "list_notes"), 503).await;
+    assert_eq!((answered.header("retry-after"), answered.code()), ("1", -31503));
+    world.feed(&Update::Fresh { number: 1, as_of: world.now() }).unwrap();
+    world.served(tool(&token, "list_notes")).await;
+}
+
+#[tokio::test]
+async fn pc_62_a_clock_ahead_of_ours_buys_no_time() {
+    let world = World::new().await;
+    let ahead = world.now() + Duration::from_secs(100_000);
+    world.feed(&Update::Fresh { number: 1, as_of: ahead }).unwrap();
+    world.advance(Duration::from_secs(31));
+    assert!(!world.gateway.is_fresh());
+}
+
+#[tokio::test]
+async fn pc_62_nothing_is_served_before_the_first_snapshot() {
+    let spool = tempfile::tempdir().unwrap();
+    let world = World::new().await;
+    let key = SigningKey::from_pkcs8("a".into(), &SigningKey::generate_pkcs8().unwrap()).unwrap();
+    let empty = Gateway::new(settings_for(&world.clock, spool.path()), key).unwrap();
+    assert!(!empty.is_fresh());
+    let update = serde_json::to_vec(&Update::Fresh { number: 0, as_of: world.now() }).unwrap();
+    assert!(matches!(empty.feed(&update), Err(FeedError::Missed)));
+    let world = World { gateway: empty, ..world };
+    world.refused(tool(&world.token(), "list_notes"), 503).await;
+}
+
+#[tokio::test]
+async fn pc_62_a_bad_update_never_replaces_a_good_state() {
+    let world = World::new().await;
+    let token = world.token();
+    let full = |change: &dyn Fn(&mut portcullis_domain::snapshot::Snapshot)| {
+        let mut snapshot = world.snapshot.clone();
+        snapshot.number = 2;
+        change(&mut snapshot);
+        Update::Full { snapshot: Box::new(snapshot), revocations: vec![], as_of: world.now() }
+    };
+    let refused = |update: &Update| world.feed(update).unwrap_err();
+    assert!(matches!(
+        refused(&full(&|it| it.issuer = "https://evil.test".parse().unwrap())),
+        FeedError::Issuer
+    ));
+    assert!(matches!(refused(&full(&|it| it.leeway_seconds = 61)), FeedError::Leeway));
+    assert!(matches!(refused(&full(&|it| it.number = 0)), FeedError::Older));
+    assert!(matches!(refused(&full(&|it| it.keys.keys.push(it.keys.keys[0].clone()))), FeedError::Keys(_)));
+    assert!(matches!(
+        refused(&full(&|it| it.keys = world.assertion_keys.clone())),
+        FeedError::AssertionKeyAmongAccessKeys
+    ));
+    assert!(matches!(
+        refused(&full(&|it| it.servers[1].canonical_uri = it.servers[0].canonical_uri.clone())),
+        FeedError::SharedAddress
+    ));
+    assert!(matches!(
+        refused(&full(&|it| it.servers[0].rules[0].scopes = "undeclared".parse().unwrap())),
+        FeedError::Unusable(_)
+    ));
+    assert!(matches!(refused(&Update::Fresh { number: 5, as_of: world.now() }), FeedError::Missed));
+    assert!(matches!(world.gateway.feed(b"{}"), Err(FeedError::Malformed(_))));
+    assert!(matches!(world.gateway.feed(b""), Err(FeedError::Malformed(_))));
+    world.served(tool(&token, "list_notes")).await;
+    world.feed(&full(&|_| ())).unwrap();
+    world.served(tool(&token, "list_notes")).await;
+}

@@ -1,0 +1,114 @@
+//! Lists show what their reader may call: PC-22, SCOPE-12, SCOPE-17.
+
+use crate::world::{META, World, json, legacy, request, respond, tool};
+
+const TOOLS: &str = r#"{"jsonrpc":"2.0","id":1,"result":{"resultType":"complete","tools":[ {"name":"list_notes","inputSchema":{"n":1.10}} ,{"name":"create_note"},{"name":"wipe"},{"name":"hidden"},{"nameless":1}],"nextCursor":"c","cacheScope":"public","ttlMs":5}}"#;
+
+fn list(token: &str, method: &str) -> crate::world::Ask {
+    request(token, method, &format!("{{{META}}}"))
+}
+
+#[tokio::test]
+async fn pc_22_an_agent_sees_what_it_may_call_a_person_also_what_consent_would_open() {
+    let world = World::new().await;
+    world.upstream.answers(|_| json(200, TOOLS));
+    let answered = world.served(list(&world.token(), "tools/list")).await;
+    assert_eq!(
+        answered.text(),
+        r#"{"jsonrpc":"2.0","id":1,"result":{"resultType":"complete","tools":[{"name":"list_notes","inputSchema":{"n":1.10}}],"nextCursor":"c","cacheScope":"private","ttlMs":5}}"#
+    );
+    let answered = world.served(list(&world.user_token("notes:read"), "tools/list")).await;
+    let names: Vec<_> = answered.json()["result"]["tools"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|tool| tool["name"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(names, ["list_notes", "create_note"]);
+    world.refused(tool(&world.token(), "hidden"), 403).await;
+}
+
+#[tokio::test]
+async fn scope_17_labels_and_framing_do_not_dodge_the_filter() {
+    let world = World::new().await;
+    let token = world.token();
+    let one_line = TOOLS.to_owned();
+    let two_lines = TOOLS.replace(",{\"name\":\"create", ",\ndata: {\"name\":\"create");
+    for (status, content_type, body) in [
+        (200, "Application/JSON", one_line.clone()),
+        (201, "application/json", one_line.clone()),
+        (200, "text/plain", one_line.clone()),
+        (200, "text/event-stream", format!(": ping\n\nid: 1\ndata:\n\ndata: {one_line}\n\n")),
+        (200, "Text/Event-Stream; charset=utf-8", format!("event: message\ndata: {two_lines}\n\n")),
+        (200, "text/event-stream", format!("\u{feff}data: {one_line}\r\rdata: x\r\r")),
+    ] {
+        world.upstream.answers(move |_| respond(status, content_type, &body));
+        let answered = world.served(list(&token, "tools/list")).await;
+        let text = answered.text();
+        assert!(text.contains("list_notes"), "{content_type}: {text}");
+        for hidden in ["create_note", "wipe", "hidden"] {
+            assert!(!text.contains(hidden), "{content_type}: {text}");
+        }
+    }
+    for (content_type, body) in [
+        ("application/json", format!("data: {TOOLS}\n\n")),
+        ("text/event-stream", TOOLS.to_owned()),
+        ("text/event-stream", format!("data: {TOOLS}x\n\n")),
+        ("text/event-stream", "data: not json\n\n".to_owned()),
+        ("text/event-stream", format!("data: {TOOLS}")),
+        ("application/json", TOOLS.replace(r#""nextCursor""#, r#""tools":[],"x""#)),
+        ("application/json", TOOLS.replace(r#""nextCursor""#, r#""t\u006fols":[],"x""#)),
+        (
+            "application/json",
+            r#"{"jsonrpc":"2.0","id":1,"result":{"tools":{"0":{"name":"wipe"}}}}"#.to_owned(),
+        ),
+        ("application/json", r#"{"jsonrpc":"2.0","id":1,"result":[{"name":"wipe"}]}"#.to_owned()),
+    ] {
+        world.upstream.answers(move |_| respond(200, content_type, &body));
+        let answered = world.send(list(&token, "tools/list")).await;
+        assert_eq!(answered.status, 502, "{}", answered.text());
+        assert!(!answered.text().contains("wipe"));
+    }
+}
+
+#[tokio::test]
+async fn pc_22_prompts_resources_and_templates_are_filtered_alike() {
+    let world = World::new().await;
+    let token = world.token();
+    for (method, member, key, shown, hidden) in [
+        ("prompts/list", "prompts", "name", "greet", "other"),
+        ("resources/list", "resources", "uri", "note://public/1", "note://private/1"),
+        (
+            "resources/templates/list",
+            "resourceTemplates",
+            "uriTemplate",
+            "note://public/{id}",
+            "file:///{path}",
+        ),
+    ] {
+        world.upstream.answers(move |_| {
+            let items = format!(r#"[{{"{key}":"{hidden}"}},{{"{key}":"{shown}"}}]"#);
+            json(200, &format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{"{member}":{items}}}}}"#))
+        });
+        let answered = world.served(list(&token, method)).await;
+        assert_eq!(answered.json()["result"][member], serde_json::json!([{ key: shown }]), "{method}");
+    }
+    world.upstream.answers(|_| json(200, TOOLS));
+    let answered = world.served(list(&token, "prompts/list")).await;
+    assert!(!answered.text().contains("wipe"), "a list in answer to another list");
+}
+
+#[tokio::test]
+async fn pc_22_errors_and_input_requests_pass() {
+    let world = World::new().await;
+    for body in [
+        r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"m"}}"#,
+        r#"{"jsonrpc":"2.0","id":1,"result":{"resultType":"input_required","requestState":"s"}}"#,
+    ] {
+        world.upstream.answers(move |_| json(200, body));
+        assert_eq!(world.served(list(&world.token(), "tools/list")).await.text(), body);
+    }
+    world.upstream.answers(|_| json(200, TOOLS));
+    let body = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;
+    assert!(!world.served(legacy(&world.token(), body)).await.text().contains("wipe"));
+}

@@ -1,0 +1,15 @@
+//! The gateway as its callers and its upstreams see it: through the real router, with real signed tokens, in front of an
+//! upstream that records every byte it gets. Each test first shows that the good request is served, then changes one thing.
+#![expect(clippy::unwrap_used, reason = "what a test cannot do without must be there")]
+
+mod feed;
+mod http;
+mod lists;
+mod lone;
+mod parsing;
+mod policy;
+mod sessions;
+mod streams;
+mod tokens;
+mod upstreams;
+mod world;

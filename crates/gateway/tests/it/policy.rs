@@ -1,0 +1,203 @@
+//! What a token may do: attacks.md section 19, product.md 2.3.
+
+use crate::world::{META, METADATA, World, request, rule, tool};
+use portcullis_domain::registry::Risk;
+
+#[tokio::test]
+async fn scope_10_too_little_scope_names_all_that_is_needed() {
+    let world = World::new().await;
+    let token = world.user_token("notes:read");
+    world.served(tool(&token, "list_notes")).await;
+    let answered = world.refused(tool(&token, "create_note"), 403).await;
+    assert_eq!(
+        answered.challenge(),
+        format!(
+            r#"Bearer error="insufficient_scope", error_description="needs notes:write", scope="notes:write", resource_metadata="{METADATA}""#
+        )
+    );
+    let error = &answered.json()["error"];
+    assert_eq!(
+        (error["code"].as_i64(), error["message"].as_str()),
+        (Some(-31403), Some("needs notes:write"))
+    );
+    assert_eq!(answered.json()["id"], 1);
+}
+
+#[tokio::test]
+async fn pc_23_beyond_the_ceiling_says_that_asking_again_cannot_help() {
+    let world = World::new().await;
+    let answered = world.refused(tool(&world.token(), "create_note"), 403).await;
+    assert!(answered.challenge().contains(r#"error="insufficient_scope""#));
+    assert!(answered.challenge().contains(r#"scope="notes:write""#));
+    let sentence = "needs notes:write, which is beyond this agent's ceiling: ask its owner";
+    assert!(answered.challenge().contains(sentence));
+    assert_eq!(answered.json()["error"]["message"], sentence);
+    let answered = world.refused(tool(&world.user_token("notes:write"), "wipe"), 403).await;
+    assert!(answered.challenge().contains("beyond what you may have here"));
+}
+
+#[tokio::test]
+async fn pc_07_no_rule_is_no_call_and_reveals_nothing() {
+    let world = World::new().await;
+    let token = world.user_token("notes:write");
+    world.served(tool(&token, "create_note")).await;
+    let unknown = world.refused(tool(&token, "hidden_tool"), 403).await;
+    let other = world.refused(tool(&token, "nonexistent"), 403).await;
+    assert_eq!(unknown.body, other.body);
+    assert_eq!((unknown.challenge(), unknown.code()), ("", -31403));
+}
+
+#[tokio::test]
+async fn scope_11_scopes_are_compared_exactly() {
+    let world = World::new().await;
+    world.served(tool(&world.token(), "list_notes")).await;
+    for text in ["NOTES:READ", "notes:rea", "notes:readx", "notes:*", "*", "ops:read", ""] {
+        let token = world.sign(|claims| claims.scope = text.parse().unwrap());
+        let answered = world.refused(tool(&token, "list_notes"), 403).await;
+        assert!(answered.challenge().contains("insufficient_scope"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn scope_13_every_method_has_a_rule_or_is_refused() {
+    let world = World::new().await;
+    let token = world.token();
+    let ask = |method: &str, params: &str, name: Option<&str>| {
+        let ask = request(&token, method, &format!("{{{params}{META}}}"));
+        match name {
+            Some(name) => ask.header("mcp-name", name),
+            None => ask,
+        }
+    };
+    for (method, params, name) in [
+        ("resources/read", r#""uri":"note://public/1","#, Some("note://public/1")),
+        ("prompts/get", r#""name":"greet","#, Some("greet")),
+        (
+            "completion/complete",
+            r#""ref":{"type":"ref/prompt","name":"greet"},"argument":{"name":"a","value":""},"#,
+            None,
+        ),
+        ("completion/complete", r#""ref":{"type":"ref/resource","uri":"note://public/{id}"},"#, None),
+        ("server/discover", "", None),
+        ("subscriptions/listen", r#""notifications":{"toolsListChanged":true},"#, None),
+        ("subscriptions/listen", r#""notifications":{"resourceSubscriptions":["note://public/1"]},"#, None),
+    ] {
+        world.served(ask(method, params, name)).await;
+    }
+    for (method, params, name, status) in [
+        ("resources/read", r#""uri":"note://private/1","#, Some("note://private/1"), 403),
+        ("resources/read", r#""uri":"file:///etc/passwd","#, Some("file:///etc/passwd"), 403),
+        ("prompts/get", r#""name":"list_notes","#, Some("list_notes"), 403),
+        ("completion/complete", r#""ref":{"type":"ref/prompt","name":"other"},"#, None, 403),
+        (
+            "completion/complete",
+            r#""ref":{"type":"ref/prompt","name":"greet","uri":"note://private/1"},"#,
+            None,
+            400,
+        ),
+        ("completion/complete", r#""ref":{"type":"ref/tool","name":"greet"},"#, None, 400),
+        ("completion/complete", "", None, 400),
+        (
+            "subscriptions/listen",
+            r#""notifications":{"resourceSubscriptions":["note://public/1","note://private/1"]},"#,
+            None,
+            403,
+        ),
+        ("subscriptions/listen", r#""notifications":{"taskIds":["1"]},"#, None, 400),
+        (
+            "subscriptions/listen",
+            r#""notifications":{"resource_subscriptions":["note://private/1"]},"#,
+            None,
+            400,
+        ),
+        (
+            "subscriptions/listen",
+            r#""notifications":{"resourceSubscriptions":"note://private/1"},"#,
+            None,
+            400,
+        ),
+        ("subscriptions/listen", "", None, 400),
+        ("tasks/get", r#""taskId":"1","#, None, 404),
+        ("sampling/createMessage", "", None, 404),
+        ("vendor/anything", "", None, 404),
+    ] {
+        world.refused(ask(method, params, name), status).await;
+    }
+}
+
+#[tokio::test]
+async fn pc_21_tightening_acts_on_the_next_call() {
+    let world = World::new().await;
+    let token = world.token();
+    world.served(tool(&token, "list_notes")).await;
+    let mut tightened = world.snapshot.clone();
+    tightened.number += 1;
+    tightened.agents[0].access.clear();
+    world.feed_snapshot(&tightened);
+    world.refused(tool(&token, "list_notes"), 403).await;
+    let answered = world.refused(request(&token, "tools/list", &format!("{{{META}}}")), 403).await;
+    assert!(answered.text().contains("nothing on this server"));
+}
+
+#[tokio::test]
+async fn pc_50_every_decision_about_an_identified_caller_is_recorded() {
+    let world = World::with(
+        |_| (),
+        |snapshot| {
+            let mut risky = rule(&["purge"], &[], &[], "notes:read");
+            risky.risk = Risk::High;
+            snapshot.servers[0].rules.push(risky);
+        },
+    )
+    .await;
+    let token = world.token();
+    world.served(tool(&token, "list_notes")).await;
+    world.served(tool(&token, "purge")).await;
+    world.refused(tool(&token, "create_note"), 403).await;
+    world.refused(tool(&token, "list_notes").body("{"), 400).await;
+    let records = world.records();
+    let decided: Vec<_> = records.iter().filter(|record| record["kind"] == "call.decided").collect();
+    let shown: Vec<_> = decided
+        .iter()
+        .map(|record| {
+            (record["outcome"].as_str().unwrap(), record["object"].as_str(), record["reason"].as_str())
+        })
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            ("allowed", Some("list_notes"), None),
+            ("allowed", Some("purge"), None),
+            ("refused", Some("create_note"), Some("beyond_agent")),
+            ("refused", None, Some("body_malformed")),
+        ]
+    );
+    assert_eq!(decided[0]["subject"], "cli_agent");
+    assert_eq!(decided[0]["rules"], serde_json::json!([{ "rule": 1 }]));
+    assert_eq!(decided[2]["needed"], "notes:write");
+    let ended = records.iter().filter(|record| record["kind"] == "call.ended").count();
+    assert_eq!(ended, 2, "allowed calls have an outcome");
+    let text = serde_json::to_string(&records).unwrap();
+    assert!(!text.contains(&token) && !text.contains("1.1"), "neither tokens nor arguments");
+}
+
+#[tokio::test]
+async fn pc_51_a_full_spool_refuses_calls() {
+    let world = World::with(|settings| settings.spool.max_bytes = 3_000, |_| ()).await;
+    let token = world.token();
+    world.served(tool(&token, "list_notes")).await;
+    let mut served = 1;
+    let answered = loop {
+        let before = world.upstream.count();
+        let answered = world.send(tool(&token, "list_notes")).await;
+        if answered.status != 200 {
+            assert_eq!(world.upstream.count(), before, "nothing goes upstream unrecorded");
+            break answered;
+        }
+        served += 1;
+        assert!(served < 100, "the spool never fills");
+    };
+    assert_eq!((answered.status.as_u16(), answered.header("retry-after")), (503, "1"));
+    let ended = world.records().iter().filter(|record| record["kind"] == "call.ended").count();
+    assert_eq!(ended, served, "room for outcomes was reserved");
+}
