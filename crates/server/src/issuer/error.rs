@@ -1,18 +1,21 @@
 //! What the endpoints for programs answer when they refuse: RFC 6749 s5.2, one exhaustive match, fixed sentences.
 
+mod grant;
+mod registration;
+
 use crate::extract::BodyRefusal;
 use crate::fault::Fault;
 use crate::throttle::Wait;
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
-use portcullis_domain::grant::RedeemRefusal;
-use portcullis_domain::policy::IssueRefusal;
-use portcullis_domain::refresh::{RefreshRefusal, Reuse};
 use portcullis_oauth::client::{AuthMethod, InvalidPresentation};
 use portcullis_oauth::error::ErrorCode;
 use portcullis_oauth::token::InvalidTokenRequest;
 use serde::Serialize;
+
+pub(crate) use grant::GrantRefusal;
+pub(crate) use registration::RegistrationRefusal;
 
 /// Why a request of a program was refused.
 #[derive(Debug, thiserror::Error)]
@@ -45,178 +48,6 @@ pub(crate) enum Refusal {
     /// RFC 7009 s2.1: it was issued to another client.
     #[error("token of another client")]
     TokenOfAnother,
-}
-
-/// Why an identified caller gets no token. Recorded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum GrantRefusal {
-    #[error("client_disabled")]
-    ClientDisabled,
-    #[error("code_expired")]
-    CodeExpired,
-    #[error("code_of_another_client")]
-    CodeOfAnotherClient,
-    #[error("code_replayed")]
-    CodeReplayed,
-    #[error("code_unknown")]
-    CodeUnknown,
-    #[error("consent_withdrawn")]
-    ConsentWithdrawn,
-    /// Policy leaves none of the scopes of a session.
-    #[error("nothing_left")]
-    NothingLeft,
-    #[error("redirect_mismatch")]
-    Redirect,
-    #[error("refresh_ahead_of_row")]
-    RefreshAheadOfRow,
-    #[error("refresh_expired")]
-    RefreshExpired,
-    #[error("refresh_of_another_client")]
-    RefreshOfAnotherClient,
-    #[error("refresh_reused")]
-    RefreshReused,
-    #[error("refresh_revoked")]
-    RefreshRevoked,
-    #[error("refresh_unknown")]
-    RefreshUnknown,
-    /// Asked for scopes that are not to be had.
-    #[error("scope_refused")]
-    Scope,
-    #[error("session_ended")]
-    SessionEnded,
-    #[error("session_unknown")]
-    SessionUnknown,
-    /// Another server than authorized, none of ours, or one that the client may not use.
-    #[error("target_refused")]
-    Target,
-    #[error("user_disabled")]
-    UserDisabled,
-    #[error("wrong_verifier")]
-    Verifier,
-}
-
-impl From<RedeemRefusal> for GrantRefusal {
-    fn from(refusal: RedeemRefusal) -> Self {
-        match refusal {
-            RedeemRefusal::Expired => Self::CodeExpired,
-            RedeemRefusal::Verifier => Self::Verifier,
-            RedeemRefusal::WrongClient => Self::CodeOfAnotherClient,
-            RedeemRefusal::WrongRedirect => Self::Redirect,
-            RedeemRefusal::WrongResource => Self::Target,
-        }
-    }
-}
-
-impl From<RefreshRefusal> for GrantRefusal {
-    fn from(refusal: RefreshRefusal) -> Self {
-        match refusal {
-            RefreshRefusal::Expired => Self::RefreshExpired,
-            RefreshRefusal::Revoked => Self::RefreshRevoked,
-            RefreshRefusal::WrongClient => Self::RefreshOfAnotherClient,
-        }
-    }
-}
-
-impl From<Reuse> for GrantRefusal {
-    fn from(reuse: Reuse) -> Self {
-        match reuse {
-            Reuse::AheadOfRow => Self::RefreshAheadOfRow,
-            Reuse::Retired => Self::RefreshReused,
-        }
-    }
-}
-
-impl From<IssueRefusal> for GrantRefusal {
-    fn from(refusal: IssueRefusal) -> Self {
-        match refusal {
-            IssueRefusal::NothingLeft | IssueRefusal::Undeclared => Self::Scope,
-        }
-    }
-}
-
-impl GrantRefusal {
-    /// Sentences that belong to a kind of grant, not to a reason: unknown, expired and revoked look alike.
-    const fn public(self) -> (ErrorCode, &'static str) {
-        match self {
-            Self::CodeExpired
-            | Self::CodeOfAnotherClient
-            | Self::CodeReplayed
-            | Self::CodeUnknown
-            | Self::Redirect
-            | Self::Verifier => (
-                ErrorCode::InvalidGrant,
-                "the code is unknown, expired or used, or belongs to another client, redirect_uri or code_verifier",
-            ),
-            Self::RefreshAheadOfRow
-            | Self::RefreshExpired
-            | Self::RefreshOfAnotherClient
-            | Self::RefreshReused
-            | Self::RefreshRevoked
-            | Self::RefreshUnknown => (
-                ErrorCode::InvalidGrant,
-                "the refresh token is unknown, expired, used or revoked, or belongs to another client",
-            ),
-            Self::ClientDisabled | Self::ConsentWithdrawn | Self::UserDisabled => {
-                (ErrorCode::InvalidGrant, "what was granted is no longer valid")
-            }
-            Self::NothingLeft => (ErrorCode::InvalidGrant, "policy leaves nothing of what was granted"),
-            Self::SessionEnded | Self::SessionUnknown => {
-                (ErrorCode::InvalidGrant, "session_id names no running session of this client on this server")
-            }
-            Self::Scope => (
-                ErrorCode::InvalidScope,
-                "a scope is unknown on this server, beyond what was granted, or none of them may be had",
-            ),
-            Self::Target => (
-                ErrorCode::InvalidTarget,
-                "resource must be the canonical URI of a server that was granted to this client",
-            ),
-        }
-    }
-}
-
-/// Why a registration was refused (RFC 7591 s3.2.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum RegistrationRefusal {
-    #[error("token_endpoint_auth_method must be none, client_secret_basic or client_secret_post")]
-    AuthMethod,
-    #[error("not a JSON object of client metadata")]
-    Body,
-    #[error("grant_types must hold authorization_code, and may hold refresh_token")]
-    GrantTypes,
-    #[error("jwks must hold public asymmetric keys, and not stand beside jwks_uri")]
-    Keys,
-    #[error("client_name must have at most 128 characters, and no control or direction characters")]
-    Name,
-    #[error(
-        "redirect_uris must hold 1 to 16 URIs: https, http on loopback, or a private-use scheme with a dot"
-    )]
-    RedirectUri,
-    #[error("response_types must be code")]
-    ResponseTypes,
-    #[error("malformed scope")]
-    Scope,
-    #[error("software statements are not supported")]
-    SoftwareStatement,
-    #[error("addresses of pages must be http or https URLs")]
-    Uri,
-}
-
-impl RegistrationRefusal {
-    const fn code(self) -> ErrorCode {
-        match self {
-            Self::AuthMethod
-            | Self::Body
-            | Self::GrantTypes
-            | Self::Keys
-            | Self::Name
-            | Self::ResponseTypes
-            | Self::Scope
-            | Self::Uri => ErrorCode::InvalidClientMetadata,
-            Self::RedirectUri => ErrorCode::InvalidRedirectUri,
-            Self::SoftwareStatement => ErrorCode::InvalidSoftwareStatement,
-        }
-    }
 }
 
 #[derive(Serialize)]

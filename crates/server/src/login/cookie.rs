@@ -69,14 +69,14 @@ mod tests {
     #[test]
     fn as_cons_07_attributes() {
         let https = "https://as.test".parse().unwrap();
-        let set = Cookie::Session.set(&https, "v", Duration::from_secs(60)).unwrap();
+        let set = Cookie::Session.set(&https, "v", Duration::from_mins(1)).unwrap();
         assert_eq!(
             set.to_str().unwrap(),
             "__Host-portcullis=v; Path=/; HttpOnly; SameSite=Lax; Max-Age=60; Secure"
         );
         assert!(set.is_sensitive());
         let http = "http://127.0.0.1:8080".parse().unwrap();
-        let set = Cookie::Session.set(&http, "v", Duration::from_secs(60)).unwrap();
+        let set = Cookie::Session.set(&http, "v", Duration::from_mins(1)).unwrap();
         assert_eq!(set.to_str().unwrap(), "portcullis=v; Path=/; HttpOnly; SameSite=Lax; Max-Age=60");
         assert_eq!(Cookie::Session.set(&https, "a\r\nb", Duration::ZERO), None);
     }

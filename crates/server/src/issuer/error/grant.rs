@@ -1,0 +1,134 @@
+//! Why somebody who asks rightly for a token gets none, and what they are told.
+
+use portcullis_domain::grant::RedeemRefusal;
+use portcullis_domain::policy::IssueRefusal;
+use portcullis_domain::refresh::{RefreshRefusal, Reuse};
+use portcullis_oauth::error::ErrorCode;
+
+/// Why an identified caller gets no token. Recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum GrantRefusal {
+    #[error("client_disabled")]
+    ClientDisabled,
+    #[error("code_expired")]
+    CodeExpired,
+    #[error("code_of_another_client")]
+    CodeOfAnotherClient,
+    #[error("code_replayed")]
+    CodeReplayed,
+    #[error("code_unknown")]
+    CodeUnknown,
+    #[error("consent_withdrawn")]
+    ConsentWithdrawn,
+    /// Policy leaves none of the scopes of a session.
+    #[error("nothing_left")]
+    NothingLeft,
+    #[error("redirect_mismatch")]
+    Redirect,
+    #[error("refresh_ahead_of_row")]
+    RefreshAheadOfRow,
+    #[error("refresh_expired")]
+    RefreshExpired,
+    #[error("refresh_of_another_client")]
+    RefreshOfAnotherClient,
+    #[error("refresh_reused")]
+    RefreshReused,
+    #[error("refresh_revoked")]
+    RefreshRevoked,
+    #[error("refresh_unknown")]
+    RefreshUnknown,
+    /// Asked for scopes that are not to be had.
+    #[error("scope_refused")]
+    Scope,
+    #[error("session_ended")]
+    SessionEnded,
+    #[error("session_unknown")]
+    SessionUnknown,
+    /// Another server than authorized, none of ours, or one that the client may not use.
+    #[error("target_refused")]
+    Target,
+    #[error("user_disabled")]
+    UserDisabled,
+    #[error("wrong_verifier")]
+    Verifier,
+}
+
+impl From<RedeemRefusal> for GrantRefusal {
+    fn from(refusal: RedeemRefusal) -> Self {
+        match refusal {
+            RedeemRefusal::Expired => Self::CodeExpired,
+            RedeemRefusal::Verifier => Self::Verifier,
+            RedeemRefusal::WrongClient => Self::CodeOfAnotherClient,
+            RedeemRefusal::WrongRedirect => Self::Redirect,
+            RedeemRefusal::WrongResource => Self::Target,
+        }
+    }
+}
+
+impl From<RefreshRefusal> for GrantRefusal {
+    fn from(refusal: RefreshRefusal) -> Self {
+        match refusal {
+            RefreshRefusal::Expired => Self::RefreshExpired,
+            RefreshRefusal::Revoked => Self::RefreshRevoked,
+            RefreshRefusal::WrongClient => Self::RefreshOfAnotherClient,
+        }
+    }
+}
+
+impl From<Reuse> for GrantRefusal {
+    fn from(reuse: Reuse) -> Self {
+        match reuse {
+            Reuse::AheadOfRow => Self::RefreshAheadOfRow,
+            Reuse::Retired => Self::RefreshReused,
+        }
+    }
+}
+
+impl From<IssueRefusal> for GrantRefusal {
+    fn from(refusal: IssueRefusal) -> Self {
+        match refusal {
+            IssueRefusal::NothingLeft | IssueRefusal::Undeclared => Self::Scope,
+        }
+    }
+}
+
+impl GrantRefusal {
+    /// Sentences that belong to a kind of grant, not to a reason: unknown, expired and revoked look alike.
+    pub(super) const fn public(self) -> (ErrorCode, &'static str) {
+        match self {
+            Self::CodeExpired
+            | Self::CodeOfAnotherClient
+            | Self::CodeReplayed
+            | Self::CodeUnknown
+            | Self::Redirect
+            | Self::Verifier => (
+                ErrorCode::InvalidGrant,
+                "the code is unknown, expired or used, or belongs to another client, redirect_uri or code_verifier",
+            ),
+            Self::RefreshAheadOfRow
+            | Self::RefreshExpired
+            | Self::RefreshOfAnotherClient
+            | Self::RefreshReused
+            | Self::RefreshRevoked
+            | Self::RefreshUnknown => (
+                ErrorCode::InvalidGrant,
+                "the refresh token is unknown, expired, used or revoked, or belongs to another client",
+            ),
+            Self::ClientDisabled | Self::ConsentWithdrawn | Self::UserDisabled => {
+                (ErrorCode::InvalidGrant, "what was granted is no longer valid")
+            }
+            Self::NothingLeft => (ErrorCode::InvalidGrant, "policy leaves nothing of what was granted"),
+            Self::SessionEnded | Self::SessionUnknown => {
+                (ErrorCode::InvalidGrant, "session_id names no running session of this client on this server")
+            }
+            Self::Scope => (
+                ErrorCode::InvalidScope,
+                "a scope is unknown on this server, beyond what was granted, or none of them may be had",
+            ),
+            Self::Target => (
+                ErrorCode::InvalidTarget,
+                "resource must be the canonical URI of a server that was granted to this client",
+            ),
+        }
+    }
+}
