@@ -3,6 +3,8 @@
 
 mod app;
 mod config;
+mod console;
+mod feed;
 mod fleet;
 mod login;
 mod oauth;
