@@ -17,7 +17,7 @@ const TOKEN: &str = "PORTCULLIS_TOKEN";
 #[derive(clap::Args)]
 #[command(after_help = exit::HELP)]
 pub(crate) struct Arguments {
-    /// The server's canonical URI, such as https://mcp.example.com/mcp/notes
+    /// The server's canonical URI, exactly as it is registered: https (or http on loopback), no slash at the end
     url: ResourceUri,
 
     /// The name of the tool

@@ -91,8 +91,15 @@ pub struct Refusal {
 
 impl fmt::Display for Refusal {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let said = self.description.as_deref().or(self.error.as_deref());
-        formatter.write_str(said.unwrap_or("the server did not say why"))?;
+        match (self.description.as_deref(), self.error.as_deref()) {
+            (Some(sentence), _) => formatter.write_str(sentence)?,
+            (None, Some("invalid_token")) => formatter.write_str("the server does not take this token")?,
+            (None, Some(code)) => formatter.write_str(code)?,
+            (None, None) => formatter.write_str("the server did not say why")?,
+        }
+        if self.error.as_deref() != Some("insufficient_scope") {
+            return Ok(());
+        }
         let sentence = self.description.as_deref().unwrap_or_default();
         // The sentence of our own gateway names the scopes already.
         let unnamed = |needed: &ScopeSet| needed.iter().any(|scope| !sentence.contains(scope.as_str()));
@@ -173,6 +180,10 @@ mod tests {
         refusal.description = Some("needs notes:read and notes:write".to_owned());
         assert_eq!(refusal.to_string(), "needs notes:read and notes:write");
         assert_eq!(Refusal::default().to_string(), "the server did not say why");
+        // At a 401 the challenge's scopes are what one could ask for; they are not why.
+        refusal.error = Some("invalid_token".to_owned());
+        refusal.description = None;
+        assert_eq!(refusal.to_string(), "the server does not take this token");
     }
 
     #[test]
