@@ -93,6 +93,12 @@ impl FromStr for RedirectUri {
             return Err(InvalidRedirect);
         }
         let url = Url::parse(text).map_err(|_| InvalidRedirect)?;
+        // A host stands in a Content-Security-Policy later, where `;` would begin another directive.
+        let plain_host =
+            |host: &str| host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-[]:".contains(&b));
+        if !url.host_str().is_none_or(plain_host) {
+            return Err(InvalidRedirect);
+        }
         let scheme_as_written = text.starts_with(url.scheme());
         let no_userinfo = url.username().is_empty() && url.password().is_none();
         let allowed = match url.scheme() {
@@ -192,6 +198,8 @@ mod tests {
             "HTTPS://a.example/cb",
             "https:a.example",
             "vbscript:x",
+            "https://a;b.example/cb",
+            "https://a'b.example/cb",
         ] {
             assert!(bad.parse::<RedirectUri>().is_err(), "{bad}");
         }
