@@ -10,6 +10,7 @@ pub(crate) mod http;
 pub(crate) mod pages;
 pub(crate) mod person;
 
+use portcullis_store::testing::TestDatabase;
 use serde_json::Value;
 use std::fs::{self, File};
 use std::net::TcpListener;
@@ -24,6 +25,8 @@ pub(crate) struct Serving {
     /// Where it listens.
     pub(crate) origin: String,
     folder: tempfile::TempDir,
+    /// On PostgreSQL, when this run is about it; dropped when the server has ended.
+    _database: TestDatabase,
 }
 
 impl Serving {
@@ -32,6 +35,11 @@ impl Serving {
         let folder = tempfile::tempdir().unwrap();
         for (name, text) in files {
             fs::write(folder.path().join(name), text).unwrap();
+        }
+        let database = database();
+        if database.is_postgres() {
+            let config = format!("database.url = {:?}\n", database.url());
+            fs::write(folder.path().join("portcullis.toml"), config).unwrap();
         }
         let address = format!("127.0.0.1:{}", free_port());
         // What it prints is for the person who started it, and holds passwords; what it logs must hold none.
@@ -45,7 +53,7 @@ impl Serving {
             .stderr(log("serve"))
             .spawn()
             .unwrap();
-        let mut serving = Self { child, origin: format!("http://{address}"), folder };
+        let mut serving = Self { child, origin: format!("http://{address}"), folder, _database: database };
         let metadata = format!("{}/.well-known/oauth-authorization-server", serving.origin);
         until("the server is up", || {
             assert!(serving.child.try_wait().unwrap().is_none(), "the server ended at its start");
@@ -81,6 +89,15 @@ impl Drop for Serving {
             let _ = self.child.wait();
         }
     }
+}
+
+/// In a thread of its own, because some who ask are in a runtime already and others are not.
+fn database() -> TestDatabase {
+    let made = std::thread::spawn(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(TestDatabase::create())
+    });
+    made.join().unwrap()
 }
 
 /// A running `serve --demo`.
