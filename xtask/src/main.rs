@@ -1,9 +1,10 @@
-//! The chores of this tree, one verb each: `cargo xtask check | test | interop | ci`.
+//! The chores of this tree, one verb each: `cargo xtask check | test | interop | bench | ci`.
 //!
 //! Every contributor compiles this crate before anything else, so it stays small and depends on little.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program for the terminal")]
 
+mod bench;
 mod cargo;
 mod check;
 mod ci;
@@ -29,6 +30,11 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
+    /// What the product costs, as ratios to a bare proxy on the same machine
+    Bench {
+        #[command(subcommand)]
+        what: bench::What,
+    },
     /// Everything that needs no running: format, lints, documentation, edges between crates, dependencies, links
     Check,
     /// What CI runs: check, interop, then test
@@ -69,6 +75,7 @@ impl Install {
 
 fn main() -> ExitCode {
     match Cli::parse().verb {
+        Verb::Bench { what } => outcome(bench::run(what)),
         Verb::Check => outcome(check::run()),
         Verb::Ci { install } => ci::run(install.consent()),
         Verb::Interop { install, binary, only } => outcome(interop::run(install.consent(), binary, only)),

@@ -17,6 +17,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("server", &["store", "gateway", "guard", "client", "domain", "oauth"]),
     ("cli", &["server", "client"]),
     ("xtask", &[]),
+    ("bench", &[]),
 ];
 
 /// What a crate may not even reach through others: no I/O in the pure ones, no SQL in those that face strangers.

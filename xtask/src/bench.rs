@@ -1,0 +1,109 @@
+//! `cargo xtask bench`: what the product costs, as ratios to a proxy that checks nothing, on one machine in one run.
+//!
+//! Machines are noisy and shared; what decides is the processor time that a process used, not how long it took.
+
+mod pinned;
+mod report;
+mod scene;
+mod world;
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+
+use crate::Verdict;
+use crate::cargo::Workspace;
+use crate::shell;
+use scene::{SCENES, Scene};
+use world::World;
+
+/// What can be measured.
+#[derive(Clone, Copy, clap::Subcommand)]
+pub(crate) enum What {
+    /// The gateway: one core for it, one for load and upstream; writes the table of docs/benchmarks.md
+    Gateway {
+        /// How often each pair is measured
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+        /// The cargo profile to build with
+        #[arg(long, value_enum, default_value_t)]
+        profile: Profile,
+        /// Only this scene; prints, and leaves the document alone
+        #[arg(long, value_enum)]
+        only: Option<scene::Name>,
+    },
+}
+
+/// Only `dist` is what users get, and what the document states.
+#[derive(Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Profile {
+    #[default]
+    Dist,
+    Release,
+}
+
+impl Profile {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Dist => "dist",
+            Self::Release => "release",
+        }
+    }
+}
+
+/// The programs under measurement.
+struct Programs {
+    portcullis: PathBuf,
+    bench: PathBuf,
+}
+
+pub(crate) fn run(what: What) -> Result<Verdict> {
+    let What::Gateway { rounds, profile, only } = what;
+    let workspace = Workspace::read()?;
+    let programs = build(&workspace, profile)?;
+    let world = World::start(&programs)?;
+    let mut results = Vec::new();
+    for scene in SCENES.iter().filter(|scene| only.is_none_or(|only| only == scene.name)) {
+        println!("== bench: {}", scene.title);
+        let result = scene::measure(&world, scene, rounds)?;
+        println!("   {}", report::line(scene, &result));
+        results.push((scene, result));
+    }
+    let (world, sizes) = world.sizes(&programs)?;
+    drop(world);
+    print!("{}", report::sizes(&sizes));
+    if only.is_none() && profile == Profile::Dist {
+        report::write(&results, &sizes)?;
+    }
+    Ok(Verdict::Good)
+}
+
+fn build(workspace: &Workspace, profile: Profile) -> Result<Programs> {
+    let packages = ["--package", "portcullis", "--package", "portcullis-bench"];
+    let built = shell::succeeds(
+        shell::cargo().args(["build", "--locked", "--profile", profile.name()]).args(packages),
+    )?;
+    if !built {
+        bail!("it does not build");
+    }
+    let folder = workspace.target_directory.join(profile.name());
+    Ok(Programs { portcullis: folder.join("portcullis"), bench: folder.join("portcullis-bench") })
+}
+
+impl Scene {
+    /// How many access tokens all of its rounds use up.
+    fn tokens(&self, rounds: usize) -> usize {
+        if self.fresh_tokens { self.calls * rounds + self.warm_up() } else { 1 }
+    }
+
+    fn warm_up(&self) -> usize {
+        self.calls / 10
+    }
+}
+
+fn text<T: std::str::FromStr>(text: &str) -> Result<T>
+where
+    T::Err: std::error::Error + Send + Sync + 'static,
+{
+    text.trim().parse().with_context(|| format!("not a number: {text:?}"))
+}

@@ -1,0 +1,86 @@
+//! What was found, as lines of a table, and into the document.
+
+use std::fs;
+
+use anyhow::{Context, Result};
+
+use super::scene::{Goal, Outcome, Scene, Side};
+use super::world::Sizes;
+use crate::shell;
+
+const DOCUMENT: &str = "docs/benchmarks.md";
+const BEGIN: &str = "<!-- written by `cargo xtask bench gateway`: begin -->\n";
+const END: &str = "<!-- end -->";
+
+const HEAD: &str = "\
+| | bare, CPU µs | gateway, CPU µs | ratio | lowest – highest | goal | p50, bare / gateway | p99, bare / gateway |
+|---|---|---|---|---|---|---|---|
+";
+
+/// One row of the table.
+pub(super) fn line(scene: &Scene, outcome: &Outcome) -> String {
+    let Outcome { bare, gateway, ratios } = outcome;
+    let cpu = |side: &Side| format!("{:.1}", side.cpu);
+    let nothing = || "–".to_owned();
+    let bare_cpu = bare.as_ref().map_or_else(nothing, cpu);
+    let ratio = outcome.ratio().map_or_else(nothing, |ratio| format!("**{ratio:.2}**"));
+    let spread = match ratios[..] {
+        [lowest, .., highest] => format!("{lowest:.2} – {highest:.2}"),
+        _ => nothing(),
+    };
+    let goal = match scene.goal {
+        Goal::Calls(calls) => {
+            format!("{:.0} calls per second and core, goal {calls}", 1e6 / gateway.cpu)
+        }
+        Goal::Ratio(ratio) => format!("{ratio:.2}"),
+        Goal::None => nothing(),
+    };
+    let times = |time: fn(&Side) -> u64| {
+        let bare = bare.as_ref().map_or_else(nothing, |side| time(side).to_string());
+        format!("{bare} / {} µs", time(gateway))
+    };
+    let (p50, p99) = (times(|side| side.p50), times(|side| side.p99));
+    let title = scene.title;
+    format!("| {title} | {bare_cpu} | {} | {ratio} | {spread} | {goal} | {p50} | {p99} |", cpu(gateway))
+}
+
+/// Start, memory and tokens.
+pub(super) fn sizes(sizes: &Sizes) -> String {
+    let Sizes { idle_kib, most_kib, start, token_us, sign_us } = sizes;
+    #[expect(clippy::cast_precision_loss, reason = "small numbers")]
+    let mib = |kib: u64| kib as f64 / 1024.0;
+    let sign = sign_us.map_or_else(
+        || "`openssl` was not there to compare with".to_owned(),
+        |sign| {
+            let (signs, part) = (1e6 / sign, sign / token_us);
+            format!("`openssl speed ecdsap256` signs {signs:.0} times per second: ratio {part:.3}")
+        },
+    );
+    format!(
+        "\
+| | | goal |
+|---|---|---|
+| from start to first answer, on the data that the scenes left behind | {} ms | 200 ms |
+| resident memory before the first call, ten servers | {:.0} MiB | |
+| the most it ever was, all scenes together | {:.0} MiB | 48 MiB |
+| tokens by client credentials, per second and core | {:.0} | {sign} |
+",
+        start.as_millis(),
+        mib(*idle_kib),
+        mib(*most_kib),
+        1e6 / token_us,
+    )
+}
+
+/// Replaces the tables in the document.
+pub(super) fn write(results: &[(&Scene, Outcome)], found: &Sizes) -> Result<()> {
+    let path = shell::root().join(DOCUMENT);
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {DOCUMENT}"))?;
+    let (before, rest) = text.split_once(BEGIN).with_context(|| format!("{DOCUMENT} lacks {BEGIN}"))?;
+    let (_, after) = rest.split_once(END).with_context(|| format!("{DOCUMENT} lacks {END}"))?;
+    let rows: String = results.iter().map(|(scene, outcome)| line(scene, outcome) + "\n").collect();
+    let table = format!("{before}{BEGIN}\n{HEAD}{rows}\n{}\n{END}{after}", sizes(found));
+    fs::write(&path, table).with_context(|| format!("cannot write {DOCUMENT}"))?;
+    println!("== bench: {DOCUMENT} written");
+    Ok(())
+}

@@ -1,0 +1,255 @@
+//! Everything that runs during a measurement: the gateway as users run it, the bare proxy, the stub upstreams, the load.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::Programs;
+use super::pinned::{Cores, Pinned, on_core};
+use crate::shell;
+
+/// Servers of the fleet that are called, and as many others as make ten.
+const CALLED: [&str; 5] = ["call", "sse", "big", "list", "stdio"];
+const OTHERS: usize = 5;
+
+pub(super) struct World {
+    pub(super) cores: Cores,
+    pub(super) bench: PathBuf,
+    pub(super) gateway: Pinned,
+    pub(super) proxy: Pinned,
+    /// `host:port`
+    pub(super) gateway_at: String,
+    pub(super) proxy_at: String,
+    idle_kib: u64,
+    /// `CLK_TCK`
+    pub(super) ticks_per_second: u64,
+    folder: tempfile::TempDir,
+    _upstream: Pinned,
+}
+
+/// What is measured once, besides the scenes.
+pub(super) struct Sizes {
+    pub(super) idle_kib: u64,
+    pub(super) most_kib: u64,
+    /// From the start of the process to its first answer, on the data folder that the scenes left behind.
+    pub(super) start: Duration,
+    pub(super) token_us: f64,
+    /// Of `openssl speed ecdsap256`, if it is there.
+    pub(super) sign_us: Option<f64>,
+}
+
+#[derive(Deserialize)]
+struct Elapsed {}
+
+impl World {
+    pub(super) fn start(programs: &Programs) -> Result<Self> {
+        let cores = Cores::find()?;
+        let folder = tempfile::tempdir()?;
+        let at = |name: &str| folder.path().join(name);
+        let (upstream_at, proxy_at, gateway_at) = (free_address()?, free_address()?, free_address()?);
+        let mut upstream = on_core(cores.rest, &programs.bench);
+        let upstream = upstream.args(["upstream", "--listen", &upstream_at]);
+        let upstream = Pinned::start(upstream, &at("upstream.log"))?;
+        let mut proxy = on_core(cores.subject, &programs.bench);
+        let proxy = proxy.args(["proxy", "--listen", &proxy_at, "--to", &upstream_at]);
+        let mut proxy = Pinned::start(proxy, &at("proxy.log"))?;
+        fs::write(at("fleet.toml"), fleet(&upstream_at, folder.path()))?;
+        fs::write(at("portcullis.toml"), configuration(cores, &programs.bench)?)?;
+        let mut gateway = serve(programs, cores, folder.path(), &gateway_at)?;
+        until_answered(&mut proxy, "the bare proxy", &proxy_at)?;
+        until_answered(&mut gateway, "the gateway", &gateway_at)
+            .with_context(|| fs::read_to_string(at("gateway.log")).unwrap_or_default())?;
+        until_there(&at("agent.json"))?;
+        let idle_kib = gateway.memory("VmRSS")?;
+        let ticks = shell::output_of(Command::new("getconf").arg("CLK_TCK"))?;
+        Ok(Self {
+            cores,
+            bench: programs.bench.clone(),
+            gateway,
+            proxy,
+            gateway_at,
+            proxy_at,
+            idle_kib,
+            ticks_per_second: super::text(&ticks)?,
+            folder,
+            _upstream: upstream,
+        })
+    }
+
+    pub(super) fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Access tokens for one of the servers, one a line; returns where they are.
+    pub(super) fn tokens(&self, server: &str, count: usize) -> Result<PathBuf> {
+        let out = self.file(&format!("tokens-{server}-{count}"));
+        if out.exists() {
+            fs::remove_file(&out)?;
+        }
+        let resource = format!("http://{}/mcp/{server}", self.gateway_at);
+        let endpoint = format!("http://{}/oauth/token", self.gateway_at);
+        let mut command = on_core(self.cores.rest, &self.bench);
+        command.args(["tokens", "--endpoint", &endpoint, "--resource", &resource]);
+        command.args(["--count", &count.to_string()]);
+        command.arg("--credentials").arg(self.file("agent.json")).arg("--out").arg(&out);
+        printed::<Elapsed>(&mut command)?;
+        Ok(out)
+    }
+
+    /// What processor time `ticks` are for each of `count`, in microseconds.
+    #[expect(clippy::cast_precision_loss, reason = "small numbers")]
+    pub(super) fn microseconds(&self, ticks: u64, count: usize) -> f64 {
+        ticks as f64 * 1e6 / self.ticks_per_second as f64 / count as f64
+    }
+
+    /// Sizes, the cost of a token, and the time of a start; ends what was measured.
+    pub(super) fn sizes(self, programs: &Programs) -> Result<(Self, Sizes)> {
+        const TOKENS: usize = 5000;
+        let most_kib = self.gateway.memory("VmHWM")?;
+        let before = self.gateway.ticks()?;
+        self.tokens("call", TOKENS)?;
+        let token_us = self.microseconds(self.gateway.ticks()? - before, TOKENS);
+        let Self { gateway, .. } = self;
+        drop(gateway);
+        let start = now();
+        let mut gateway = serve(programs, self.cores, self.folder.path(), &self.gateway_at)?;
+        until_answered(&mut gateway, "the gateway", &self.gateway_at)?;
+        let start = start.elapsed();
+        let sizes =
+            Sizes { idle_kib: self.idle_kib, most_kib, start, token_us, sign_us: sign_us(self.cores) };
+        Ok((Self { gateway, ..self }, sizes))
+    }
+}
+
+/// The one line of JSON that a command prints.
+pub(super) fn printed<T: DeserializeOwned>(command: &mut Command) -> Result<T> {
+    let text = shell::output_of(command)?;
+    serde_json::from_str(&text).with_context(|| format!("printed something else: {text}"))
+}
+
+fn serve(programs: &Programs, cores: Cores, folder: &Path, address: &str) -> Result<Pinned> {
+    let mut gateway = on_core(cores.subject, &programs.portcullis);
+    gateway.args(["serve", "--listen", address]);
+    for (option, name) in [("--config", "portcullis.toml"), ("--data", "data"), ("--fleet", "fleet.toml")] {
+        gateway.arg(option).arg(folder.join(name));
+    }
+    Pinned::start(&mut gateway, &folder.join("gateway.log"))
+}
+
+fn fleet(upstream: &str, folder: &Path) -> String {
+    let mut text = String::new();
+    let mut access = String::new();
+    let others = (1..=OTHERS).map(|number| format!("other{number}"));
+    for name in CALLED.iter().map(ToString::to_string).chain(others) {
+        let behind = match name.as_str() {
+            "stdio" => r#"command = "stub""#.to_owned(),
+            name => format!(r#"url = "http://{upstream}/{name}""#),
+        };
+        // Writing to a string cannot fail.
+        let _ = write!(
+            text,
+            r#"
+[[server]]
+name = "{name}"
+title = "Server {name}"
+upstream = {{ {behind} }}
+default_scopes = ["items:read"]
+[server.scopes]
+"items:read" = "Read items"
+"items:write" = {{ says = "Write items", implies = ["items:read"] }}
+[[server.rule]]
+tools = ["read_*"]
+scopes = ["items:read"]
+[[server.rule]]
+tools = ["write_*"]
+scopes = ["items:write"]
+"#
+        );
+        let _ = write!(access, "{name} = [\"items:read\"], ");
+    }
+    let access = access.trim_end_matches(", ");
+    let file = folder.join("agent.json");
+    let _ = write!(
+        text,
+        "\n[[agent]]\nname = \"bench\"\nowner = \"bench\"\naccess = {{ {access} }}\n\
+         credential = {{ secret = {{ deliver = \"file:{}\" }} }}\n",
+        file.display()
+    );
+    text
+}
+
+/// The program behind the stdio server is no part of what is measured: it runs on the other core.
+fn configuration(cores: Cores, bench: &Path) -> Result<String> {
+    let taskset = shell::which(&["taskset"]).context("taskset (util-linux) is needed")?;
+    Ok(format!(
+        "[command.stub]\nrun = [{:?}, \"-c\", \"{}\", {:?}, \"stdio\"]\n",
+        taskset.display().to_string(),
+        cores.rest,
+        bench.display().to_string()
+    ))
+}
+
+fn free_address() -> Result<String> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string())
+}
+
+fn until_answered(program: &mut Pinned, name: &str, address: &str) -> Result<()> {
+    until(|| {
+        program.check(name)?;
+        Ok(TcpStream::connect(address).is_ok() && answers(address))
+    })
+}
+
+fn until_there(file: &Path) -> Result<()> {
+    until(|| Ok(file.exists()))
+}
+
+/// Whether anything is answered at all.
+fn answers(address: &str) -> bool {
+    use std::io::{Read as _, Write as _};
+    let asked = || -> std::io::Result<()> {
+        let mut stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        write!(stream, "GET /oauth/jwks HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+        stream.read_exact(&mut [0; 12])
+    };
+    asked().is_ok()
+}
+
+fn until(mut done: impl FnMut() -> Result<bool>) -> Result<()> {
+    for _ in 0..10_000 {
+        if done()? {
+            return Ok(());
+        }
+        pause();
+    }
+    bail!("it did not come up")
+}
+
+#[expect(clippy::disallowed_methods, reason = "waits for another program")]
+fn pause() {
+    std::thread::sleep(Duration::from_millis(1));
+}
+
+#[expect(clippy::disallowed_methods, reason = "measures how long another program takes")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+fn sign_us(cores: Cores) -> Option<f64> {
+    let openssl = shell::which(&["openssl"])?;
+    let mut command = on_core(cores.subject, &openssl);
+    command.args(["speed", "-seconds", "2", "-mr", "ecdsap256"]);
+    // +F4:number:bits:SIGNATURES_PER_SECOND:VERIFICATIONS_PER_SECOND
+    let text = shell::output_of(&mut command).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("+F4:"))?;
+    let per_second: f64 = line.split(':').nth(2)?.parse().ok()?;
+    Some(1e6 / per_second)
+}
