@@ -56,7 +56,8 @@ impl RedirectUri {
     /// `scheme://host[:port]` for a Content-Security-Policy `form-action`; private-use schemes as `scheme:`.
     pub fn csp_source(&self) -> String {
         match Url::parse(&self.0) {
-            Ok(url) if url.has_host() => url.origin().ascii_serialization(),
+            Ok(url) if matches!(url.scheme(), "http" | "https") => url.origin().ascii_serialization(),
+            // Another scheme has no origin that could be written, whether or not a host follows it.
             Ok(url) => format!("{}:", url.scheme()),
             Err(_) => "'none'".to_owned(),
         }
@@ -202,6 +203,17 @@ mod tests {
             "https://a'b.example/cb",
         ] {
             assert!(bad.parse::<RedirectUri>().is_err(), "{bad}");
+        }
+    }
+    #[test]
+    fn a_page_may_lead_to_what_was_registered() {
+        for (uri, source) in [
+            ("https://a.example/cb?x=1", "https://a.example"),
+            ("http://127.0.0.1:8080/cb", "http://127.0.0.1:8080"),
+            ("com.example.app:/cb", "com.example.app:"),
+            ("com.example.app://oauth/cb", "com.example.app:"),
+        ] {
+            assert_eq!(registered(uri).csp_source(), source);
         }
     }
 }

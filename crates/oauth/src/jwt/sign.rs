@@ -1,15 +1,17 @@
 //! Signing with a private ES256 key.
 
 use crate::jwk::{Algorithm, PublicJwk};
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::EncodingKey;
 use serde::Serialize;
 
 /// A private ES256 key with its id. Signs; cannot be printed.
 pub struct SigningKey {
     kid: String,
-    key: EncodingKey,
+    /// Read once: reading checks the key, which takes longer than a signature.
+    pair: EcdsaKeyPair,
 }
 
 /// The bytes are no P-256 private key.
@@ -17,30 +19,31 @@ pub struct SigningKey {
 #[error("not a PKCS#8 P-256 private key")]
 pub struct InvalidSigningKey;
 
+/// RFC 7515 s4.1
+#[derive(Serialize)]
+struct Header<'a> {
+    typ: &'a str,
+    alg: Algorithm,
+    kid: &'a str,
+}
+
 impl SigningKey {
     /// From PKCS#8 DER.
     pub fn from_pkcs8(kid: String, der: &[u8]) -> Result<Self, InvalidSigningKey> {
-        public_point(der)?;
-        Ok(Self {
-            kid,
-            key: EncodingKey::from_ec_der(der),
-        })
+        let pair = pair_of(der)?;
+        public_point(&pair)?;
+        Ok(Self { kid, pair })
     }
 
     /// A new private key as PKCS#8 DER, to be sealed by the caller.
     pub fn generate_pkcs8() -> Result<Vec<u8>, InvalidSigningKey> {
-        use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
-        let document = EcdsaKeyPair::generate_pkcs8(
-            &ECDSA_P256_SHA256_FIXED_SIGNING,
-            &aws_lc_rs::rand::SystemRandom::new(),
-        )
-        .map_err(|_| InvalidSigningKey)?;
-        Ok(document.as_ref().to_vec())
+        let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new());
+        Ok(document.map_err(|_| InvalidSigningKey)?.as_ref().to_vec())
     }
 
     /// The public half of a private key, as published.
     pub fn public_jwk(kid: &str, der: &[u8]) -> Result<PublicJwk, InvalidSigningKey> {
-        let point = public_point(der)?;
+        let point = public_point(&pair_of(der)?)?;
         Ok(PublicJwk {
             kty: "EC".to_owned(),
             usage: "sig".to_owned(),
@@ -57,18 +60,24 @@ impl SigningKey {
         &self.kid
     }
 
-    /// The signature over any text, to forge with.
-    #[cfg(test)]
-    pub(super) fn sign_text(&self, message: &[u8]) -> Result<String, SigningFailed> {
-        jsonwebtoken::crypto::sign(message, &self.key, jsonwebtoken::Algorithm::ES256).map_err(|_| SigningFailed)
+    /// Signs `claims` as a JWS of type `typ` (RFC 7515 s3.1).
+    pub fn sign<C: Serialize>(&self, typ: &str, claims: &C) -> Result<String, SigningFailed> {
+        let header = Header { typ, alg: Algorithm::ES256, kid: &self.kid };
+        let header = serde_json::to_vec(&header).map_err(|_| SigningFailed)?;
+        let claims = serde_json::to_vec(claims).map_err(|_| SigningFailed)?;
+        let mut text = URL_SAFE_NO_PAD.encode(header);
+        text.push('.');
+        URL_SAFE_NO_PAD.encode_string(claims, &mut text);
+        let signature = self.signature(text.as_bytes())?;
+        text.push('.');
+        text.push_str(&signature);
+        Ok(text)
     }
 
-    /// Signs `claims` as a JWS of type `typ`.
-    pub fn sign<C: Serialize>(&self, typ: &str, claims: &C) -> Result<String, SigningFailed> {
-        let mut header = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::ES256);
-        header.typ = Some(typ.to_owned());
-        header.kid = Some(self.kid.clone());
-        jsonwebtoken::encode(&header, claims, &self.key).map_err(|_| SigningFailed)
+    /// RFC 7518 s3.4: both integers, 64 bytes, as base64url.
+    pub(super) fn signature(&self, message: &[u8]) -> Result<String, SigningFailed> {
+        let signature = self.pair.sign(&SystemRandom::new(), message).map_err(|_| SigningFailed)?;
+        Ok(URL_SAFE_NO_PAD.encode(signature))
     }
 }
 
@@ -83,16 +92,11 @@ impl std::fmt::Debug for SigningKey {
 #[error("signing failed")]
 pub struct SigningFailed;
 
-/// The uncompressed public point (65 bytes) of a private key.
-fn public_point(der: &[u8]) -> Result<Vec<u8>, InvalidSigningKey> {
-    use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
-    let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der)
-        .map_err(|_| InvalidSigningKey)?;
-    let point = pair.public_key().as_ref().to_vec();
-    if point.len() == 65 {
-        Ok(point)
-    } else {
-        Err(InvalidSigningKey)
-    }
+fn pair_of(der: &[u8]) -> Result<EcdsaKeyPair, InvalidSigningKey> {
+    EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der).map_err(|_| InvalidSigningKey)
 }
 
+/// The uncompressed public point (65 bytes) of a private key.
+fn public_point(pair: &EcdsaKeyPair) -> Result<[u8; 65], InvalidSigningKey> {
+    pair.public_key().as_ref().try_into().map_err(|_| InvalidSigningKey)
+}
