@@ -115,6 +115,8 @@ impl Facts {
             "tools/call" => Aim::CallTool(plain(self.name.as_ref())?),
             "prompts/get" => Aim::GetPrompt(plain(self.name.as_ref())?),
             "resources/read" => Aim::ReadResource(plain(self.uri.as_ref())?),
+            // Gone in 2026-07-28: to be answered as any method that is not there, whatever its params.
+            "resources/subscribe" | "resources/unsubscribe" if self.speaks("2026-07-28") => Aim::Unknown,
             "resources/subscribe" | "resources/unsubscribe" => Aim::WatchResource(plain(self.uri.as_ref())?),
             "completion/complete" => self.reference.aim()?,
             "subscriptions/listen" => self.filter.aim()?,
@@ -123,6 +125,10 @@ impl Facts {
             "server/discover" | "ping" | "logging/setLevel" => Aim::Connect,
             _ => Aim::Unknown,
         })
+    }
+
+    fn speaks(&self, version: &str) -> bool {
+        self.version.as_ref().is_some_and(|stated| stated.is(version))
     }
 
     fn into_call(self, kind: Kind, aim: Aim) -> Call {

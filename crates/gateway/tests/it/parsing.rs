@@ -265,6 +265,21 @@ async fn rpc_10_11_names_and_methods_are_compared_byte_for_byte() {
 }
 
 #[tokio::test]
+async fn rpc_11_methods_that_2026_07_28_removed_are_not_there() {
+    let world = World::new().await;
+    let token = world.token();
+    for method in ["resources/subscribe", "resources/unsubscribe"] {
+        let old =
+            format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{{"uri":"note://public/1"}}}}"#);
+        world.served(legacy(&token, &old)).await;
+        for params in [format!(r#"{{"uri":"note://public/1",{META}}}"#), format!("{{{META}}}")] {
+            let ask = request(&token, method, &params);
+            assert_eq!(world.refused(ask, 404).await.code(), -32601, "{method} {params}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn rpc_17_responses_and_notifications_without_a_session() {
     let world = World::new().await;
     let token = world.token();
