@@ -6,6 +6,8 @@
 mod facts;
 mod lookalike;
 mod reader;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use reader::parse;
 

@@ -114,7 +114,7 @@ impl Inner {
     ) -> Result<Body, Refusal> {
         let garbled = || Refusal::Upstream(UpstreamFailure::Garbled);
         let reader = delivery.reader()?;
-        let most = self.settings.limits.list_bytes;
+        let most = self.settings.limits.answer_bytes;
         let collect = async {
             let mut written: Vec<u8> = Vec::new();
             while let Some(event) = events.next().await {

@@ -60,7 +60,7 @@ impl Upstreams {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(POOL_IDLE)
             .build(tls::connector()?);
-        Ok(Self { client, timeout: limits.upstream_timeout, answer_bytes: limits.list_bytes })
+        Ok(Self { client, timeout: limits.upstream_timeout, answer_bytes: limits.answer_bytes })
     }
 
     /// Sends a permitted message, and waits for the beginning of the answer.

@@ -53,8 +53,8 @@ pub struct Limits {
     pub upstream_timeout: Duration,
     /// To read a request body.
     pub body_timeout: Duration,
-    /// The longest list answer: these are read whole, because they are filtered.
-    pub list_bytes: usize,
+    /// The longest JSON answer, list or event of an upstream: these are read whole.
+    pub answer_bytes: usize,
     /// How many MCP sessions are remembered.
     pub sessions: usize,
     /// How many verified signatures are remembered.
@@ -74,7 +74,7 @@ impl Default for Limits {
             json_depth: 64,
             upstream_timeout: Duration::from_mins(1),
             body_timeout: Duration::from_secs(30),
-            list_bytes: 16 * 1024 * 1024,
+            answer_bytes: 16 * 1024 * 1024,
             sessions: 100_000,
             signatures: 100_000,
             calls_per_principal: 256,

@@ -60,7 +60,7 @@ impl From<&Limits> for Bounds {
             idle: limits.child_idle,
             patience: limits.upstream_timeout,
             grace: Duration::from_secs(1),
-            line_bytes: limits.list_bytes,
+            line_bytes: limits.answer_bytes,
             queue_messages: 256,
             queue_bytes: 4 * 1024 * 1024,
         }

@@ -8,6 +8,7 @@ mod lists;
 mod lone;
 mod parsing;
 mod policy;
+mod programs;
 mod sessions;
 mod streams;
 mod tokens;

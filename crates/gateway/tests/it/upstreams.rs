@@ -192,7 +192,7 @@ async fn ups_01_02_03_answers_that_are_not_passed_on() {
 
 #[tokio::test]
 async fn ups_03_an_answer_over_the_limit_is_cut() {
-    let world = World::with(|settings| settings.limits.list_bytes = 1000, |_| ()).await;
+    let world = World::with(|settings| settings.limits.answer_bytes = 1000, |_| ()).await;
     world.served(tool(&world.token(), "list_notes")).await;
     world.upstream.answers(|_| {
         json(200, &format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{"x":"{}"}}}}"#, "x".repeat(2000)))
