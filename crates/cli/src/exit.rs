@@ -1,5 +1,6 @@
 //! How a command ends: one line or two on stderr, and a code that scripts can rely on.
 
+use crate::admin::AdminError;
 use portcullis_client::{Error, Refusal};
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -16,6 +17,9 @@ pub(crate) const HELP: &str = "Exit codes:
 /// Why a command did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
+    /// The running server refused, or there is none.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
     #[error(transparent)]
     Client(#[from] Error),
     #[error("cannot write the result: {0}")]
@@ -37,7 +41,7 @@ impl Failure {
 
     fn code(&self) -> u8 {
         match self {
-            Self::Tool | Self::Output(_) | Self::Serve(_) => 1,
+            Self::Admin(_) | Self::Tool | Self::Output(_) | Self::Serve(_) => 1,
             Self::Usage(_) => 2,
             Self::Client(error) => code_of(error),
         }
@@ -60,7 +64,7 @@ impl Failure {
                     "ask with{flags}; if that is refused too, the owner of this agent can raise its ceiling"
                 ))
             }
-            Self::Client(_) | Self::Output(_) | Self::Serve(_) | Self::Tool | Self::Usage(_) => None,
+            Self::Admin(_) | Self::Client(_) | Self::Output(_) | Self::Serve(_) | Self::Tool | Self::Usage(_) => None,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The `portcullis` program: what operators type. No logic here; a file per subcommand.
 
+mod admin;
 mod call;
 mod config;
 mod credentials;

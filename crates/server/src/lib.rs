@@ -1,5 +1,6 @@
 //! What Portcullis serves: the authority, its pages, the jobs, and the wiring. No globals: two servers fit in one process.
 
+pub mod api;
 pub mod app;
 pub mod clock;
 pub mod config;

@@ -1,5 +1,6 @@
 //! `portcullis serve`: from the command line to a running server, and to its orderly end.
 
+use crate::api::{self, socket::AdminSocket};
 use crate::app::App;
 use crate::clock::Clock;
 use crate::config::{Config, Options};
@@ -52,14 +53,16 @@ pub async fn run(serve: Serve, out: &mut (dyn Write + Send)) -> anyhow::Result<(
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
+    let fleet = serve.fleet.as_deref().map(|path| read_fleet(path, &config)).transpose()?;
     // Nothing is changed before address and folder are ours.
     let listener = Listener::bind(config.listen).await?;
     let folder = DataFolder::open(&config.data)?;
     folder.path().clone_into(&mut config.data);
+    let socket = AdminSocket::bind(folder.path())?;
     let entropy = Entropy::from_system()?;
     let app = App::open(config, Clock::System, entropy).await?;
-    let running = Running::start(&app, listener);
-    let ready = greet(&app, serve.fleet.as_deref(), &program, out).await;
+    let running = Running::start(&app, listener, socket);
+    let ready = greet(&app, fleet.as_ref(), &program, out).await;
     if ready.is_ok() {
         tracing::info!(address = %app.config.listen, issuer = %app.config.issuer, "serving");
         signals.next().await;
@@ -75,7 +78,7 @@ pub async fn run(serve: Serve, out: &mut (dyn Write + Send)) -> anyhow::Result<(
 /// Fleet and first accounts, then the words on the terminal.
 async fn greet(
     app: &Arc<App>,
-    fleet: Option<&Path>,
+    fleet: Option<&Fleet>,
     program: &Path,
     out: &mut (dyn Write + Send),
 ) -> anyhow::Result<()> {
@@ -85,8 +88,10 @@ async fn greet(
         demo::write_guide(out, &facts, &app.config.data, program)?;
         return Ok(());
     }
-    if let Some(path) = fleet {
-        apply(app, path).await?;
+    if let Some(fleet) = fleet {
+        let applied = fleet::apply(app, fleet).await?;
+        let (put, removed, secrets) = (applied.put, applied.removed, applied.secrets);
+        tracing::info!(put, removed, secrets, "fleet applied");
     }
     writeln!(out, "Portcullis at {}", app.config.issuer)?;
     writeln!(out, "  Console   {}", app.config.issuer.join("/console"))?;
@@ -100,18 +105,15 @@ async fn greet(
     Ok(out.flush()?)
 }
 
-async fn apply(app: &App, path: &Path) -> anyhow::Result<()> {
+/// Reads and checks a fleet file.
+fn read_fleet(path: &Path, config: &Config) -> anyhow::Result<Fleet> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("cannot read the fleet file {}", path.display()))?;
-    let commands = app.config.commands.keys().cloned().collect();
-    let surroundings = Surroundings { issuer: &app.config.issuer, commands: &commands };
-    let fleet = Fleet::parse(&text, surroundings).map_err(|problems| {
+    let commands = config.commands.keys().cloned().collect();
+    Fleet::parse(&text, Surroundings { issuer: &config.issuer, commands: &commands }).map_err(|problems| {
         let lines: Vec<String> = problems.iter().map(|problem| format!("  {problem}")).collect();
         anyhow::anyhow!("the fleet file {} is not right:\n{}", path.display(), lines.join("\n"))
-    })?;
-    let applied = fleet::apply(app, &fleet).await?;
-    tracing::info!(put = applied.put, removed = applied.removed, secrets = applied.secrets, "fleet applied");
-    Ok(())
+    })
 }
 
 /// What runs until the end.
@@ -121,13 +123,14 @@ struct Running {
 }
 
 impl Running {
-    fn start(app: &Arc<App>, listener: Listener) -> Self {
+    fn start(app: &Arc<App>, listener: Listener, socket: AdminSocket) -> Self {
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
         let demo = if app.config.demo { demo::upstream(app, &stop) } else { Router::new() };
         let router = router(app, demo);
         let connections = app.config.limits.connections;
         tasks.spawn(listener.serve(router, connections, stop.clone(), GRACE));
+        tasks.spawn(socket.serve(api::router(app), stop.clone(), GRACE));
         tasks.spawn(feed::follow(Arc::clone(app), stop.clone()));
         tasks.spawn(housekeeping::run(Arc::clone(app), stop.clone()));
         tasks.close();

@@ -1,0 +1,171 @@
+//! The admin API of the `serve` that runs on a data folder: one request over its Unix socket.
+
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper::{Method, Request, Response, StatusCode, header};
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use std::io;
+use std::path::{Path, PathBuf};
+use tokio::net::UnixStream;
+
+/// Where the server is.
+#[derive(clap::Args)]
+pub(crate) struct Place {
+    /// The data folder of the running `portcullis serve`
+    #[arg(long, value_name = "DIR", default_value = "portcullis-data")]
+    data: PathBuf,
+}
+
+/// What the server answered.
+pub(crate) struct Answer {
+    /// The version of the registry, where the answer has one.
+    pub(crate) etag: Option<String>,
+    body: Bytes,
+}
+
+/// Why there is no good answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AdminError {
+    #[error(
+        "no portcullis runs on the data folder {folder}: start `portcullis serve --data {folder}`, or name its folder with --data",
+        folder = .0.display()
+    )]
+    NotRunning(PathBuf),
+    #[error("not allowed to use {}: run this as the user who runs `portcullis serve`", .0.display())]
+    NotAllowed(PathBuf),
+    #[error("the server ended the connection: run this as the user who serves; otherwise its log says why")]
+    Cut(#[source] hyper::Error),
+    #[error("cannot connect to {}: {source}", path.display())]
+    Connect { path: PathBuf, source: io::Error },
+    #[error("{0}")]
+    Problem(Box<Problem>),
+    #[error("the server's answer cannot be read: is it of another version?")]
+    Unreadable,
+}
+
+/// problem+json (RFC 9457).
+#[derive(Debug, Deserialize)]
+pub(crate) struct Problem {
+    /// `urn:portcullis:problem:…`
+    pub(crate) r#type: String,
+    title: String,
+    detail: String,
+    /// Mistakes in a fleet file.
+    #[serde(default)]
+    pub(crate) problems: Vec<Mistake>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Mistake {
+    pub(crate) line: usize,
+    pub(crate) says: String,
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{}: {}", self.title, self.detail)?;
+        self.problems
+            .iter()
+            .try_for_each(|mistake| write!(formatter, "\n  line {}: {}", mistake.line, mistake.says))
+    }
+}
+
+/// What is sent.
+pub(crate) enum Body {
+    Nothing,
+    Json(serde_json::Value),
+    Toml(String),
+}
+
+impl Place {
+    /// Asks for something.
+    pub(crate) async fn get(&self, path: &str) -> Result<Answer, AdminError> {
+        self.send(Method::GET, path, Body::Nothing, None).await
+    }
+
+    /// Sends something.
+    pub(crate) async fn post(&self, path: &str, body: Body) -> Result<Answer, AdminError> {
+        self.send(Method::POST, path, body, None).await
+    }
+
+    /// Sends something that is meant for one version only.
+    pub(crate) async fn post_if(&self, path: &str, body: Body, etag: &str) -> Result<Answer, AdminError> {
+        self.send(Method::POST, path, body, Some(etag)).await
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Body,
+        if_match: Option<&str>,
+    ) -> Result<Answer, AdminError> {
+        let (content_type, content) = match body {
+            Body::Nothing => (None, String::new()),
+            Body::Json(value) => (Some("application/json"), value.to_string()),
+            Body::Toml(text) => (Some("application/toml"), text),
+        };
+        let mut request = Request::builder().method(method).uri(path).header(header::HOST, "admin");
+        if let Some(content_type) = content_type {
+            request = request.header(header::CONTENT_TYPE, content_type);
+        }
+        if let Some(etag) = if_match {
+            request = request.header(header::IF_MATCH, etag);
+        }
+        let request = request.body(Full::new(content.into())).map_err(|_| AdminError::Unreadable)?;
+        let stream = self.connect().await?;
+        answer(exchange(stream, request).await.map_err(AdminError::Cut)?)
+    }
+
+    async fn connect(&self) -> Result<UnixStream, AdminError> {
+        let path = self.data.join("admin.sock");
+        UnixStream::connect(&path).await.map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                AdminError::NotRunning(self.data.clone())
+            }
+            io::ErrorKind::PermissionDenied => AdminError::NotAllowed(path.clone()),
+            _ => AdminError::Connect { path: path.clone(), source },
+        })
+    }
+
+    /// The folder.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.data
+    }
+}
+
+async fn exchange(stream: UnixStream, request: Request<Full<Bytes>>) -> hyper::Result<Response<Bytes>> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    // Ends with the answer.
+    let driver = tokio::spawn(connection);
+    let (head, body) = sender.send_request(request).await?.into_parts();
+    let body = body.collect().await?.to_bytes();
+    driver.abort();
+    Ok(Response::from_parts(head, body))
+}
+
+fn answer(response: Response<Bytes>) -> Result<Answer, AdminError> {
+    let (head, body) = response.into_parts();
+    if head.status == StatusCode::OK
+        || head.status == StatusCode::CREATED
+        || head.status == StatusCode::NO_CONTENT
+    {
+        let etag = head.headers.get(header::ETAG).and_then(|value| value.to_str().ok());
+        return Ok(Answer { etag: etag.map(str::to_owned), body });
+    }
+    let problem = serde_json::from_slice(&body).map_err(|_| AdminError::Unreadable)?;
+    Err(AdminError::Problem(Box::new(problem)))
+}
+
+impl Answer {
+    pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, AdminError> {
+        serde_json::from_slice(&self.body).map_err(|_| AdminError::Unreadable)
+    }
+
+    pub(crate) fn text(&self) -> Result<&str, AdminError> {
+        str::from_utf8(&self.body).map_err(|_| AdminError::Unreadable)
+    }
+}

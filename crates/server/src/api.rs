@@ -1,0 +1,73 @@
+//! The admin API, every route on one page. It is served on the Unix socket of this machine only, never on an address.
+//!
+//! Whoever calls is a [`LocalOperator`]; only the socket's accept loop makes one, and no handler compiles here without
+//! taking one first.
+
+mod error;
+mod fleet;
+mod input;
+mod operator;
+mod policy;
+pub mod socket;
+
+use crate::app::App;
+use crate::layers;
+use axum::Router;
+use axum::handler::Handler;
+use axum::middleware::from_fn;
+use axum::routing::{MethodFilter, MethodRouter, on};
+use std::sync::Arc;
+
+pub(crate) use error::Refusal;
+pub(crate) use input::{Input, Missing};
+pub use operator::admit;
+pub(crate) use operator::{FirstIsOperator, LocalOperator};
+
+/// One method of one address.
+struct Route {
+    method: &'static str,
+    path: &'static str,
+    handler: MethodRouter<Arc<App>>,
+}
+
+/// Every route. One file per noun.
+fn routes() -> Vec<Route> {
+    vec![
+        get("/api/v1/fleet", fleet::export),
+        post("/api/v1/fleet/plan", fleet::plan),
+        post("/api/v1/fleet/apply", fleet::apply),
+        post("/api/v1/policy/explain", policy::explain),
+    ]
+}
+
+/// Method and path of every route: for the test that tries each of them without an operator.
+pub fn addresses() -> Vec<(&'static str, &'static str)> {
+    routes().into_iter().map(|route| (route.method, route.path)).collect()
+}
+
+/// The admin API, for [`socket`]. Without an admitted operator every route refuses.
+pub fn router(app: &Arc<App>) -> Router {
+    routes()
+        .into_iter()
+        .fold(Router::new(), |router, route| router.route(route.path, route.handler))
+        .fallback(async || Refusal::Missing(Missing::Address))
+        .method_not_allowed_fallback(async || Refusal::Method)
+        .with_state(Arc::clone(app))
+        .layer(from_fn(layers::survive))
+}
+
+fn get<H, T>(path: &'static str, handler: H) -> Route
+where
+    H: Handler<T, Arc<App>>,
+    T: FirstIsOperator + 'static,
+{
+    Route { method: "GET", path, handler: on(MethodFilter::GET, handler) }
+}
+
+fn post<H, T>(path: &'static str, handler: H) -> Route
+where
+    H: Handler<T, Arc<App>>,
+    T: FirstIsOperator + 'static,
+{
+    Route { method: "POST", path, handler: on(MethodFilter::POST, handler) }
+}

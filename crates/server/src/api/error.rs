@@ -1,0 +1,132 @@
+//! What the admin API answers when it refuses: problem+json (RFC 9457), one exhaustive match.
+
+use super::input::{BadInput, Missing};
+use crate::fault::Fault;
+use crate::fleet::DeliverError;
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use portcullis_domain::fleet::Problem;
+use serde::Serialize;
+
+/// Why an operator's request was refused. Nothing was changed then.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refusal {
+    /// What is asked for clashes with what there is. Says with what.
+    #[expect(dead_code, reason = "for the nouns that are still to come")]
+    #[error("{0}")]
+    Conflict(String),
+    /// A secret cannot be delivered where the fleet file says.
+    #[error("{0}")]
+    Deliver(#[from] DeliverError),
+    #[error("fault")]
+    Fault(#[from] Fault),
+    /// Mistakes in a fleet file.
+    #[error("the fleet file has mistakes")]
+    Fleet(Vec<Problem>),
+    #[error("{0}")]
+    Input(#[from] BadInput),
+    #[error("no such method here")]
+    Method,
+    #[error("{0}")]
+    Missing(#[from] Missing),
+    /// The registry is not the one that `If-Match` names.
+    #[error("the registry has changed")]
+    Moved,
+    /// Not through the socket.
+    #[error("no operator")]
+    NoOperator,
+}
+
+/// RFC 9457 s3.
+#[derive(Serialize)]
+struct Body {
+    r#type: String,
+    title: &'static str,
+    status: u16,
+    detail: String,
+    /// Of a fleet file.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    problems: Vec<Mistake>,
+}
+
+#[derive(Serialize)]
+struct Mistake {
+    line: usize,
+    says: String,
+}
+
+impl Refusal {
+    /// Status, kind (the end of `type`), title.
+    const fn public(&self) -> (StatusCode, &'static str, &'static str) {
+        match self {
+            Self::Conflict(_) => (StatusCode::CONFLICT, "conflict", "Clashes with what there is"),
+            Self::Deliver(_) => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "undeliverable", "A secret cannot be delivered")
+            }
+            Self::Fault(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not possible right now"),
+            Self::Fleet(_) => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "fleet_mistakes", "The fleet file has mistakes")
+            }
+            Self::Input(input) => {
+                let title = "The request cannot be read";
+                match input {
+                    BadInput::Broken | BadInput::Malformed(_) => {
+                        (StatusCode::BAD_REQUEST, "malformed", title)
+                    }
+                    BadInput::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too_large", title),
+                    BadInput::Type(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "media_type", title),
+                }
+            }
+            Self::Method => (StatusCode::METHOD_NOT_ALLOWED, "method", "No such method here"),
+            Self::Missing(_) => (StatusCode::NOT_FOUND, "missing", "There is no such thing"),
+            Self::Moved => (StatusCode::PRECONDITION_FAILED, "moved", "The registry has changed"),
+            Self::NoOperator => (StatusCode::UNAUTHORIZED, "no_operator", "Not an operator of this machine"),
+        }
+    }
+
+    fn detail(&self) -> String {
+        match self {
+            Self::Conflict(says) => says.clone(),
+            Self::Deliver(error) => error.to_string(),
+            Self::Fault(_) => "nothing was changed; the server's log says why".to_owned(),
+            Self::Fleet(problems) => format!("{} to correct; nothing was changed", problems.len()),
+            Self::Input(input) => input.to_string(),
+            Self::Method => "this address is for another method".to_owned(),
+            Self::Missing(missing) => missing.to_string(),
+            Self::Moved => "somebody else changed it since this was planned: plan again".to_owned(),
+            Self::NoOperator => "the admin API is served on the socket in the data folder only".to_owned(),
+        }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let (status, kind, title) = self.public();
+        if let Self::Fault(fault) = &self {
+            fault.log();
+        } else {
+            tracing::info!(reason = %self, status = status.as_u16(), "admin request refused");
+        }
+        let detail = self.detail();
+        let problems = if let Self::Fleet(problems) = self { problems } else { Vec::new() };
+        let body = Body {
+            r#type: format!("urn:portcullis:problem:{kind}"),
+            title,
+            status: status.as_u16(),
+            detail,
+            problems: problems.into_iter().map(|p| Mistake { line: p.line, says: p.says }).collect(),
+        };
+        let mut response = (status, Json(body)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response
+    }
+}
+
+impl From<portcullis_store::Error> for Refusal {
+    fn from(error: portcullis_store::Error) -> Self {
+        Self::Fault(error.into())
+    }
+}

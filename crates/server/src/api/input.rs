@@ -1,0 +1,85 @@
+//! Bodies of admin requests: JSON of a known shape, or a text; and the words for what is not there.
+
+use super::error::Refusal;
+use crate::app::App;
+use axum::body::to_bytes;
+use axum::extract::{FromRequest, Request};
+use http::header;
+use portcullis_oauth::strict_json;
+use serde::de::DeserializeOwned;
+use std::sync::Arc;
+
+/// A fleet file of thousands of servers and agents fits.
+const MAX_BODY: usize = 16 * 1024 * 1024;
+
+/// Our inputs are flat.
+const MAX_DEPTH: usize = 8;
+
+/// A JSON body. Members that the type does not know should be errors: put `deny_unknown_fields` on it (ADM-04).
+pub(crate) struct Input<T>(pub(crate) T);
+
+/// A fleet file.
+pub(crate) struct FleetText(pub(crate) String);
+
+/// Why a body was not understood.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BadInput {
+    #[error("the body was cut off")]
+    Broken,
+    #[error("{0}")]
+    Malformed(String),
+    #[error("the body is too long")]
+    TooLarge,
+    #[error("the body must be {0}")]
+    Type(&'static str),
+}
+
+/// What is not there.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Missing {
+    #[error("there is nothing at this address")]
+    Address,
+    #[error("there is no agent {0:?}")]
+    Agent(String),
+    #[error("there is no server {0:?}")]
+    Server(String),
+    #[error("there is no user {0:?}")]
+    User(String),
+}
+
+impl<T: DeserializeOwned> FromRequest<Arc<App>> for Input<T> {
+    type Rejection = Refusal;
+    async fn from_request(request: Request, _: &Arc<App>) -> Result<Self, Refusal> {
+        let body = read(request, "application/json").await?;
+        strict_json::check(&body, MAX_DEPTH).map_err(|error| BadInput::Malformed(error.to_string()))?;
+        // Serde's words name members and types, and quote what was written: the operator's own.
+        let value = serde_json::from_slice(&body).map_err(|error| BadInput::Malformed(error.to_string()))?;
+        Ok(Self(value))
+    }
+}
+
+impl FromRequest<Arc<App>> for FleetText {
+    type Rejection = Refusal;
+    async fn from_request(request: Request, _: &Arc<App>) -> Result<Self, Refusal> {
+        let body = read(request, "application/toml").await?;
+        let text = String::from_utf8(body).map_err(|_| BadInput::Malformed("not UTF-8".to_owned()))?;
+        Ok(Self(text))
+    }
+}
+
+async fn read(request: Request, media_type: &'static str) -> Result<Vec<u8>, BadInput> {
+    let stated = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let essence = stated.and_then(|value| value.split(';').next());
+    if !essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case(media_type)) {
+        return Err(BadInput::Type(media_type));
+    }
+    let body = to_bytes(request.into_body(), MAX_BODY).await.map_err(|error| {
+        let cause = std::error::Error::source(&error);
+        if cause.is_some_and(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>) {
+            BadInput::TooLarge
+        } else {
+            BadInput::Broken
+        }
+    })?;
+    Ok(body.into())
+}
