@@ -6,7 +6,7 @@ mod common;
 #[cfg(test)]
 mod tests {
     use crate::common::http::{self, form};
-    use crate::common::person::Person;
+    use crate::common::person::{Person, register, token};
     use crate::common::{free_port, log, pause, portcullis, until};
     use base64::Engine as _;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -16,12 +16,6 @@ mod tests {
     use std::path::Path;
     use std::process::{Child, Stdio};
     use std::thread;
-
-    const CALLBACK: &str = "http://127.0.0.1:1/callback";
-
-    // RFC 7636, appendix B.
-    const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
-    const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
 
     struct Server {
         child: Child,
@@ -74,24 +68,6 @@ mod tests {
             let _killed = self.child.kill();
             let _reaped = self.child.wait();
         }
-    }
-
-    /// An answer of the token endpoint; `None` when the server is gone.
-    fn token(issuer: &str, fields: &[(&str, &str)]) -> Option<(u16, Value)> {
-        let headers = [("Content-Type", "application/x-www-form-urlencoded")];
-        let answer = http::send("POST", &format!("{issuer}/oauth/token"), &headers, &form(fields))?;
-        Some((answer.status, serde_json::from_str(&answer.body).ok()?))
-    }
-
-    /// A public client, registered by itself.
-    fn register(issuer: &str) -> String {
-        let body = serde_json::json!({
-            "redirect_uris": [CALLBACK], "token_endpoint_auth_method": "none",
-            "grant_types": ["authorization_code", "refresh_token"],
-        });
-        let answer = http::post(&format!("{issuer}/oauth/register"), "application/json", &body.to_string());
-        assert_eq!(answer.status, 201);
-        answer.json()["client_id"].as_str().unwrap().to_owned()
     }
 
     /// What one client was handed.
@@ -154,7 +130,13 @@ mod tests {
         let resource = server.text("/servers/0/url").to_owned();
         let client = register(&issuer);
         let mut person = Person::new(server.text("/user/username"), server.text("/user/password"));
-        let families: Vec<Handed> = (0..3).map(|_| first(&issuer, &client, &resource, &mut person)).collect();
+        let families: Vec<Handed> = (0..3)
+            .map(|_| {
+                let mut handed = Handed::default();
+                handed.take(&person.tokens(&client, &resource, "notes:read"));
+                handed
+            })
+            .collect();
         let machines: Vec<_> = (0..2)
             .map(|_| {
                 let (issuer, resource) = (issuer.clone(), resource.clone());
@@ -197,36 +179,5 @@ mod tests {
             assert!(!again.believes(handed.access.last().unwrap()), "PC-13: access tokens included");
         }
         assert!(again.believes(&machines[0].access[0]), "nobody else's");
-    }
-
-    /// Sign-in, if need be, consent, and the first tokens.
-    fn first(issuer: &str, client: &str, resource: &str, person: &mut Person) -> Handed {
-        let query = form(&[
-            ("response_type", "code"),
-            ("client_id", client),
-            ("redirect_uri", CALLBACK),
-            ("code_challenge", CHALLENGE),
-            ("code_challenge_method", "S256"),
-            ("resource", resource),
-            ("scope", "notes:read"),
-            ("state", "s"),
-        ]);
-        let told = person.authorize(&format!("{issuer}/oauth/authorize?{query}"), CALLBACK);
-        let (status, answer) = token(
-            issuer,
-            &[
-                ("grant_type", "authorization_code"),
-                ("client_id", client),
-                ("code", &told["code"]),
-                ("code_verifier", VERIFIER),
-                ("redirect_uri", CALLBACK),
-                ("resource", resource),
-            ],
-        )
-        .unwrap();
-        assert_eq!(status, 200);
-        let mut handed = Handed::default();
-        handed.take(&answer);
-        handed
     }
 }

@@ -10,8 +10,7 @@ mod tests {
     use sqlx::{Connection as _, Executor as _};
     use std::collections::BTreeSet;
     use std::fs;
-    use std::io::Write as _;
-    use std::net::{TcpListener, TcpStream};
+    use std::net::TcpListener;
     use std::os::unix::fs::PermissionsExt as _;
     use std::path::Path;
     use std::process::{Child, Command, ExitStatus, Stdio};
@@ -242,32 +241,12 @@ mod tests {
     }
 
     #[test]
-    fn ctrl_c_ends_it_although_somebody_does_not_let_go() {
+    fn pc_63_a_fleet_file_that_is_not_right_changes_nothing() {
         let folder = tempfile::tempdir().unwrap();
-        let address = free_address();
-        let mut command = serve(&folder.path().join("data"), &address);
-        let mut running = Running::start(command.arg("--demo"), &address, &folder.path().join("out"));
-        // One that is idle, one in the middle of a head, one in the middle of a body.
-        let mut held = Vec::new();
-        for sent in [
-            String::new(),
-            format!("GET / HTTP/1.1\r\nHost: {address}\r\n"),
-            format!(
-                "POST /oauth/token HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 100\r\n\r\ngrant"
-            ),
-        ] {
-            let mut stream = TcpStream::connect(&address).unwrap();
-            stream.write_all(sent.as_bytes()).unwrap();
-            held.push(stream);
-        }
-        assert_eq!(running.get("/oauth/jwks").unwrap().status, 200);
-        running.signal("INT");
-        let mut polls = 0;
-        let status = until("the server has ended", || {
-            polls += 1;
-            running.child.try_wait().unwrap()
-        });
-        assert!(status.success());
-        assert!(polls <= 100, "the 5 s that are promised are 100 polls of 50 ms");
+        let data = folder.path().join("data");
+        fs::write(folder.path().join("fleet.toml"), "[[server]]\nname = \"Notes\"\n").unwrap();
+        let ran = run(serve(&data, &free_address()).args(["--fleet", "fleet.toml"]));
+        refused(&ran, &["fleet.toml", "line 2"]);
+        assert!(!data.exists());
     }
 }

@@ -88,7 +88,7 @@ const INTROSPECTOR_FILE: &str = "introspector.json";
 fn fleet(app: &App, data: &Path) -> Result<Fleet, DemoError> {
     let place = |file: &str| toml::Value::String(format!("file:{}", data.join(file).display())).to_string();
     let text = include_str!("demo/fleet.toml")
-        .replace("@ISSUER@", app.config.issuer.as_str())
+        .replace("@LISTEN@", &app.config.listen.to_string())
         .replace("@AGENT@", &place(AGENT_FILE))
         .replace("@INTROSPECTOR@", &place(INTROSPECTOR_FILE));
     let commands = app.config.commands.keys().cloned().collect();

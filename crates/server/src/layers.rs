@@ -107,3 +107,33 @@ pub(crate) async fn not_found() -> Response {
 fn plain(status: StatusCode, says: &'static str) -> Response {
     (status, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], says).into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::Router;
+    use axum::body::{Body, to_bytes};
+    use axum::middleware::from_fn;
+    use axum::routing::get;
+    use tower::ServiceExt as _;
+
+    async fn ask(path: &str) -> (StatusCode, String) {
+        let router = Router::new()
+            .route("/good", get(async || "good"))
+            .route("/bad", get(async || -> &'static str { panic!("the inside of it") }))
+            .layer(from_fn(survive));
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let response = router.oneshot(request).await.unwrap();
+        let status = response.status();
+        let body = to_bytes(response.into_body(), 1000).await.unwrap();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_a_500_that_tells_nothing() {
+        assert_eq!(ask("/good").await, (StatusCode::OK, "good".to_owned()));
+        let (status, body) = ask("/bad").await;
+        assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+        assert!(!body.contains("inside"), "{body}");
+    }
+}

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 /// A running `serve`, with a folder of its own; it ends with this value, as by Ctrl-C.
 pub(crate) struct Serving {
-    child: Child,
+    pub(crate) child: Child,
     /// Where it listens.
     pub(crate) origin: String,
     folder: tempfile::TempDir,
@@ -102,7 +102,7 @@ fn database() -> TestDatabase {
 
 /// A running `serve --demo`.
 pub(crate) struct Demo {
-    serving: Serving,
+    pub(crate) serving: Serving,
     /// `demo.json`
     pub(crate) facts: Value,
 }

@@ -1,7 +1,14 @@
 //! A person with a browser, as far as sign-in and consent need one: keeps cookies, follows redirects, sends forms.
 
-use super::http::{Answer, form, send};
+use super::http::{self, Answer, form, send};
+use serde_json::Value;
 use std::collections::BTreeMap;
+
+const CALLBACK: &str = "http://127.0.0.1:1/callback";
+
+// RFC 7636, appendix B.
+const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
 
 pub(crate) struct Person {
     username: String,
@@ -14,9 +21,36 @@ impl Person {
         Self { username: username.to_owned(), password: password.to_owned(), cookies: BTreeMap::new() }
     }
 
+    /// The first tokens of a client at a server, after signing in, if need be, and consent.
+    pub(crate) fn tokens(&mut self, client: &str, resource: &str, scope: &str) -> Value {
+        let issuer = origin_of(resource).to_owned();
+        let query = form(&[
+            ("response_type", "code"),
+            ("client_id", client),
+            ("redirect_uri", CALLBACK),
+            ("code_challenge", CHALLENGE),
+            ("code_challenge_method", "S256"),
+            ("resource", resource),
+            ("scope", scope),
+            ("state", "s"),
+        ]);
+        let told = self.authorize(&format!("{issuer}/oauth/authorize?{query}"), CALLBACK);
+        let fields = [
+            ("grant_type", "authorization_code"),
+            ("client_id", client),
+            ("code", &told["code"]),
+            ("code_verifier", VERIFIER),
+            ("redirect_uri", CALLBACK),
+            ("resource", resource),
+        ];
+        let (status, answer) = token(&issuer, &fields).expect("the server is there");
+        assert_eq!(status, 200);
+        answer
+    }
+
     /// Goes from an authorization address to the client's redirect address; what the latter is told.
     pub(crate) fn authorize(&mut self, url: &str, callback: &str) -> BTreeMap<String, String> {
-        let origin = url.match_indices('/').nth(2).map_or(url, |(at, _)| &url[..at]).to_owned();
+        let origin = origin_of(url).to_owned();
         let mut answer = self.visit("GET", url, &origin, "");
         for _ in 0..12 {
             match answer.status {
@@ -93,4 +127,26 @@ fn attribute(tag: &str, name: &str) -> Option<String> {
     let at = tag.find(&format!(" {name}=\""))? + name.len() + 3;
     let value = tag[at..].split('"').next()?;
     Some(value.replace("&#38;", "&").replace("&amp;", "&"))
+}
+
+/// An answer of the token endpoint; `None` when the server is gone.
+pub(crate) fn token(issuer: &str, fields: &[(&str, &str)]) -> Option<(u16, Value)> {
+    let headers = [("Content-Type", "application/x-www-form-urlencoded")];
+    let answer = send("POST", &format!("{issuer}/oauth/token"), &headers, &form(fields))?;
+    Some((answer.status, serde_json::from_str(&answer.body).ok()?))
+}
+
+/// A public client, registered by itself.
+pub(crate) fn register(issuer: &str) -> String {
+    let body = serde_json::json!({
+        "redirect_uris": [CALLBACK], "token_endpoint_auth_method": "none",
+        "grant_types": ["authorization_code", "refresh_token"],
+    });
+    let answer = http::post(&format!("{issuer}/oauth/register"), "application/json", &body.to_string());
+    assert_eq!(answer.status, 201);
+    answer.json()["client_id"].as_str().unwrap().to_owned()
+}
+
+fn origin_of(url: &str) -> &str {
+    url.match_indices('/').nth(2).map_or(url, |(at, _)| &url[..at])
 }

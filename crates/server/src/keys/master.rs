@@ -6,8 +6,8 @@ use crate::entropy::Entropy;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use portcullis_domain::seal::MasterKey;
-use std::fs;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
@@ -44,6 +44,9 @@ pub enum MasterKeyError {
         source: io::Error,
     },
 }
+
+/// A key file is 44 bytes; more is not one, and is not read whole.
+const LONGEST: usize = 1024;
 
 /// Whether the database has keys already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,11 +98,14 @@ fn read(path: &Path) -> Result<MasterKey, MasterKeyError> {
             MasterKeyError::Io { path, source }
         }
     };
-    let mode = fs::metadata(path).map_err(failed)?.permissions().mode() & 0o7777;
+    // Looked at and read through one handle: it is one file.
+    let mut file = File::open(path).map_err(failed)?;
+    let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o7777;
     if mode & 0o077 != 0 {
         return Err(MasterKeyError::Readable { path: path.to_owned(), mode });
     }
-    let bytes = Zeroizing::new(fs::read(path).map_err(failed)?);
+    let mut bytes = Zeroizing::new(Vec::with_capacity(LONGEST));
+    file.by_ref().take(LONGEST as u64).read_to_end(&mut bytes).map_err(failed)?;
     let text = std::str::from_utf8(&bytes).ok();
     text.and_then(decode).ok_or_else(|| MasterKeyError::Corrupt(path.display().to_string()))
 }
@@ -117,6 +123,7 @@ fn decode(text: &str) -> Option<MasterKey> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn at(path: &Path, database: Database) -> Result<MasterKey, MasterKeyError> {
         open(&MasterKeySource::File(path.to_owned()), database, &Entropy::insecure_seeded(1))
