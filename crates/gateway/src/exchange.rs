@@ -79,6 +79,7 @@ impl Inner {
         body: Body,
     ) -> Result<Response<Body>, Refused> {
         let body = self.body(&parts.headers, body).await?;
+        let caller = &self.still(caller)?;
         let call = parse(&body, &caller.token, self.settings.limits.json_depth).map_err(|bad| {
             let mut refused = Refused::from(Refusal::Unreadable(bad.reason));
             refused.id = bad.id;
@@ -125,6 +126,15 @@ impl Inner {
             Err(error) if error.is::<LengthLimitError>() => Err(Refusal::BodyTooLarge),
             Err(_) => Err(Refusal::BodyBroken),
         }
+    }
+
+    /// The caller as of now: a body may take its time, and what was believed before it came may have ended since (PC-45).
+    fn still(&self, caller: &Caller) -> Result<Caller, Refusal> {
+        let now = (self.settings.clock)();
+        let known = self.knowledge.known().filter(|_| self.knowledge.is_fresh(now)).ok_or(Refusal::Stale)?;
+        let believed = self.knowledge.believe(&known, &caller.door, &caller.token, now);
+        let principal = believed.map_err(Refusal::Disbelieved)?;
+        Ok(Caller { principal, token: Arc::clone(&caller.token), door: Arc::clone(&caller.door), known, now })
     }
 
     /// The session that the message belongs to: known, and the caller's own. Ignored where there are none (RPC-20).

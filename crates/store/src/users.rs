@@ -88,6 +88,8 @@ statements! {
         "UPDATE account SET disabled = TRUE WHERE id = $1 AND NOT disabled";
     END_BROWSER_SESSIONS =
         "DELETE FROM browser_session WHERE user_id = $1";
+    END_OTHER_BROWSER_SESSIONS =
+        "DELETE FROM browser_session WHERE user_id = $1 AND hash <> $2";
     INSERT_BROWSER_SESSION =
         "INSERT INTO browser_session (hash, user_id, authenticated_at, ends_at) VALUES ($1, $2, $3, $4)";
     END_BROWSER_SESSION =
@@ -192,6 +194,16 @@ impl Tx {
         self.hold_user(user).await?;
         let values = values![cookie, user, authenticated_at, ends_at];
         self.connection.execute(INSERT_BROWSER_SESSION, values).await?;
+        Ok(())
+    }
+
+    /// Signs a person out in every browser but one; whoever else knew the old password sits in one of them.
+    pub async fn end_other_browser_sessions(
+        &mut self,
+        user: UserId,
+        kept: &Hashed<BrowserSession>,
+    ) -> Result<(), Error> {
+        self.connection.execute(END_OTHER_BROWSER_SESSIONS, values![user, kept]).await?;
         Ok(())
     }
 

@@ -193,6 +193,28 @@ async fn pc_45_revocation_acts_at_once_and_on_what_it_names() {
 }
 
 #[tokio::test]
+async fn pc_45_what_ends_while_the_body_comes_counts() {
+    let world = World::new().await;
+    let token = world.token();
+    let session = RevokedTarget::Session(claims(NOW).sid.parse().unwrap());
+    let ends = Revocation { target: session, at: NOW, until: NOW + Duration::from_mins(15) };
+    let revoked = || world.revoke(ends);
+    assert_eq!(world.send_slowly(tool(&token, "list_notes"), || ()).await, 200);
+    assert_eq!(world.send_slowly(tool(&token, "list_notes"), revoked).await, 401);
+
+    let world = World::new().await;
+    let token = world.token();
+    let tightened = || {
+        let mut tighter = world.snapshot.clone();
+        tighter.number += 1;
+        tighter.agents.clear();
+        world.feed_snapshot(&tighter);
+    };
+    assert_eq!(world.send_slowly(tool(&token, "list_notes"), tightened).await, 403);
+    assert_eq!(world.upstream.count(), 0);
+}
+
+#[tokio::test]
 async fn key_03_a_removed_key_counts_for_nothing_at_once() {
     let world = World::new().await;
     let token = world.token();

@@ -223,6 +223,21 @@ impl World {
         self.gateway.router().oneshot(ask.into_request()).await.unwrap()
     }
 
+    /// Sends `ask`, whose body is complete only after `meanwhile`; the status of the answer.
+    pub(crate) async fn send_slowly(&self, ask: Ask, meanwhile: impl FnOnce()) -> u16 {
+        let (parts, body) = ask.into_request().into_parts();
+        let whole = body.collect().await.unwrap().to_bytes();
+        let (sender, receiver) = tokio::sync::oneshot::channel::<Bytes>();
+        let late = futures_util::stream::once(async { receiver.await });
+        let request = Request::from_parts(parts, Body::from_stream(late));
+        let answer = tokio::spawn(self.gateway.router().oneshot(request));
+        // The gateway has looked at the headers when it waits for the body.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        meanwhile();
+        sender.send(whole).unwrap();
+        answer.await.unwrap().unwrap().status().as_u16()
+    }
+
     /// Sends `ask`; it must be served, and reach the upstream once.
     pub(crate) async fn served(&self, ask: Ask) -> Answered {
         let before = self.upstream.count();

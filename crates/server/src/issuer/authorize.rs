@@ -200,7 +200,7 @@ async fn go_on(
     let grant = handle.reader().grant(person.user.id, &client.client_id, asked.server).await;
     let grant = grant.map_err(Fault::from)?;
     drop(handle);
-    let remembered = is_remembered(&asked, grant.as_ref());
+    let remembered = is_remembered(&asked, client, grant.as_ref());
     match prompt {
         Prompt::None | Prompt::Usual if remembered => consent::approve(app, person, &asked, now).await,
         Prompt::None => Ok(asked.back().take(app, Err(Declined::ConsentRequired))),
@@ -211,10 +211,14 @@ async fn go_on(
     }
 }
 
-/// AS-CONS-05: only for what was shown before, and only for clients to whose address nobody else can listen.
-fn is_remembered(asked: &Asked, grant: Option<&StoredGrant>) -> bool {
+/// AS-CONS-05: only for what was shown before, and only for clients to whose address nobody else can listen. The page
+/// showed one address, and a grant does not say which, so a client with several has to ask each time (UI-07).
+fn is_remembered(asked: &Asked, client: &StoredClient, grant: Option<&StoredGrant>) -> bool {
     let covers = |grant: &StoredGrant| !grant.revoked && asked.scopes.is_subset(&grant.scopes);
-    asked.redirect_uri.starts_with("https://") && grant.is_some_and(covers)
+    let mut origins = client.redirect_uris.iter().map(RedirectUri::csp_source);
+    let first = origins.next();
+    let has_one_address = origins.all(|other| first.as_ref() == Some(&other));
+    asked.redirect_uri.starts_with("https://") && has_one_address && grant.is_some_and(covers)
 }
 
 #[cfg(test)]

@@ -150,9 +150,16 @@ impl Metadata {
     }
 }
 
+/// As it is written, not as a URL is read: what is one client here must be one for [`RedirectUri::admits`] too, or a
+/// stranger could register another's name first, with an address that only reads the same.
 fn without_port(uri: &RedirectUri) -> String {
-    let Ok(mut url) = url::Url::parse(uri.as_str()) else {
-        return uri.to_string();
+    let text = uri.as_str();
+    let Some(rest) = text.strip_prefix("http://").filter(|_| uri.is_loopback()) else {
+        return text.to_owned();
     };
-    if uri.is_loopback() && url.set_port(None).is_ok() { url.to_string() } else { uri.to_string() }
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (authority, tail) = rest.split_at(end);
+    let is_port = |(_, port): &(&str, &str)| port.bytes().all(|byte| byte.is_ascii_digit());
+    let host = authority.rsplit_once(':').filter(is_port).map_or(authority, |(host, _)| host);
+    format!("http://{host}{tail}")
 }

@@ -153,10 +153,11 @@ async fn set(app: &App, person: &Person, chosen: Presented, now: Timestamp) -> R
     let actor = Actor::User(person.user.id);
     let mut event = Event::new(Kind::PasswordSet, Outcome::Allowed, actor);
     event.user = Some(person.user.id);
-    let input = (event, person.user.id, hash);
-    let written = app.store.write(now, input, |(event, user, hash), tx| {
+    let input = (event, person.user.id, hash, person.session.clone());
+    let written = app.store.write(now, input, |(event, user, hash, session), tx| {
         Box::pin(async move {
             tx.set_password(*user, hash, false).await?;
+            tx.end_other_browser_sessions(*user, session).await?;
             tx.record(event, ()).await
         })
     });

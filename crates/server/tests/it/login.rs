@@ -175,6 +175,8 @@ async fn authz_16_a_one_time_password_must_be_changed_first() {
     let once = "made by somebody else";
     assert!(create_user(&test.app, "alice", once, Power::Person, Validity::Once).await.unwrap());
     let program = Program::native(&test).await;
+    let mut thief = Browser::new(&test, "alice", once).signed_in().await;
+    assert_eq!(thief.get("/account").await.status, StatusCode::OK);
     let mut browser = Browser::new(&test, "alice", once);
     let page = browser.get(&program.asking().path()).await;
     let answer = browser.sign_in(&page).await;
@@ -207,6 +209,7 @@ async fn authz_16_a_one_time_password_must_be_changed_first() {
     let answer = browser.post("/account/password", &fields).await;
     let path = answer.header("location").unwrap().strip_prefix("http://127.0.0.1:8080").unwrap().to_owned();
     assert!(is_consent(&browser.get(&path).await));
+    assert_eq!(thief.get("/account").await.status, StatusCode::SEE_OTHER, "other browsers are signed out");
     let mut later = Browser::new(&test, "alice", once);
     assert!(!attempt(&mut later, "alice", once).await.status.is_redirection(), "it worked once");
     assert!(attempt(&mut later, "alice", chosen).await.status.is_redirection());

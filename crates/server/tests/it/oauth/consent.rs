@@ -184,6 +184,26 @@ async fn as_cons_04_05_ui_07_08_what_is_remembered() {
 }
 
 #[tokio::test]
+async fn ui_07_consent_for_one_address_is_not_remembered_for_another() {
+    let test = TestApp::start().await;
+    let mut metadata = on_the_web("Two addresses");
+    metadata["redirect_uris"] = json!(["https://client.example/cb", "https://elsewhere.example/cb"]);
+    let program = Program::registered(&test, &metadata).await;
+    let mut browser = Browser::of_alice(&test).await;
+    browser.code(&program.asking()).await;
+    let elsewhere = program.asking().with("redirect_uri", Some("https://elsewhere.example/cb"));
+    assert!(is_consent(browser.reach_consent(&elsewhere).await.page()));
+    let silent = browser.reach_consent(&elsewhere.with("prompt", Some("none"))).await;
+    assert_eq!(silent.error(), "consent_required");
+
+    metadata["redirect_uris"] = json!(["https://client.example/cb", "https://client.example/other"]);
+    let program = Program::registered(&test, &metadata).await;
+    browser.code(&program.asking()).await;
+    let other = program.asking().with("redirect_uri", Some("https://client.example/other"));
+    assert!(browser.reach_consent(&other).await.parameter("code").is_some(), "the same host");
+}
+
+#[tokio::test]
 async fn scope_08_policy_that_tightened_since_the_page_was_shown_wins() {
     let test = TestApp::start().await;
     let program = Program::native(&test).await;

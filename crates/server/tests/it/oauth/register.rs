@@ -106,6 +106,11 @@ async fn the_same_public_program_is_one_client_and_secret_holders_are_not() {
     let mut other_path = native("Same");
     other_path["redirect_uris"] = json!(["http://127.0.0.1:53682/other"]);
     assert_ne!(Program::registered(&test, &other_path).await.id, one.id);
+    for squatting in ["http://127.0.0.1:1/x/../cb", "http://127.0.0.1:1/./cb", "http://127.0.0.1:1//cb"] {
+        let mut alike = native("Same");
+        alike["redirect_uris"] = json!([squatting]);
+        assert_ne!(Program::registered(&test, &alike).await.id, one.id, "{squatting}");
+    }
     let mut secret = on_the_web("Secret");
     secret["token_endpoint_auth_method"] = json!("client_secret_post");
     let (a, b) = (Program::registered(&test, &secret).await, Program::registered(&test, &secret).await);
