@@ -51,7 +51,7 @@ pub(crate) fn check(headers: &HeaderMap, call: &Call) -> Result<Era, HeaderRefus
     let version = single(headers, &PROTOCOL_VERSION)?;
     let method = single(headers, &METHOD)?;
     let name = single(headers, &NAME)?;
-    let era = era_of(version, headers, call)?;
+    let era = era_of(version, call)?;
     match method {
         Some(method) if method == call.method => {}
         Some(_) => return Err(HeaderRefusal::Mismatch(METHOD)),
@@ -82,13 +82,11 @@ pub(crate) fn check_bodiless(headers: &HeaderMap) -> Result<Era, HeaderRefusal> 
     }
 }
 
-fn era_of(header: Option<&str>, headers: &HeaderMap, call: &Call) -> Result<Era, HeaderRefusal> {
+fn era_of(header: Option<&str>, call: &Call) -> Result<Era, HeaderRefusal> {
     let body = call.version.as_deref();
     let Some(header) = header else {
-        // The first message of a session names its revision in the body, and negotiates it; later ones may rely on
-        // that (2025-11-25 Streamable HTTP, "Protocol Version Header"). Whose session it is, is looked up later.
-        let is_in_session = call.aim == Aim::Initialize || headers.contains_key(SESSION_ID);
-        return if body.is_none() && is_in_session {
+        // The first message of a session names its revision in the body, and negotiates it.
+        return if body.is_none() && call.aim == Aim::Initialize {
             Ok(Era::Sessions)
         } else {
             Err(HeaderRefusal::Missing(PROTOCOL_VERSION))
@@ -268,18 +266,5 @@ mod tests {
         }
         let first = call(r#""protocolVersion":"2025-11-25""#, "initialize");
         assert_eq!(check(&headers(&[]), &first), Ok(Era::Sessions));
-    }
-
-    #[test]
-    fn rpc_23_in_a_session_the_version_may_be_the_one_that_was_negotiated() {
-        let session = ("mcp-session-id", "s1");
-        let old = call(r#""name":"list""#, "tools/call");
-        assert_eq!(check(&headers(&[session]), &old), Ok(Era::Sessions));
-        let name = ("mcp-name", "other");
-        assert_eq!(check(&headers(&[session, name]), &old), Err(HeaderRefusal::Mismatch(NAME)));
-        // A session id does not excuse a request of 2026-07-28 from its headers.
-        let modern = call(&format!(r#""name":"list",{META}"#), "tools/call");
-        let missing = Err(HeaderRefusal::Missing(PROTOCOL_VERSION));
-        assert_eq!(check(&headers(&[session, CALL, ("mcp-name", "list")]), &modern), missing);
     }
 }

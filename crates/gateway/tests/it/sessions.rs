@@ -50,16 +50,6 @@ async fn a_session_serves_its_principal_by_any_of_its_tokens() {
 }
 
 #[tokio::test]
-async fn rpc_23_a_session_may_rely_on_the_version_that_was_negotiated() {
-    let world = begun().await;
-    let mine = world.token();
-    let silent = |body: &str| legacy(&mine, body).without("mcp-protocol-version");
-    world.served(silent(PING).header("mcp-session-id", "s-1")).await;
-    assert_eq!(world.refused(silent(PING), 400).await.code(), -32020, "there is no session to rely on");
-    world.refused(silent(PING).header("mcp-session-id", "s-2"), 404).await;
-}
-
-#[tokio::test]
 async fn foreign_and_unknown_sessions_are_404() {
     let world = begun().await;
     let mine = world.token();
