@@ -6,7 +6,13 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 mod check;
+mod difference;
+#[cfg(test)]
+mod laws;
 mod raw;
+mod written;
+
+pub use difference::{Changed, Changes, Difference, FieldChange, Narrowed};
 
 /// A fleet file that was checked: every name, scope and pattern in it is good, and the parts fit together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

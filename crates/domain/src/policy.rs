@@ -254,6 +254,16 @@ impl ServerPolicy {
         self.names(self.closed_bits(&principal.scopes) & self.ceiling_of(principal))
     }
 
+    /// Everything that `principal` could have here today, whatever its token carries: its ceiling, implied scopes included.
+    pub fn ceiling(&self, principal: &Principal) -> ScopeSet {
+        self.names(self.ceiling_of(principal))
+    }
+
+    /// The first rule that is about the thing, and the scopes that all of them need together; `None` when no rule is.
+    pub fn needs(&self, operation: Operation<'_>) -> Option<(RuleRef, ScopeSet)> {
+        self.needs_of(operation).map(|(rule, needs, _)| (rule, self.names(needs)))
+    }
+
     /// Whether a list shows the thing: what the token permits, and for a person also what one more consent would open (PC-22).
     pub fn shows(&self, principal: &Principal, operation: Operation<'_>) -> bool {
         match self.decide(principal, operation) {
@@ -350,6 +360,11 @@ impl ServerPolicy {
             .map(|(_, scope)| scope)
             .collect()
     }
+}
+
+/// These scopes and everything they imply on this server: what a ceiling that names them holds.
+pub fn implied<Id>(server: &Server<Id>, scopes: &ScopeSet) -> ScopeSet {
+    compile::implied(server, scopes)
 }
 
 /// A pattern of a rule: every character is itself, but `*`.

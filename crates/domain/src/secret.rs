@@ -36,7 +36,7 @@ kinds! {
     GeneratedPassword = "pcp_";
 }
 
-/// A secret of 256 random bits in clear.
+/// A secret in clear: of 256 random bits, or of 100 where a person types it.
 pub struct Plain<K: Kind> {
     text: Zeroizing<String>,
     kind: PhantomData<K>,
@@ -60,6 +60,18 @@ impl<K: Kind> Plain<K> {
     /// The form to store.
     pub fn hashed(&self) -> Hashed<K> {
         Hashed::of(&self.text)
+    }
+}
+
+impl Plain<GeneratedPassword> {
+    /// A new password, short enough to be typed: 100 random bits in 20 characters that cannot be taken for one another.
+    pub fn generate_typable(rng: &mut impl CryptoRng) -> Self {
+        const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+        let mut random = Zeroizing::new([0; 20]);
+        rng.fill_bytes(random.as_mut());
+        let characters = random.iter().map(|byte| char::from(ALPHABET[usize::from(byte % 32)]));
+        let prefix = GeneratedPassword::PREFIX.chars();
+        Self { text: Zeroizing::new(prefix.chain(characters).collect()), kind: PhantomData }
     }
 }
 
@@ -131,5 +143,15 @@ mod tests {
         assert_eq!(secret.reveal().len(), 4 + 43 + 6);
         assert!(secret.hashed().matches(&Hashed::of(secret.reveal())));
         assert!(!secret.hashed().matches(&Plain::<ClientSecret>::generate(&mut rng).hashed()));
+    }
+
+    #[test]
+    fn a_password_can_be_typed_and_recognised() {
+        let mut rng = rand::rngs::StdRng::seed_from_u64(1);
+        let [one, two] = [(); 2].map(|()| Plain::generate_typable(&mut rng));
+        let random = one.reveal().strip_prefix("pcp_").unwrap();
+        assert_eq!(random.len(), 20);
+        assert!(random.bytes().all(|byte| byte.is_ascii_digit() || byte.is_ascii_lowercase()));
+        assert!(one.reveal() != two.reveal());
     }
 }

@@ -4,7 +4,7 @@ use super::{Bits, CompiledRule, MAX_SCOPES, ServerPolicy, UnusableSnapshot, glob
 use crate::registry::{Access, Server};
 use crate::snapshot::Snapshot;
 use globset::{GlobSet, GlobSetBuilder};
-use portcullis_oauth::scope::Scope;
+use portcullis_oauth::scope::{Scope, ScopeSet};
 use std::collections::HashMap;
 
 impl ServerPolicy {
@@ -53,8 +53,18 @@ impl ServerPolicy {
     }
 }
 
+/// These scopes and everything they imply on this server; undeclared ones count for nothing. For telling people what a
+/// ceiling holds; decisions use the compiled form of the same.
+pub(super) fn implied<Id>(server: &Server<Id>, scopes: &ScopeSet) -> ScopeSet {
+    let declared: Vec<Scope> = server.scopes.keys().take(MAX_SCOPES).cloned().collect();
+    let closures = close(server, &declared);
+    let held = declared.iter().zip(&closures).filter(|(scope, _)| scopes.contains(scope));
+    let all = held.fold(0, |all, (_, closure)| all | closure);
+    declared.iter().enumerate().filter(|(at, _)| all & (1 << at) != 0).map(|(_, scope)| scope).collect()
+}
+
 /// For each scope, itself and everything it implies, however many steps away.
-fn close(server: &Server, scopes: &[Scope]) -> Vec<Bits> {
+fn close<Id>(server: &Server<Id>, scopes: &[Scope]) -> Vec<Bits> {
     let index = |scope: &Scope| scopes.binary_search(scope).ok();
     let mut closures: Vec<Bits> = (0..scopes.len()).map(|at| 1 << at).collect();
     loop {

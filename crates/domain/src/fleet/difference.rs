@@ -1,0 +1,256 @@
+//! What changes from one fleet to another, in the words of the fleet file, for a person to review (PC-34).
+
+use super::Fleet;
+use super::written::{WrittenAgent, WrittenRole, WrittenServer, written};
+use crate::policy::implied;
+use crate::registry::{Access, Name, Server};
+use portcullis_oauth::issuer::Issuer;
+use portcullis_oauth::scope::{Scope, ScopeSet};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// All of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Difference {
+    /// A server under another canonical URI is another server: removed and added.
+    pub servers: Changes,
+    /// By name.
+    pub agents: Changes,
+    /// By name.
+    pub roles: Changes,
+    /// Fields of `[self_registered]`.
+    pub self_registered: Vec<FieldChange>,
+    /// Who could do more before, on servers that stay. Agents that go lose everything and are not here.
+    pub narrowed: Vec<Narrowed>,
+}
+
+/// Of one kind of thing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Changes {
+    /// New.
+    pub added: Vec<Name>,
+    /// There before and after.
+    pub changed: Vec<Changed>,
+    /// Gone.
+    pub removed: Vec<Name>,
+}
+
+/// A thing that is there before and after.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Changed {
+    /// Its name.
+    pub name: Name,
+    /// What is not the same.
+    pub fields: Vec<FieldChange>,
+}
+
+/// A field; `null` means that it is not written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FieldChange {
+    /// As in the file: `upstream.url`, `access.notes`, `rule 2`.
+    pub field: String,
+    /// Its value.
+    pub before: Value,
+    /// Its value.
+    pub after: Value,
+}
+
+/// Somebody whose ceiling is lower on a server that stays.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Narrowed {
+    /// `agent NAME`, `role NAME` or `self-registered clients`.
+    pub whose: String,
+    /// On which server.
+    pub server: Name,
+    /// What is gone, implied scopes included.
+    pub loses: Vec<Scope>,
+}
+
+impl Difference {
+    /// From one to the other.
+    pub fn between(before: &Fleet, after: &Fleet, issuer: &Issuer) -> Self {
+        let server = |server: &Server<()>| (server.name.clone(), server.canonical_uri.clone());
+        Self {
+            servers: changes(
+                &before.servers,
+                &after.servers,
+                server,
+                |key| &key.0,
+                |server| value(&WrittenServer::of(server, issuer)),
+            ),
+            agents: changes(
+                &before.agents,
+                &after.agents,
+                |agent| agent.name.clone(),
+                |key| key,
+                |agent| value(&WrittenAgent::of(agent)),
+            ),
+            roles: changes(
+                &before.roles,
+                &after.roles,
+                |role| role.name.clone(),
+                |key| key,
+                |role| value(&WrittenRole::of(role)),
+            ),
+            self_registered: fields(
+                &value(&written(&before.self_registered)),
+                &value(&written(&after.self_registered)),
+                "access",
+            ),
+            narrowed: narrowed(before, after),
+        }
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        let kinds = [&self.servers, &self.agents, &self.roles];
+        kinds.iter().all(|changes| changes.is_empty()) && self.self_registered.is_empty()
+    }
+
+    /// Whether something is taken from somebody.
+    pub fn takes_away(&self) -> bool {
+        let kinds = [&self.servers, &self.agents, &self.roles];
+        kinds.iter().any(|changes| !changes.removed.is_empty()) || !self.narrowed.is_empty()
+    }
+}
+
+impl Changes {
+    fn is_empty(&self) -> bool {
+        self.added.is_empty() && self.changed.is_empty() && self.removed.is_empty()
+    }
+}
+
+fn changes<T: PartialEq, Key: Ord>(
+    before: &[T],
+    after: &[T],
+    key: impl Fn(&T) -> Key,
+    name: impl Fn(&Key) -> &Name,
+    written: impl Fn(&T) -> Value,
+) -> Changes {
+    let old: BTreeMap<Key, &T> = before.iter().map(|thing| (key(thing), thing)).collect();
+    let new: BTreeMap<Key, &T> = after.iter().map(|thing| (key(thing), thing)).collect();
+    let mut changes = Changes::default();
+    for (key, thing) in &new {
+        match old.get(key) {
+            None => changes.added.push(name(key).clone()),
+            Some(known) if known == thing => {}
+            Some(known) => changes.changed.push(Changed {
+                name: name(key).clone(),
+                fields: fields(&written(known), &written(thing), ""),
+            }),
+        }
+    }
+    changes.removed = old.keys().filter(|key| !new.contains_key(key)).map(|key| name(key).clone()).collect();
+    changes
+}
+
+/// What is written always has a value.
+fn value(written: &impl Serialize) -> Value {
+    serde_json::to_value(written).unwrap_or_default()
+}
+
+/// Descends into tables; lists of tables are compared by position, apart from what is the same at both ends.
+fn fields(before: &Value, after: &Value, path: &str) -> Vec<FieldChange> {
+    let empty = serde_json::Map::new();
+    let table = |value| match value {
+        &Value::Null => Some(empty.clone()),
+        Value::Object(members) => Some(members.clone()),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => None,
+    };
+    if before == after {
+        return Vec::new();
+    }
+    if let (Some(before), Some(after)) = (table(before), table(after)) {
+        let mut names: Vec<&String> = before.keys().chain(after.keys()).collect();
+        names.sort();
+        names.dedup();
+        let below = |name: &String| if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+        let member =
+            |of: &serde_json::Map<String, Value>, name: &String| of.get(name).cloned().unwrap_or_default();
+        return names
+            .into_iter()
+            .flat_map(|name| fields(&member(&before, name), &member(&after, name), &below(name)))
+            .collect();
+    }
+    if is_tables(before) || is_tables(after) {
+        return elements(list(before), list(after), path);
+    }
+    vec![FieldChange { field: path.to_owned(), before: before.clone(), after: after.clone() }]
+}
+
+fn is_tables(value: &Value) -> bool {
+    value.as_array().is_some_and(|list| list.iter().any(Value::is_object))
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+/// Counted from 1, as decisions count rules.
+fn elements(before: &[Value], after: &[Value], path: &str) -> Vec<FieldChange> {
+    let same_start = before.iter().zip(after).take_while(|(old, new)| old == new).count();
+    let (before, after) = (&before[same_start..], &after[same_start..]);
+    let same_end = before.iter().rev().zip(after.iter().rev()).take_while(|(old, new)| old == new).count();
+    let (before, after) = (&before[..before.len() - same_end], &after[..after.len() - same_end]);
+    (0..before.len().max(after.len()))
+        .map(|at| FieldChange {
+            field: format!("{path} {}", same_start + at + 1),
+            before: before.get(at).cloned().unwrap_or_default(),
+            after: after.get(at).cloned().unwrap_or_default(),
+        })
+        .collect()
+}
+
+fn narrowed(before: &Fleet, after: &Fleet) -> Vec<Narrowed> {
+    let stays = Staying::between(before, after);
+    let nothing = Access::new();
+    let mut all = Vec::new();
+    let agents: BTreeMap<&Name, &Access> =
+        after.agents.iter().map(|agent| (&agent.name, &agent.access)).collect();
+    for agent in &before.agents {
+        if let Some(access) = agents.get(&agent.name) {
+            stays.compare(&agent.access, access, || format!("agent {}", agent.name), &mut all);
+        }
+    }
+    let roles: BTreeMap<&Name, &Access> = after.roles.iter().map(|role| (&role.name, &role.access)).collect();
+    for role in &before.roles {
+        let access = roles.get(&role.name).copied().unwrap_or(&nothing);
+        stays.compare(&role.access, access, || format!("role {}", role.name), &mut all);
+    }
+    let whose = || "self-registered clients".to_owned();
+    stays.compare(&before.self_registered, &after.self_registered, whose, &mut all);
+    all
+}
+
+/// Servers that are there before and after.
+struct Staying<'a>(BTreeMap<&'a Name, (&'a Server<()>, &'a Server<()>)>);
+
+impl<'a> Staying<'a> {
+    fn between(before: &'a Fleet, after: &'a Fleet) -> Self {
+        let new: BTreeMap<&Name, &Server<()>> =
+            after.servers.iter().map(|server| (&server.name, server)).collect();
+        let pairs = before.servers.iter().filter_map(|old| {
+            let new = new.get(&old.name).filter(|new| new.canonical_uri == old.canonical_uri)?;
+            Some((&old.name, (old, *new)))
+        });
+        Self(pairs.collect())
+    }
+
+    fn compare(&self, before: &Access, after: &Access, whose: impl Fn() -> String, all: &mut Vec<Narrowed>) {
+        let nothing = ScopeSet::default();
+        for (name, had) in before {
+            let has = after.get(name).unwrap_or(&nothing);
+            let Some((old, new)) =
+                self.0.get(name).filter(|(old, new)| had != has || old.scopes != new.scopes)
+            else {
+                continue;
+            };
+            let loses = implied(old, had).difference(&implied(new, has));
+            if !loses.is_empty() {
+                let loses = loses.iter().cloned().collect();
+                all.push(Narrowed { whose: whose(), server: name.clone(), loses });
+            }
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! Laws of fleets, on random ones: what is written reads back the same, and differences are told exactly when there are any.
+
+use super::{Difference, Fleet, Surroundings};
+use crate::registry::{
+    Access, Agent, Members, Name, Placement, Risk, Role, Rule, ScopeMeaning, Server, Upstream,
+    UpstreamCredential,
+};
+use portcullis_oauth::issuer::Issuer;
+use portcullis_oauth::scope::{Scope, ScopeSet};
+use proptest::prelude::*;
+use proptest::sample::select;
+use std::collections::{BTreeMap, BTreeSet};
+
+const SCOPES: [&str; 4] = ["a:read", "a:write", "b", "urn:x/y?z=[1]"];
+
+fn issuer() -> Issuer {
+    "https://mcp.example.com".parse().unwrap()
+}
+
+fn scopes() -> impl Strategy<Value = ScopeSet> {
+    proptest::sample::subsequence(SCOPES.to_vec(), 0..=4)
+        .prop_map(|texts| texts.iter().map(|text| text.parse::<Scope>().unwrap()).collect())
+}
+
+/// Whatever people write: quotes, line breaks, other scripts.
+fn words() -> impl Strategy<Value = String> {
+    prop_oneof![
+        any::<String>(),
+        select(vec!["Notes", "a \"b\" 'c'", "x\ny\t#", "[[server]]", ""]).prop_map(str::to_owned)
+    ]
+}
+
+fn rule() -> impl Strategy<Value = Rule> {
+    let patterns = || prop::collection::vec(select(vec!["list_*", "read", "note://*", "a\"b"]), 0..3);
+    let patterns = || patterns().prop_map(|all| all.into_iter().map(str::to_owned).collect::<Vec<_>>());
+    (patterns(), patterns(), patterns(), scopes(), any::<bool>()).prop_map(
+        |(mut tools, prompts, resources, mut scopes, high)| {
+            tools.push("t".to_owned());
+            scopes.insert(SCOPES[0].parse().unwrap());
+            let risk = if high { Risk::High } else { Risk::Usual };
+            Rule { tools, prompts, resources, scopes, risk }
+        },
+    )
+}
+
+fn placement() -> impl Strategy<Value = Placement> {
+    let upstream = prop_oneof![
+        Just(Upstream::Command("prog".into())),
+        Just(Upstream::Url("http://127.0.0.1:9/mcp".into()))
+    ];
+    let credential = select(vec![UpstreamCredential::Assertion, UpstreamCredential::None]);
+    let behind =
+        (upstream, credential).prop_map(|(upstream, credential)| Placement::Gateway { upstream, credential });
+    prop_oneof![Just(Placement::Direct), behind]
+}
+
+fn server(at: usize) -> impl Strategy<Value = Server<()>> {
+    let own = any::<bool>().prop_map(move |own| {
+        let host = if own {
+            format!("https://s{at}.example.net/x")
+        } else {
+            format!("https://mcp.example.com/mcp/s{at}")
+        };
+        host.parse().unwrap()
+    });
+    let meanings = prop::collection::vec((words(), scopes()), SCOPES.len());
+    let parts =
+        (words(), own, placement(), prop::option::of(1..=60_u64), prop::collection::vec(words(), 0..2));
+    (parts, scopes(), meanings, prop::collection::vec(rule(), 0..3)).prop_map(
+        move |((title, canonical_uri, placement, minutes, labels), default_scopes, meanings, rules)| Server {
+            id: (),
+            name: format!("s{at}").parse().unwrap(),
+            title,
+            canonical_uri,
+            placement,
+            access_seconds: minutes.map(|minutes| minutes * 60),
+            labels,
+            default_scopes,
+            scopes: SCOPES
+                .iter()
+                .zip(meanings)
+                .map(|(scope, (says, implies))| (scope.parse().unwrap(), ScopeMeaning { says, implies }))
+                .collect(),
+            rules,
+        },
+    )
+}
+
+fn access() -> impl Strategy<Value = Access> {
+    let name = select(vec!["s0", "s1"]).prop_map(|name| name.parse::<Name>().unwrap());
+    prop::collection::btree_map(name, scopes(), 0..=2)
+}
+
+fn agent(name: &'static str) -> impl Strategy<Value = Agent<()>> {
+    let deliver = prop::option::of(words().prop_map(|place| format!("file:x{place}")));
+    (words(), access(), any::<bool>(), deliver).prop_map(move |(owner, access, introspects, deliver)| Agent {
+        client_id: (),
+        name: name.parse().unwrap(),
+        owner,
+        access,
+        introspects: if introspects { vec!["s1".parse().unwrap()] } else { vec![] },
+        deliver,
+    })
+}
+
+fn role() -> impl Strategy<Value = Role> {
+    (prop::option::of(words()), words(), access()).prop_map(|(group, user, access)| Role {
+        name: "team".parse().unwrap(),
+        members: Members { group, users: vec![user] },
+        access,
+    })
+}
+
+fn fleets() -> impl Strategy<Value = Fleet> {
+    let agents = (prop::option::of(agent("one")), prop::option::of(agent("two")));
+    (server(0), server(1), agents, prop::option::of(role()), access()).prop_map(
+        |(first, second, (one, two), role, self_registered)| Fleet {
+            servers: vec![first, second],
+            agents: one.into_iter().chain(two).collect(),
+            roles: role.into_iter().collect(),
+            self_registered,
+        },
+    )
+}
+
+fn read(text: &str) -> Fleet {
+    let commands = BTreeSet::from(["prog".to_owned()]);
+    Fleet::parse(text, Surroundings { issuer: &issuer(), commands: &commands }).unwrap()
+}
+
+proptest! {
+    #[test]
+    fn pc_34_what_is_exported_reads_back_the_same(fleet in fleets()) {
+        let text = fleet.to_toml(&issuer()).unwrap();
+        prop_assert_eq!(read(&text), fleet, "{}", text);
+    }
+
+    #[test]
+    fn pc_34_a_difference_is_told_exactly_when_there_is_one(before in fleets(), after in fleets()) {
+        let difference = Difference::between(&before, &after, &issuer());
+        prop_assert_eq!(difference.is_empty(), before == after);
+        prop_assert!(Difference::between(&after, &after, &issuer()).is_empty());
+        for changed in difference.servers.changed.iter().chain(&difference.agents.changed).chain(&difference.roles.changed) {
+            prop_assert!(!changed.fields.is_empty(), "{}", changed.name);
+        }
+    }
+
+    #[test]
+    fn pc_34_whoever_loses_a_scope_is_named(before in fleets(), after in fleets()) {
+        let difference = Difference::between(&before, &after, &issuer());
+        for agent in &before.agents {
+            let Some(now) = after.agents.iter().find(|other| other.name == agent.name) else { continue };
+            for (at, server) in before.servers.iter().enumerate() {
+                if server.canonical_uri != after.servers[at].canonical_uri { continue }
+                let all = |servers: &[Server<()>], access: &Access| {
+                    access.get(&server.name).map(|scopes| closure(&servers[at], scopes)).unwrap_or_default()
+                };
+                let lost = all(&before.servers, &agent.access).difference(&all(&after.servers, &now.access));
+                let whose = format!("agent {}", agent.name);
+                let told = difference.narrowed.iter().find(|n| n.whose == whose && n.server == server.name);
+                let told: ScopeSet = told.iter().flat_map(|narrowed| &narrowed.loses).collect();
+                prop_assert_eq!(told, lost);
+            }
+        }
+    }
+}
+
+/// A second, naive reading of what is implied.
+fn closure(server: &Server<()>, start: &ScopeSet) -> ScopeSet {
+    let mut all = start.clone();
+    loop {
+        let more = all
+            .iter()
+            .filter_map(|scope| server.scopes.get(scope))
+            .fold(all.clone(), |sum, meaning| sum.union(&meaning.implies));
+        if more == all {
+            return all;
+        }
+        all = more;
+    }
+}
+
+#[test]
+fn pc_34_a_difference_speaks_of_the_file() {
+    let text = |access: &str, rules: &str| {
+        format!(
+            "[[server]]\nname = \"s0\"\nupstream = {{ url = \"http://127.0.0.1:1\" }}\n[server.scopes]\nr = \"Read\"\n\
+             w = {{ says = \"Write\", implies = [\"r\"] }}\n{rules}\n[[agent]]\nname = \"bot\"\nowner = \"me\"\naccess = {{ s0 = [{access}] }}\n"
+        )
+    };
+    let rule =
+        |tool: &str, scope: &str| format!("[[server.rule]]\ntools = [\"{tool}\"]\nscopes = [\"{scope}\"]\n");
+    let before = read(&text("\"w\"", &(rule("list", "r") + &rule("create", "w"))));
+    let after = read(&text("\"r\"", &(rule("new", "r") + &rule("list", "r") + &rule("create", "w"))));
+    let difference = Difference::between(&before, &after, &issuer());
+    let server = &difference.servers.changed[0].fields;
+    assert_eq!(server.len(), 1, "an inserted rule is one change: {server:?}");
+    assert_eq!(server[0].field, "rule 1");
+    assert!(server[0].before.is_null());
+    assert_eq!(server[0].after["tools"][0], "new");
+    let agent = &difference.agents.changed[0].fields[0];
+    assert_eq!((agent.field.as_str(), agent.before[0].as_str()), ("access.s0", Some("w")));
+    assert_eq!(difference.narrowed.len(), 1);
+    assert_eq!(
+        difference.narrowed[0].loses,
+        ["w".parse::<Scope>().unwrap()],
+        "w implied r, which is still there"
+    );
+    assert!(difference.takes_away());
+    assert!(!Difference::between(&after, &before, &issuer()).takes_away(), "more is not less");
+    let _: BTreeMap<String, serde_json::Value> =
+        serde_json::from_value(serde_json::to_value(&difference).unwrap()).unwrap();
+}

@@ -1,0 +1,195 @@
+//! A fleet in the shape of its file: what `export` prints, and what differences are told in.
+
+use super::Fleet;
+use crate::registry::{
+    Access, Agent, Members, Name, Placement, Risk, Role, Rule, ScopeMeaning, Server, Upstream,
+    UpstreamCredential,
+};
+use portcullis_oauth::issuer::Issuer;
+use portcullis_oauth::resource::ResourceUri;
+use portcullis_oauth::scope::Scope;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+impl Fleet {
+    /// The fleet file that says this; reading it under the same issuer gives this fleet again.
+    ///
+    /// # Errors
+    /// None that a fleet can cause: whatever was read from a file can be written to one.
+    pub fn to_toml(&self, issuer: &Issuer) -> Result<String, toml::ser::Error> {
+        let file = WrittenFleet {
+            server: self.servers.iter().map(|server| WrittenServer::of(server, issuer)).collect(),
+            agent: self.agents.iter().map(WrittenAgent::of).collect(),
+            role: self.roles.iter().map(WrittenRole::of).collect(),
+            self_registered: (!self.self_registered.is_empty())
+                .then(|| WrittenSelfRegistered { access: written(&self.self_registered) }),
+        };
+        toml::to_string(&file)
+    }
+}
+
+pub(super) type WrittenAccess<'a> = BTreeMap<&'a Name, Vec<&'a Scope>>;
+
+pub(super) fn written(access: &Access) -> WrittenAccess<'_> {
+    access.iter().map(|(server, scopes)| (server, scopes.iter().collect())).collect()
+}
+
+#[derive(Serialize)]
+struct WrittenFleet<'a> {
+    server: Vec<WrittenServer<'a>>,
+    agent: Vec<WrittenAgent<'a>>,
+    role: Vec<WrittenRole<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    self_registered: Option<WrittenSelfRegistered<'a>>,
+}
+
+#[derive(Serialize)]
+struct WrittenSelfRegistered<'a> {
+    access: WrittenAccess<'a>,
+}
+
+#[derive(Serialize)]
+pub(super) struct WrittenServer<'a> {
+    name: &'a Name,
+    title: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    canonical_uri: Option<&'a ResourceUri>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mode: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upstream: Option<BTreeMap<&'static str, &'a str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    credential: Option<UpstreamCredential>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access: Option<String>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    labels: &'a [String],
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    default_scopes: Vec<&'a Scope>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    scopes: BTreeMap<&'a Scope, WrittenScope<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    rule: Vec<WrittenRule<'a>>,
+}
+
+impl<'a> WrittenServer<'a> {
+    /// An address that is the default is left out.
+    pub(super) fn of<Id>(server: &'a Server<Id>, issuer: &Issuer) -> Self {
+        let default_uri = issuer.join(&format!("/mcp/{}", server.name)).parse::<ResourceUri>();
+        let is_default = default_uri.as_ref() == Ok(&server.canonical_uri);
+        let (mode, upstream, credential) = match &server.placement {
+            Placement::Direct => (Some("direct"), None, None),
+            Placement::Gateway { upstream, credential } => {
+                let upstream = match upstream {
+                    Upstream::Command(name) => ("command", name.as_str()),
+                    Upstream::Url(url) => ("url", url.as_str()),
+                };
+                let unusual = (*credential != UpstreamCredential::default()).then_some(*credential);
+                (None, Some(BTreeMap::from([upstream])), unusual)
+            }
+        };
+        Self {
+            name: &server.name,
+            title: &server.title,
+            canonical_uri: (!is_default).then_some(&server.canonical_uri),
+            mode,
+            upstream,
+            credential,
+            // A file says whole minutes only.
+            access: server.access_seconds.map(|seconds| format!("{}m", seconds / 60)),
+            labels: &server.labels,
+            default_scopes: server.default_scopes.iter().collect(),
+            scopes: server.scopes.iter().map(|(scope, meaning)| (scope, WrittenScope::of(meaning))).collect(),
+            rule: server.rules.iter().map(WrittenRule::of).collect(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum WrittenScope<'a> {
+    Says(&'a str),
+    Full { says: &'a str, implies: Vec<&'a Scope> },
+}
+
+impl<'a> WrittenScope<'a> {
+    fn of(meaning: &'a ScopeMeaning) -> Self {
+        if meaning.implies.is_empty() {
+            Self::Says(&meaning.says)
+        } else {
+            Self::Full { says: &meaning.says, implies: meaning.implies.iter().collect() }
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct WrittenRule<'a> {
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    tools: &'a [String],
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    prompts: &'a [String],
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    resources: &'a [String],
+    scopes: Vec<&'a Scope>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    risk: Option<Risk>,
+}
+
+impl<'a> WrittenRule<'a> {
+    fn of(rule: &'a Rule) -> Self {
+        Self {
+            tools: &rule.tools,
+            prompts: &rule.prompts,
+            resources: &rule.resources,
+            scopes: rule.scopes.iter().collect(),
+            risk: (rule.risk != Risk::default()).then_some(rule.risk),
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct WrittenAgent<'a> {
+    name: &'a Name,
+    owner: &'a str,
+    #[serde(skip_serializing_if = "<[Name]>::is_empty")]
+    introspects: &'a [Name],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    credential: Option<WrittenCredential<'a>>,
+    access: WrittenAccess<'a>,
+}
+
+#[derive(Serialize)]
+struct WrittenCredential<'a> {
+    secret: WrittenSecret<'a>,
+}
+
+#[derive(Serialize)]
+struct WrittenSecret<'a> {
+    deliver: &'a str,
+}
+
+impl<'a> WrittenAgent<'a> {
+    pub(super) fn of<Id>(agent: &'a Agent<Id>) -> Self {
+        let deliver = agent.deliver.as_deref();
+        Self {
+            name: &agent.name,
+            owner: &agent.owner,
+            introspects: &agent.introspects,
+            credential: deliver.map(|deliver| WrittenCredential { secret: WrittenSecret { deliver } }),
+            access: written(&agent.access),
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct WrittenRole<'a> {
+    name: &'a Name,
+    members: &'a Members,
+    access: WrittenAccess<'a>,
+}
+
+impl<'a> WrittenRole<'a> {
+    pub(super) fn of(role: &'a Role) -> Self {
+        Self { name: &role.name, members: &role.members, access: written(&role.access) }
+    }
+}
