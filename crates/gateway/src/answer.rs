@@ -1,5 +1,6 @@
 //! What an upstream answered, over HTTP or stdio alike, and what of it may be passed on.
 
+use crate::error::code;
 use crate::events::BrokenOff;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
@@ -61,7 +62,6 @@ struct Response<'a> {
 
 #[derive(Deserialize)]
 struct RpcError<'a> {
-    #[expect(dead_code, reason = "its presence and type are checked")]
     code: i64,
     #[serde(borrow)]
     #[expect(dead_code, reason = "its presence is checked")]
@@ -95,6 +95,21 @@ pub(crate) fn is_error_for(body: &[u8], id: Option<&RawValue>) -> bool {
         _ => true,
     };
     response.jsonrpc == "2.0" && response.error.is_some() && response.result.is_none() && same_id
+}
+
+/// The status that an error has over HTTP in 2026-07-28 (Streamable HTTP, "Protocol Version Header"; schema, "Errors"). A
+/// program says no status, and clients find out by it which revision a server speaks.
+pub(crate) fn status_of_error(body: &[u8], id: Option<&RawValue>) -> Option<StatusCode> {
+    if !is_error_for(body, id) {
+        return None;
+    }
+    match serde_json::from_slice::<Response<'_>>(body).ok()?.error?.code {
+        code::METHOD_NOT_FOUND => Some(StatusCode::NOT_FOUND),
+        code::HEADER_MISMATCH | code::MISSING_CAPABILITY | code::UNSUPPORTED_VERSION => {
+            Some(StatusCode::BAD_REQUEST)
+        }
+        _ => None,
+    }
 }
 
 fn same_value(one: &RawValue, other: &RawValue) -> bool {

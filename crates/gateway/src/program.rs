@@ -1,7 +1,7 @@
 //! To an upstream that is a program: what `stdio` needs to know, and what its failures mean to the caller.
 
 use crate::Inner;
-use crate::answer::{Answer, UpstreamFailure};
+use crate::answer::{Answer, UpstreamFailure, status_of_error};
 use crate::authorize::Permits;
 use crate::call::{Aim, Kind};
 use crate::error::Refusal;
@@ -44,7 +44,13 @@ impl Inner {
             StdioAnswer::Events { stream, session } => {
                 Answer::Events { events: stream.map(Ok).boxed(), session }
             }
-            StdioAnswer::Json { body, session } => Answer::Json { body, session },
+            StdioAnswer::Json { body, session } => {
+                let status = status_of_error(&body, call.id.as_deref());
+                match status.filter(|_| allowed.era == Era::Stateless) {
+                    Some(status) => Answer::Refused { status, body: Some(body) },
+                    None => Answer::Json { body, session },
+                }
+            }
         })
     }
 }

@@ -10,6 +10,16 @@ const SCRIPT: &str = r#"while read -r line; do
     printf '{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"list_notes"},{"name":"wipe"}]}}\n'
 done"#;
 
+/// Begins sessions, and refuses everything else: calls for a capability of the client, the rest as not there.
+const REFUSING: &str = r#"while read -r line; do
+    case "$line" in
+        *initialize*) answer='"result":{}' ;;
+        *tools/call*) answer='"error":{"code":-32021,"message":"no"}' ;;
+        *) answer='"error":{"code":-32601,"message":"no"}' ;;
+    esac
+    printf '{"jsonrpc":"2.0","id":1,%s}\n' "$answer"
+done"#;
+
 const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"t","version":"1"}}}"#;
 const LIST: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;
 
@@ -17,9 +27,11 @@ async fn world(command: &str) -> World {
     let command = command.to_owned();
     World::with(
         |settings| {
-            let run = ["/bin/sh", "-c", SCRIPT].map(str::to_owned).to_vec();
-            let program = Program { run, env: BTreeMap::new(), folder: None };
-            settings.programs.insert("notes-local".into(), program);
+            for (name, script) in [("notes-local", SCRIPT), ("notes-refusing", REFUSING)] {
+                let run = ["/bin/sh", "-c", script].map(str::to_owned).to_vec();
+                let program = Program { run, env: BTreeMap::new(), folder: None };
+                settings.programs.insert(name.into(), program);
+            }
         },
         move |snapshot| {
             snapshot.servers[0].placement = Placement::Gateway {
@@ -58,6 +70,21 @@ async fn a_session_of_a_program_is_its_principals() {
     world.refused(legacy(&token, LIST), 400).await;
     assert_eq!(world.send(list(&token).verb("DELETE")).await.status, 204);
     world.refused(list(&token), 404).await;
+    world.gateway.shutdown(std::time::Duration::from_secs(3)).await;
+}
+
+#[tokio::test]
+async fn errors_of_a_program_have_the_status_that_2026_07_28_wants() {
+    let world = world("notes-refusing").await;
+    let token = world.token();
+    let answered = world.send(request(&token, "ping", &format!("{{{META}}}"))).await;
+    assert_eq!((answered.status.as_u16(), answered.code()), (404, -32601));
+    let answered = world.send(tool(&token, "list_notes")).await;
+    assert_eq!((answered.status.as_u16(), answered.code()), (400, -32021));
+    let begun = world.send(legacy(&token, INITIALIZE)).await;
+    let ask = legacy(&token, LIST).header("mcp-session-id", begun.header("mcp-session-id"));
+    let answered = world.send(ask).await;
+    assert_eq!((answered.status.as_u16(), answered.code()), (200, -32601), "404 would end the session");
     world.gateway.shutdown(std::time::Duration::from_secs(3)).await;
 }
 
