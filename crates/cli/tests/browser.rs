@@ -149,7 +149,7 @@ mod browser {
     #[tokio::test(flavor = "multi_thread")]
     async fn browser_the_first_administrator_must_choose_a_password() {
         let serving = Serving::start(&[], &[]);
-        let printed = serving.printed("good for one sign-in");
+        let printed = serving.printed("good until you choose your own");
         let once = printed.lines().last().unwrap().trim();
         let chromium = Chromium::start().await;
         chromium.client.goto(&format!("{}/login", serving.origin)).await.unwrap();

@@ -180,6 +180,48 @@ mod tests {
         assert_eq!(shown, [1, 0]);
     }
 
+    #[test]
+    fn a_first_password_that_nobody_could_read_is_no_password() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        let address = free_address();
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let mut unread = serve(&data, &address).stdout(full).stderr(log("start")).spawn().unwrap();
+        let status = until("it ended", || unread.try_wait().unwrap());
+        assert_eq!(status.code(), Some(1));
+        let printed = folder.path().join("out");
+        let _running = Running::start(&mut serve(&data, &address), &address, &printed);
+        assert_eq!(fs::read_to_string(&printed).unwrap().matches("pcp_").count(), 1);
+    }
+
+    #[test]
+    fn the_demo_leaves_the_data_of_others_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        let address = free_address();
+        let mut own = Running::start(&mut serve(&data, &address), &address, &folder.path().join("out"));
+        own.signal("INT");
+        assert!(own.ended().success());
+        refused(&run(serve(&data, &address).arg("--demo")), &["not made by the demo", "--data"]);
+        assert!(!data.join("demo.json").exists());
+        let again = Running::start(&mut serve(&data, &address), &address, &folder.path().join("again"));
+        assert_eq!(again.get("/oauth/jwks").unwrap().status, 200, "what was there is as it was");
+    }
+
+    #[test]
+    fn nobody_serves_others_on_the_data_of_the_demo() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        let address = free_address();
+        let out = folder.path().join("out");
+        for _ in 0..2 {
+            let mut demo = Running::start(serve(&data, &address).arg("--demo"), &address, &out);
+            demo.signal("INT");
+            assert!(demo.ended().success());
+            refused(&run(&mut serve(&data, &address)), &["belongs to the demo", "demo.json", "--data"]);
+        }
+    }
+
     fn keys(value: &Value) -> BTreeSet<&str> {
         value.as_object().unwrap().keys().map(String::as_str).collect()
     }

@@ -15,6 +15,7 @@ use axum::Router;
 use axum::http::HeaderMap;
 use facts::{Account, Credentials};
 use notes::{Caller, CheckCaller, NoAssertion};
+use portcullis_domain::audit::{Actor, Event, Kind, Outcome};
 use portcullis_domain::fleet::{Fleet, Problem, Surroundings};
 use portcullis_domain::secret::{GeneratedPassword, Plain};
 use portcullis_gateway::Program;
@@ -43,6 +44,15 @@ pub enum DemoError {
     /// The database.
     #[error("the demo's accounts cannot be read")]
     Store(#[from] portcullis_store::Error),
+    /// The demo in somebody's folder: it would set passwords and remove servers.
+    #[error("{}: this data folder was not made by the demo; choose another with --data", .0.display())]
+    NotOurs(PathBuf),
+    /// A server for others on the demo's folder.
+    #[error(
+        "{}: this data folder belongs to the demo, whose passwords stand in demo.json; choose another with --data",
+        .0.display()
+    )]
+    Ours(PathBuf),
     /// A file of credentials.
     #[error("{} cannot be read or written", path.display())]
     File {
@@ -60,6 +70,37 @@ pub enum DemoError {
 pub fn programs(this_program: &Path) -> BTreeMap<String, Program> {
     let run = vec![this_program.display().to_string(), OPS_COMMAND.to_owned()];
     BTreeMap::from([(OPS_COMMAND.to_owned(), Program { run, env: BTreeMap::new(), folder: None })])
+}
+
+/// Whether a database was made by the demo; written before anything else of the demo is.
+const SETTING: &str = "demo";
+
+/// Refuses the demo on data that it did not make, and everybody else on the demo's.
+pub async fn keep_apart(app: &App) -> Result<(), DemoError> {
+    let (ours, empty) = {
+        let mut handle = app.store.read().await?;
+        let mut reader = handle.reader();
+        let ours = reader.setting(SETTING).await?.is_some();
+        (ours, reader.count_users().await? == 0 && reader.registry().await?.servers.is_empty())
+    };
+    let folder = || app.config.data.clone();
+    match (app.config.demo, ours) {
+        (true, true) | (false, false) => Ok(()),
+        (false, true) => Err(DemoError::Ours(folder())),
+        (true, false) if empty => Ok(mark(app).await?),
+        (true, false) => Err(DemoError::NotOurs(folder())),
+    }
+}
+
+async fn mark(app: &App) -> Result<(), portcullis_store::Error> {
+    let written = app.store.write(app.clock.now(), (), |(), tx| {
+        Box::pin(async move {
+            tx.put_setting(SETTING, "true").await?;
+            let event = Event::new(Kind::FleetApplied, Outcome::Allowed, Actor::Operator);
+            tx.record(&event.with("demo", "begun"), ()).await
+        })
+    });
+    written.await
 }
 
 /// Applies the demo's fleet and makes its accounts; credentials of earlier starts stay good.
@@ -107,7 +148,7 @@ async fn account(
     let known = known.filter(|known| known.username == username).cloned();
     let password = match &known {
         Some(known) => known.password.clone(),
-        None => Plain::<GeneratedPassword>::generate(&mut app.entropy.rng()).reveal().to_owned(),
+        None => Plain::<GeneratedPassword>::generate_typable(&mut app.entropy.rng()).reveal().to_owned(),
     };
     match user {
         None => {

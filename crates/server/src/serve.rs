@@ -61,6 +61,10 @@ pub async fn run(serve: Serve, out: &mut (dyn Write + Send)) -> anyhow::Result<(
     let socket = AdminSocket::bind(folder.path())?;
     let entropy = Entropy::from_system()?;
     let app = App::open(config, Clock::System, entropy).await?;
+    if let Err(refusal) = demo::keep_apart(&app).await {
+        close(&app).await;
+        return Err(refusal.into());
+    }
     let running = Running::start(&app, listener, socket);
     let ready = greet(&app, fleet.as_ref(), &program, out).await;
     if ready.is_ok() {
@@ -95,13 +99,15 @@ async fn greet(
     }
     writeln!(out, "Portcullis at {}", app.config.issuer)?;
     writeln!(out, "  Console   {}", app.config.issuer.join("/console"))?;
-    if let Some(password) = setup::first_administrator(app).await? {
+    setup::first_administrator(app, |password| {
         writeln!(
             out,
-            "  The administrator is {ADMINISTRATOR:?} with this password, shown once and good for one sign-in:"
+            "  The administrator is {ADMINISTRATOR:?} with this password, shown once and good until you choose your own:"
         )?;
         writeln!(out, "            {}", password.reveal())?;
-    }
+        out.flush()
+    })
+    .await?;
     Ok(out.flush()?)
 }
 
@@ -141,9 +147,13 @@ impl Running {
     async fn end(self, app: &App) {
         self.stop.cancel();
         tokio::join!(app.gateway.shutdown(GRACE), self.tasks.wait());
-        if tokio::time::timeout(CLOSING, app.store.close()).await.is_err() {
-            tracing::warn!("the database did not close in time; what was committed is safe");
-        }
+        close(app).await;
+    }
+}
+
+async fn close(app: &App) {
+    if tokio::time::timeout(CLOSING, app.store.close()).await.is_err() {
+        tracing::warn!("the database did not close in time; what was committed is safe");
     }
 }
 

@@ -7,6 +7,7 @@ use portcullis_domain::id::UserId;
 use portcullis_domain::secret::{GeneratedPassword, Plain};
 use portcullis_oauth::token::Presented;
 use portcullis_store::NewUser;
+use std::io;
 
 /// The name of the first administrator.
 pub const ADMINISTRATOR: &str = "admin";
@@ -25,30 +26,45 @@ pub enum Power {
 pub enum Validity {
     /// Until it is changed.
     Kept,
-    /// For one sign-in, which must set another.
+    /// Until its owner, who may do nothing else with it, has chosen another.
     Once,
 }
 
 /// Why an account was not made.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
+    /// Somebody else did it first.
+    #[error(
+        "another node made the first administrator at this moment: its password counts, not the one printed here"
+    )]
+    Late,
     /// No hash.
     #[error("the password cannot be hashed")]
     Password(#[from] PasswordFault),
+    /// Nobody would know the password.
+    #[error("the administrator's password cannot be shown, so no account was made")]
+    Show(#[source] io::Error),
     /// The database.
     #[error("the account cannot be stored")]
     Store(#[from] portcullis_store::Error),
 }
 
-/// Makes the first administrator if nobody has an account; gives the one-time password, to be shown once.
-pub async fn first_administrator(app: &App) -> Result<Option<Plain<GeneratedPassword>>, SetupError> {
+/// Makes the first administrator if nobody has an account. The password is shown first: an account whose password nobody
+/// saw would lock everybody out.
+pub async fn first_administrator(
+    app: &App,
+    show: impl FnOnce(&Plain<GeneratedPassword>) -> io::Result<()>,
+) -> Result<bool, SetupError> {
     if app.store.read().await?.reader().count_users().await? > 0 {
-        return Ok(None);
+        return Ok(false);
     }
-    let password = Plain::generate(&mut app.entropy.rng());
-    let made =
-        create_user(app, ADMINISTRATOR, password.reveal(), Power::Administrator, Validity::Once).await?;
-    Ok(made.then_some(password))
+    let password = Plain::generate_typable(&mut app.entropy.rng());
+    show(&password).map_err(SetupError::Show)?;
+    let power = Power::Administrator;
+    match create_user(app, ADMINISTRATOR, password.reveal(), power, Validity::Once).await? {
+        true => Ok(true),
+        false => Err(SetupError::Late),
+    }
 }
 
 /// Makes an account. `false`: the name is taken, by another node perhaps, and nothing was changed.

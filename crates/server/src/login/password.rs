@@ -1,4 +1,4 @@
-//! Choosing a password: of one's own will, or because the one signed in with was made by somebody else and works once.
+//! Choosing a password: of one's own will, or because the one signed in with was made by somebody else.
 
 use crate::app::App;
 use crate::extract::{Now, PageRequest, Peer};

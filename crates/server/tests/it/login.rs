@@ -216,6 +216,31 @@ async fn authz_16_a_one_time_password_must_be_changed_first() {
 }
 
 #[tokio::test]
+async fn authz_16_a_password_made_by_others_opens_nothing_but_the_choice_of_another() {
+    let test = TestApp::start().await;
+    let once = "made by somebody else";
+    assert!(create_user(&test.app, "root", once, Power::Administrator, Validity::Once).await.unwrap());
+    let program = Program::native(&test).await;
+    let asking = program.asking().path();
+    let shown = ["Team notes", "Your account", "name=\"decision\"", "action=\"/logout\""];
+    // The browser was closed before the choice: it can be signed in with again, to no more than before.
+    for _ in 0..2 {
+        let mut browser = Browser::new(&test, "root", once).signed_in().await;
+        for path in ["/account", "/console", "/account/password", &asking] {
+            let page = browser.get(path).await;
+            assert!(page.text().contains("name=\"new_password\""), "{path}");
+            assert!(shown.iter().all(|words| !page.text().contains(words)), "{path}");
+        }
+    }
+    // The same with a password of her own.
+    assert!(create_user(&test.app, "ruth", once, Power::Administrator, Validity::Kept).await.unwrap());
+    let mut browser = Browser::new(&test, "ruth", once).signed_in().await;
+    for (path, words) in [("/account", shown[1]), ("/console", shown[0]), (&*asking, shown[2])] {
+        assert!(browser.get(path).await.text().contains(words), "{path}");
+    }
+}
+
+#[tokio::test]
 async fn pages_are_well_formed_and_load_nothing_from_elsewhere() {
     let test = TestApp::start().await;
     let mut browser = Browser::of_alice(&test).await;
