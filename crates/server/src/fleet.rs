@@ -1,6 +1,7 @@
 //! Applying a fleet (PC-34): the difference to the registry, in one transaction with its audit event, or not at all.
 
 mod deliver;
+mod leavers;
 mod plan;
 
 pub use deliver::DeliverError;
@@ -14,6 +15,7 @@ use portcullis_domain::secret::{ClientSecret, Hashed};
 use portcullis_oauth::client::{AuthMethod, ClientId, GrantType};
 use portcullis_oauth::time::Timestamp;
 use portcullis_store::{ClientKind, Error, Inserted, NewClient, Recorded, Tx};
+use serde::Serialize;
 
 /// Somebody else may change the registry between our reading and our writing; then we plan again.
 const ATTEMPTS: usize = 5;
@@ -22,7 +24,7 @@ const ATTEMPTS: usize = 5;
 const STALE: &str = "fleet_planned_on_this_registry";
 
 /// What was done.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Applied {
     /// Servers, agents and roles that are new or changed.
     pub put: usize,
@@ -38,9 +40,21 @@ pub enum ApplyError {
     /// A secret cannot be delivered.
     #[error(transparent)]
     Deliver(#[from] DeliverError),
+    /// The registry is not the one that the change was planned for.
+    #[error("the registry has changed since this was planned")]
+    Moved,
     /// The database.
     #[error("the fleet cannot be applied")]
     Store(#[from] Error),
+}
+
+/// Who applies, and to what.
+#[derive(Clone, Debug, Default)]
+pub struct Terms {
+    /// The operator on this machine who asked; `None` means whoever started the process.
+    pub uid: Option<u32>,
+    /// Only to this registry.
+    pub only_to: Option<Version>,
 }
 
 /// Everything that one transaction writes. Cloned into the closure, which may run again.
@@ -50,22 +64,32 @@ struct Change {
     secrets: Vec<(ClientId, Hashed<ClientSecret>)>,
     until: Timestamp,
     applied: Applied,
+    uid: Option<u32>,
 }
 
 /// Makes the registry what the fleet says. An unchanged fleet writes nothing.
 pub async fn apply(app: &App, fleet: &Fleet) -> Result<Applied, ApplyError> {
+    apply_on(app, fleet, &Terms::default()).await
+}
+
+/// The same, on terms.
+pub async fn apply_on(app: &App, fleet: &Fleet, terms: &Terms) -> Result<Applied, ApplyError> {
     for _ in 1..ATTEMPTS {
-        match apply_once(app, fleet).await {
+        match apply_once(app, fleet, terms).await {
             Err(ApplyError::Store(Error::Conflict(_))) => {}
             outcome => return outcome,
         }
     }
-    apply_once(app, fleet).await
+    apply_once(app, fleet, terms).await
 }
 
-async fn apply_once(app: &App, fleet: &Fleet) -> Result<Applied, ApplyError> {
+async fn apply_once(app: &App, fleet: &Fleet, terms: &Terms) -> Result<Applied, ApplyError> {
     let now = app.clock.now();
     let world = World::read(app, now).await?;
+    // The write below demands that the registry is still this one.
+    if terms.only_to.as_ref().is_some_and(|version| *version != world.version()) {
+        return Err(ApplyError::Moved);
+    }
     let plan = Plan::between(&world, fleet, now, &mut app.entropy.rng());
     if plan.is_empty() {
         return Ok(Applied::default());
@@ -80,7 +104,7 @@ async fn apply_once(app: &App, fleet: &Fleet) -> Result<Applied, ApplyError> {
     }
     let applied = Applied { put: plan.puts(), removed: plan.removals(), secrets: secrets.len() };
     let until = now + app.config.tokens.revocation_memory();
-    let change = Change { plan, secrets, until, applied };
+    let change = Change { plan, secrets, until, applied, uid: terms.uid };
     app.store.write(now, change, |change, tx| Box::pin(write(change, tx))).await?;
     app.catch_up().await;
     Ok(applied)
@@ -108,7 +132,7 @@ pub(crate) async fn deliver_again(app: &App, names: &[&str]) -> Result<(), Apply
 }
 
 async fn write(change: &Change, tx: &mut Tx) -> Result<Recorded<Applied>, Error> {
-    let Change { plan, secrets, until, applied } = change;
+    let Change { plan, secrets, until, applied, uid } = change;
     let registry = tx.read().registry().await?;
     if !plan.was_made_for(&registry) {
         return Err(Error::Conflict(STALE));
@@ -137,14 +161,15 @@ async fn write(change: &Change, tx: &mut Tx) -> Result<Recorded<Applied>, Error>
     for role in &plan.put_roles {
         tx.put_role(role).await?;
     }
+    leavers::revoke(plan, tx, *until).await?;
     if let Some(access) = &plan.self_registered {
         tx.set_self_registered(access).await?;
     }
     for (client, secret) in secrets {
         tx.insert_secret(client, secret, None).await?;
-        tx.also(&secret_created(client)).await?;
+        tx.also(&by(*uid, secret_created(client))).await?;
     }
-    tx.record(&applied_event(applied), *applied).await
+    tx.record(&by(*uid, applied_event(applied)), *applied).await
 }
 
 fn client_of(agent: &Agent, now: Timestamp) -> NewClient {
@@ -158,6 +183,14 @@ fn client_of(agent: &Agent, now: Timestamp) -> NewClient {
         grant_types: vec![GrantType::ClientCredentials],
         created_at: now,
         fingerprint: None,
+    }
+}
+
+/// Names the operator who asked.
+fn by(uid: Option<u32>, event: Event) -> Event {
+    match uid {
+        Some(uid) => event.with("uid", uid),
+        None => event,
     }
 }
 

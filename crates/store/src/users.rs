@@ -74,6 +74,8 @@ statements! {
         "SELECT id, username, password_hash, must_change, user_groups, admin, disabled FROM account WHERE id = $1";
     USER_BY_NAME =
         "SELECT id, username, password_hash, must_change, user_groups, admin, disabled FROM account WHERE username = $1";
+    USERS =
+        "SELECT id, username, password_hash, must_change, user_groups, admin, disabled FROM account ORDER BY username";
     COUNT =
         "SELECT COUNT(*) AS n FROM account";
     BROWSER_SESSION =
@@ -111,6 +113,12 @@ impl Reader<'_> {
         }
         let row = self.connection.row(USER_BY_NAME, values![username]).await?;
         row.map(read).transpose()
+    }
+
+    /// Every account, disabled ones included, by name.
+    pub async fn users(&mut self) -> Result<Vec<StoredUser>, Error> {
+        let rows = self.connection.rows(USERS, values![]).await?;
+        rows.into_iter().map(read).collect()
     }
 
     /// How many accounts there are, disabled ones included.

@@ -1,5 +1,6 @@
 //! What has to change for the registry to be what a fleet says.
 
+use super::preview::Version;
 use crate::app::App;
 use portcullis_domain::fleet::Fleet;
 use portcullis_domain::id::{self, ServerId};
@@ -20,7 +21,7 @@ pub(super) struct World {
 /// The difference.
 #[derive(Debug)]
 pub(super) struct Plan {
-    base: Registry,
+    pub(super) base: Registry,
     pub(super) put_servers: Vec<Server>,
     pub(super) remove_servers: Vec<ServerId>,
     pub(super) put_agents: Vec<Agent>,
@@ -46,6 +47,14 @@ impl World {
             }
         }
         Ok(Self { registry, with_secret })
+    }
+
+    pub(super) fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    pub(super) fn version(&self) -> Version {
+        Version::of(&self.registry)
     }
 }
 

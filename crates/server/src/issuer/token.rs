@@ -6,7 +6,7 @@ mod refresh;
 
 use crate::app::{App, Current};
 use crate::config::Tokens;
-use crate::extract::{ClientRequest, Now, Peer};
+use crate::extract::{ClientRequest, Peer};
 use crate::fault::Fault;
 use crate::issuer::client_auth::{Caller, Proof, authenticate};
 use crate::issuer::error::{GrantRefusal, Refusal};
@@ -25,10 +25,11 @@ use std::time::Duration;
 /// `POST /oauth/token`
 pub(crate) async fn token(
     State(app): State<Arc<App>>,
-    Now(now): Now,
     Peer(from): Peer,
     request: ClientRequest,
 ) -> Result<TokenAnswer, Refusal> {
+    // After the body has come: a slow sender must not be judged by a clock from before its rival's rotation.
+    let now = app.clock.now();
     let caller = authenticate(&app, &request, from, now).await?;
     let asking = Arc::new(Asking::new(&app, caller, now));
     match TokenRequest::read(&request.form) {

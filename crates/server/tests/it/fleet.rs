@@ -1,11 +1,14 @@
 //! Applying a fleet (PC-34).
 
 use crate::app::{FLEET, TestApp};
+use crate::oauth::actors::{Browser, Program, is_active};
+use axum::http::Request;
 use portcullis_domain::audit::Kind;
 use portcullis_domain::principal::RevokedTarget;
 use portcullis_domain::secret::Hashed;
 use portcullis_server::fleet::Applied;
 use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
 
 async fn events(test: &TestApp) -> Vec<Kind> {
     let mut handle = test.app.store.read().await.unwrap();
@@ -76,6 +79,25 @@ async fn pc_45_a_removed_agent_is_revoked() {
     assert_eq!(revocation.until, test.app.clock.now() + longest);
     let stored = handle.reader().client(&client.parse().unwrap(), test.app.clock.now()).await.unwrap();
     assert!(stored.is_none_or(|client| client.disabled && client.secrets.is_empty()));
+}
+
+#[tokio::test]
+async fn pc_21_leaving_a_role_ends_the_tokens_that_name_it() {
+    let test = TestApp::start().await;
+    let program = Program::native(&test).await;
+    let alice = program.tokens(&mut Browser::of_alice(&test).await).await;
+    test.user("bob", "a long enough password").await;
+    let bob = program.tokens(&mut Browser::new(&test, "bob", "a long enough password")).await;
+    assert!(is_active(&test, &alice.access_token).await && is_active(&test, &bob.access_token).await);
+    test.advance(Duration::from_secs(5)).await;
+    test.apply(&FLEET.replace(r#"["alice", "bob"]"#, r#"["bob"]"#)).await.unwrap();
+    let served = async |token: &str| {
+        let request = Request::post("/mcp/notes").header("authorization", format!("Bearer {token}"));
+        test.send(request.header("content-type", "application/json").body("{}".into()).unwrap()).await.status
+    };
+    assert_eq!(served(&alice.access_token).await, 401, "the gateway refuses at once");
+    assert_eq!(served(&bob.access_token).await, 400, "who stays is not touched: the body is what is wrong");
+    assert!(!is_active(&test, &alice.access_token).await && is_active(&test, &bob.access_token).await);
 }
 
 #[tokio::test]
