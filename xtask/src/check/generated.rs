@@ -18,7 +18,7 @@ pub(crate) fn problems(workspace: &Workspace) -> Result<Vec<String>> {
     let binary = cargo::build(workspace)?.portcullis.context("the build made no program named portcullis")?;
     let mut problems = Vec::new();
     for (file, arguments) in GENERATED {
-        let today = shell::output_of(shell::program(&binary.to_string_lossy()).args(*arguments))?;
+        let today = shell::output_of(shell::program(&binary).args(*arguments))?;
         let path = shell::root().join(file);
         let kept = fs::read_to_string(&path).with_context(|| format!("cannot read {file}"))?;
         if kept != today {
