@@ -176,6 +176,9 @@ mod tests {
             running.signal("TERM");
             assert!(running.ended().success());
             shown.push(fs::read_to_string(&printed).unwrap().matches("pcp_").count());
+            for left in ["portcullis.db-wal", "portcullis.db-shm"] {
+                assert!(!data.join(left).exists(), "{left}");
+            }
         }
         assert_eq!(shown, [1, 0]);
     }

@@ -50,6 +50,15 @@ pub enum OpenError {
     /// The database does not answer, or is not as it should be.
     #[error("the database cannot be opened")]
     Unavailable(#[source] Fault),
+    /// Nobody is there.
+    #[error("cannot reach the PostgreSQL server at {place}: is it running, and is database.url right?")]
+    Unreachable {
+        /// Host and port, or the path of a socket.
+        place: String,
+        /// What the system said.
+        #[source]
+        why: Fault,
+    },
     /// Neither `sqlite:PATH` nor `postgres://…`.
     #[error("a database is sqlite:PATH or postgres://USER@HOST/DATABASE")]
     Url,

@@ -12,6 +12,7 @@ use portcullis_domain::id::OperationId;
 use rand::TryRng as _;
 use rand::rngs::SysRng;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::{ConnectOptions as _, Connection as _};
 use std::str::FromStr as _;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -22,12 +23,27 @@ const CONNECTIONS: u32 = 16;
 const ACQUIRING: Duration = Duration::from_secs(5);
 
 /// For readers that do not let go.
-const CLOSING: Duration = Duration::from_secs(3);
+const CLOSING: Duration = Duration::from_millis(500);
 
 /// All that a handle reads is of one moment, and it cannot write.
 const BEGIN_READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
 const IS_MIGRATED: &str = "SELECT to_regclass('_sqlx_migrations') IS NOT NULL";
+
+/// Connects once: of a server that is not there, the pool would only say that it waited.
+async fn reach(options: &PgConnectOptions) -> Result<(), OpenError> {
+    let place = match options.get_socket() {
+        Some(socket) => socket.display().to_string(),
+        None => format!("{}:{}", options.get_host(), options.get_port()),
+    };
+    let unreachable = |says: &str| OpenError::Unreachable { place: place.clone(), why: Fault::new(says) };
+    match tokio::time::timeout(ACQUIRING, options.connect()).await {
+        Ok(Ok(connection)) => Ok(connection.close().await?),
+        Ok(Err(sqlx::Error::Io(error))) => Err(unreachable(&error.to_string())),
+        Ok(Err(error)) => Err(error.into()),
+        Err(_) => Err(unreachable("it does not answer")),
+    }
+}
 
 pub(crate) struct Postgres {
     pool: PgPool,
@@ -38,6 +54,7 @@ pub(crate) struct Postgres {
 impl Postgres {
     pub(crate) async fn open(url: &str, changes: watch::Sender<u64>) -> Result<Self, OpenError> {
         let options = PgConnectOptions::from_str(url).map_err(|_| OpenError::Url)?;
+        reach(&options).await?;
         let pool = PgPoolOptions::new()
             .max_connections(CONNECTIONS)
             .acquire_timeout(ACQUIRING)

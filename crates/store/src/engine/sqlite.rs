@@ -26,8 +26,8 @@ const QUEUE: usize = 1024;
 /// Another process may be writing, `portcullis user add` for instance.
 const BUSY: Duration = Duration::from_secs(5);
 
-/// For readers that do not let go.
-const CLOSING: Duration = Duration::from_secs(3);
+/// For readers that do not let go. Well below what the program as a whole allows: the writer comes after them.
+const CLOSING: Duration = Duration::from_millis(500);
 
 const IS_MIGRATED: &str =
     "SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = '_sqlx_migrations'";

@@ -44,8 +44,21 @@ async fn other_addresses_are_refused() {
 async fn pc_43_a_password_in_an_address_is_not_repeated() {
     let url = "postgres://somebody:open-sesame@127.0.0.1:1/x";
     let error = Store::open(url).await.unwrap_err();
-    assert!(matches!(error, OpenError::Unavailable(_)), "{error:?}");
+    assert!(matches!(error, OpenError::Unreachable { .. }), "{error:?}");
+    assert!(error.to_string().contains("127.0.0.1:1"), "{error}");
     assert!(!format!("{error:?} {error}").contains("sesame"));
+}
+
+#[tokio::test]
+async fn everything_is_in_the_one_file_at_the_end_whoever_still_reads() {
+    let world = World::new().await;
+    let Some(file) = world.database.url().strip_prefix("sqlite:") else { return };
+    let log = format!("{file}-wal");
+    assert!(std::fs::metadata(&log).unwrap().len() > 0);
+    let reading = world.read().await;
+    world.store.close().await;
+    assert_eq!(std::fs::metadata(&log).map_or(0, |log| log.len()), 0);
+    drop(reading);
 }
 
 #[cfg(unix)]

@@ -48,7 +48,7 @@ impl Writer {
             }
         }
         if let Some(connection) = self.connection.take()
-            && let Err(error) = connection.close().await
+            && let Err(error) = close(connection).await
         {
             tracing::warn!(%error, "the database did not close cleanly");
         }
@@ -93,6 +93,12 @@ impl Writer {
         group.answer_all(Ok(()));
         Some(connection)
     }
+}
+
+/// Everything into the one file, even if a reader still has it open and SQLite would not do it by itself.
+async fn close(mut connection: SqliteConnection) -> Result<(), sqlx::Error> {
+    connection.execute("PRAGMA busy_timeout = 200; PRAGMA wal_checkpoint(TRUNCATE)").await?;
+    connection.close().await
 }
 
 impl Group {
