@@ -1,15 +1,17 @@
 //! The load: so many connections, each with one call under way, until so many calls are made.
 
 use crate::message::Connection;
+use crate::stub;
 use anyhow::{Context as _, Result, bail};
 use http::Uri;
 use serde::Serialize;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -30,6 +32,10 @@ pub(crate) struct Arguments {
     /// Access tokens, one a line; used in turn
     #[arg(long, value_name = "FILE")]
     tokens: PathBuf,
+    /// Also be the upstream, at this address. Then nobody sleeps: a subject that has to wake its peers would pay for that,
+    /// and the faster subject less, because its peers are busy anyway
+    #[arg(long, value_name = "ADDRESS")]
+    upstream: Option<SocketAddr>,
     /// Begin with this one
     #[arg(long, default_value_t = 0)]
     skip: usize,
@@ -99,6 +105,11 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
         calls: arguments.calls,
         begun: AtomicUsize::new(0),
     });
+    if let Some(listen) = arguments.upstream {
+        let listener = TcpListener::bind(listen).await?;
+        tokio::spawn(stub::serve_all(listener));
+        tokio::spawn(stay_awake());
+    }
     let start = Instant::now();
     let mut connections = JoinSet::new();
     for number in 0..arguments.connections {
@@ -114,6 +125,13 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     let found = Found { calls: times.len(), seconds, p50_us: at(50), p99_us: at(99) };
     println!("{}", serde_json::to_string(&found)?);
     Ok(())
+}
+
+/// Asks for news over and over instead of waiting for it.
+async fn stay_awake() {
+    loop {
+        tokio::task::yield_now().await;
+    }
 }
 
 impl Plan {
@@ -156,6 +174,9 @@ impl Plan {
     }
 }
 
+/// What long bodies are made of: text, with the line ends that text has.
+const LINE: &str = r#","The quick brown fox jumps over the lazy dog, and the dog does not mind at all.\nNobody knows why it should.""#;
+
 /// Ids are distinct among calls under way, and have four digits for the stub.
 fn body(what: What, number: usize) -> String {
     let id = 1000 + number;
@@ -169,8 +190,9 @@ fn body(what: What, number: usize) -> String {
         r#"{envelope},"name":"read_item","arguments":{{"folder":"inbox","limit":25,"unread":true,"fields":["#
     );
     let mut items = String::from("\"a\"");
-    while call.len() + items.len() + 12 < what.length() {
-        items.push_str(",\"words\"");
+    let item = if what.length() > 10_000 { LINE } else { ",\"words\"" };
+    while call.len() + items.len() + item.len() < what.length() {
+        items.push_str(item);
     }
     format!("{call}{items}]}}}}}}")
 }
@@ -189,7 +211,7 @@ mod tests {
             let body = body(what, 7);
             let message: serde_json::Value = serde_json::from_str(&body).unwrap();
             assert_eq!(message["id"], 1007);
-            assert!(what.length() == 0 || body.len().abs_diff(what.length()) <= 12, "{}", body.len());
+            assert!(what.length() == 0 || body.len().abs_diff(what.length()) <= LINE.len(), "{}", body.len());
         }
     }
 }

@@ -25,8 +25,6 @@ enum Program {
     Stdio,
     /// Gets access tokens from a token endpoint, into a file
     Tokens(tokens::Arguments),
-    /// MCP servers over HTTP that answer at once
-    Upstream(stub::Arguments),
 }
 
 #[tokio::main]
@@ -36,6 +34,5 @@ async fn main() -> anyhow::Result<()> {
         Program::Proxy(arguments) => proxy::run(arguments).await,
         Program::Stdio => stub::stdio().await,
         Program::Tokens(arguments) => tokens::run(arguments).await,
-        Program::Upstream(arguments) => stub::run(arguments).await,
     }
 }

@@ -3,19 +3,12 @@
 use crate::message::Connection;
 use anyhow::{Context as _, Result};
 use std::fmt::Write as _;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
 /// Stands where the id goes; ids of the load have as many digits.
 const ID: &str = "0000";
-
-#[derive(clap::Args)]
-pub(crate) struct Arguments {
-    #[arg(long)]
-    listen: SocketAddr,
-}
 
 /// A ready answer, but for the id.
 struct Answer {
@@ -30,8 +23,8 @@ struct Answers {
     sse: Answer,
 }
 
-pub(crate) async fn run(arguments: Arguments) -> Result<()> {
-    let listener = TcpListener::bind(arguments.listen).await?;
+/// Serves until it is dropped.
+pub(crate) async fn serve_all(listener: TcpListener) -> Result<()> {
     let answers = Arc::new(Answers::new()?);
     loop {
         let (stream, _) = listener.accept().await?;
@@ -76,7 +69,7 @@ impl Answers {
         let event = format!("event: message\ndata: {}\n\n", called(&"word ".repeat(40)));
         let chunk = format!("{:x}\r\n{event}\r\n0\r\n\r\n", event.len());
         Ok(Self {
-            big: Answer::json(&called(&"word ".repeat(4000)))?,
+            big: Answer::json(&called(&"The quick brown fox jumps over the lazy dog.\\n".repeat(440)))?,
             call: Answer::json(&called(&"word ".repeat(40)))?,
             list: Answer::json(&listed())?,
             sse: Answer::new(format!(

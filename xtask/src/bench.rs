@@ -7,7 +7,7 @@ mod report;
 mod scene;
 mod world;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
@@ -18,7 +18,7 @@ use scene::{SCENES, Scene};
 use world::World;
 
 /// What can be measured.
-#[derive(Clone, Copy, clap::Subcommand)]
+#[derive(Clone, clap::Subcommand)]
 pub(crate) enum What {
     /// The gateway: one core for it, one for load and upstream; writes the table of docs/benchmarks.md
     Gateway {
@@ -28,6 +28,9 @@ pub(crate) enum What {
         /// The cargo profile to build with
         #[arg(long, value_enum, default_value_t)]
         profile: Profile,
+        /// Use the programs in this folder instead of building them; leaves the document alone
+        #[arg(long, value_name = "DIR", conflicts_with = "profile")]
+        programs: Option<PathBuf>,
         /// Only this scene; prints, and leaves the document alone
         #[arg(long, value_enum)]
         only: Option<scene::Name>,
@@ -58,9 +61,12 @@ struct Programs {
 }
 
 pub(crate) fn run(what: What) -> Result<Verdict> {
-    let What::Gateway { rounds, profile, only } = what;
-    let workspace = Workspace::read()?;
-    let programs = build(&workspace, profile)?;
+    let What::Gateway { rounds, profile, programs, only } = what;
+    let is_whole = only.is_none() && programs.is_none() && profile == Profile::Dist;
+    let programs = match programs {
+        Some(folder) => Programs::of(&folder),
+        None => build(&Workspace::read()?, profile)?,
+    };
     let world = World::start(&programs)?;
     let mut results = Vec::new();
     for scene in SCENES.iter().filter(|scene| only.is_none_or(|only| only == scene.name)) {
@@ -72,7 +78,7 @@ pub(crate) fn run(what: What) -> Result<Verdict> {
     let (world, sizes) = world.sizes(&programs)?;
     drop(world);
     print!("{}", report::sizes(&sizes));
-    if only.is_none() && profile == Profile::Dist {
+    if is_whole {
         report::write(&results, &sizes)?;
     }
     Ok(Verdict::Good)
@@ -86,8 +92,13 @@ fn build(workspace: &Workspace, profile: Profile) -> Result<Programs> {
     if !built {
         bail!("it does not build");
     }
-    let folder = workspace.target_directory.join(profile.name());
-    Ok(Programs { portcullis: folder.join("portcullis"), bench: folder.join("portcullis-bench") })
+    Ok(Programs::of(&workspace.target_directory.join(profile.name())))
+}
+
+impl Programs {
+    fn of(folder: &Path) -> Self {
+        Self { portcullis: folder.join("portcullis"), bench: folder.join("portcullis-bench") }
+    }
 }
 
 impl Scene {

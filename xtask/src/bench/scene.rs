@@ -124,17 +124,21 @@ struct Round {
 
 pub(super) fn measure(world: &World, scene: &Scene, rounds: usize) -> Result<Outcome> {
     let tokens = world.tokens(scene.server, scene.tokens(rounds))?;
+    // A program over stdio has no address.
+    let is_compared = !matches!(scene.goal, Goal::Calls(_));
     let through = |subject: &Pinned, url: String, calls: usize, skip: usize| -> Result<Round> {
         let mut load = on_core(world.cores.rest, &world.bench);
         load.args(["load", "--what", scene.what, "--url", &url, "--calls", &calls.to_string()]);
         load.args(["--connections", &scene.connections.to_string(), "--skip", &skip.to_string()]);
         load.arg("--tokens").arg(&tokens);
+        if is_compared {
+            load.args(["--upstream", &world.upstream_at]);
+        }
         let before = subject.ticks()?;
         let found = printed::<Found>(&mut load)?;
         let cpu_us = world.microseconds(subject.ticks()? - before, found.calls);
         Ok(Round { cpu_us, found })
     };
-    let is_compared = !matches!(scene.goal, Goal::Calls(_));
     let bare = |calls, skip| {
         let url = format!("http://{}/{}", world.proxy_at, scene.server);
         is_compared.then(|| through(&world.proxy, url, calls, skip)).transpose()

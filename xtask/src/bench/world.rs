@@ -27,11 +27,12 @@ pub(super) struct World {
     /// `host:port`
     pub(super) gateway_at: String,
     pub(super) proxy_at: String,
+    /// Where the load is the upstream, too.
+    pub(super) upstream_at: String,
     idle_kib: u64,
     /// `CLK_TCK`
     pub(super) ticks_per_second: u64,
     folder: tempfile::TempDir,
-    _upstream: Pinned,
 }
 
 /// What is measured once, besides the scenes.
@@ -53,17 +54,16 @@ impl World {
         let cores = Cores::find()?;
         let folder = tempfile::tempdir()?;
         let at = |name: &str| folder.path().join(name);
-        let (upstream_at, proxy_at, gateway_at) = (free_address()?, free_address()?, free_address()?);
-        let mut upstream = on_core(cores.rest, &programs.bench);
-        let upstream = upstream.args(["upstream", "--listen", &upstream_at]);
-        let upstream = Pinned::start(upstream, &at("upstream.log"))?;
+        // The upstream comes and goes: at an address of its own, nobody takes its port meanwhile.
+        let upstream_at = free_address("127.0.0.2")?;
+        let (proxy_at, gateway_at) = (free_address("127.0.0.1")?, free_address("127.0.0.1")?);
         let mut proxy = on_core(cores.subject, &programs.bench);
         let proxy = proxy.args(["proxy", "--listen", &proxy_at, "--to", &upstream_at]);
-        let mut proxy = Pinned::start(proxy, &at("proxy.log"))?;
+        let proxy = Pinned::start(proxy, &at("proxy.log"))?;
         fs::write(at("fleet.toml"), fleet(&upstream_at, folder.path()))?;
         fs::write(at("portcullis.toml"), configuration(cores, &programs.bench)?)?;
         let mut gateway = serve(programs, cores, folder.path(), &gateway_at)?;
-        until_answered(&mut proxy, "the bare proxy", &proxy_at)?;
+        until(|| Ok(TcpStream::connect(&proxy_at).is_ok()))?;
         until_answered(&mut gateway, "the gateway", &gateway_at)
             .with_context(|| fs::read_to_string(at("gateway.log")).unwrap_or_default())?;
         until_there(&at("agent.json"))?;
@@ -79,7 +79,7 @@ impl World {
             idle_kib,
             ticks_per_second: super::text(&ticks)?,
             folder,
-            _upstream: upstream,
+            upstream_at,
         })
     }
 
@@ -196,14 +196,14 @@ fn configuration(cores: Cores, bench: &Path) -> Result<String> {
     ))
 }
 
-fn free_address() -> Result<String> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string())
+fn free_address(host: &str) -> Result<String> {
+    Ok(TcpListener::bind((host, 0))?.local_addr()?.to_string())
 }
 
 fn until_answered(program: &mut Pinned, name: &str, address: &str) -> Result<()> {
     until(|| {
         program.check(name)?;
-        Ok(TcpStream::connect(address).is_ok() && answers(address))
+        Ok(answers(address))
     })
 }
 
