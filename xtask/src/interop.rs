@@ -3,6 +3,7 @@
 mod abuse;
 mod corpus;
 mod demo;
+mod node;
 mod python;
 mod sdk;
 
@@ -24,6 +25,8 @@ pub(crate) enum Part {
     Corpus,
     /// The Python SDK, through sign-in, consent, calls and refresh
     Sdk,
+    /// The TypeScript SDKs, the same way
+    Typescript,
 }
 
 /// What every part is given.
@@ -45,7 +48,7 @@ pub(crate) fn run(consent: Consent, binary: Option<PathBuf>, only: Option<Part>)
     };
     let bench = Bench { folder, python, binary, consent };
     let mut verdict = Verdict::Good;
-    for part in [Part::Sdk, Part::Abuse, Part::Corpus] {
+    for part in [Part::Sdk, Part::Typescript, Part::Abuse, Part::Corpus] {
         if only.is_none_or(|only| only == part) && bench.run(part)? == Verdict::Bad {
             verdict = Verdict::Bad;
         }
@@ -64,7 +67,8 @@ impl Bench {
         match part {
             Part::Abuse => abuse::run(self),
             Part::Corpus => corpus::run(self),
-            Part::Sdk => sdk::run(self),
+            Part::Sdk => sdk::python(self),
+            Part::Typescript => sdk::typescript(self),
         }
     }
 

@@ -42,7 +42,7 @@ enum Verb {
         #[command(flatten)]
         install: Install,
     },
-    /// Drive the demo with software that others wrote: the Python SDK of MCP, and the abuse checks where they are
+    /// Drive the demo with software that others wrote: the SDKs of MCP, and the abuse checks where they are
     Interop {
         #[command(flatten)]
         install: Install,

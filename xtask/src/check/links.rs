@@ -19,7 +19,7 @@ pub(crate) fn problems(_: &Workspace) -> Result<Vec<String>> {
         let name = file.strip_prefix(root).unwrap_or(&file).display().to_string();
         match fs::read_to_string(&file) {
             Ok(text) => {
-                problems.extend(broken(&text, &file).map(|(line, link)| format!("{name}:{line}: {link}")))
+                problems.extend(broken(&text, &file).map(|(line, link)| format!("{name}:{line}: {link}")));
             }
             Err(error) => problems.push(format!("{name}: {error}")),
         }

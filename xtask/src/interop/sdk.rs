@@ -1,17 +1,34 @@
-//! The unmodified Python SDK of MCP against the demo, and then a search for secrets in the demo's log.
+//! The unmodified SDKs of MCP as clients of the demo, and then a search for secrets in the demo's log.
+
+use std::path::Path;
+use std::process::Command;
 
 use anyhow::Result;
 
 use super::demo::{Demo, Log};
-use super::{Bench, shown};
+use super::{Bench, node, shown};
 use crate::Verdict;
 use crate::shell;
 use crate::test::secrets;
 
-pub(crate) fn run(bench: &Bench) -> Result<Verdict> {
+pub(crate) fn python(bench: &Bench) -> Result<Verdict> {
     println!("== interop: Python SDK");
-    let demo = Demo::start(&bench.binary, &bench.fresh("sdk")?, Log::Everything)?;
-    let good = shell::succeeds(bench.python.command().arg("interop/python_sdk.py").arg(&demo.facts))?;
+    let mut client = bench.python.command();
+    client.arg("interop/python_sdk.py");
+    drive(bench, &bench.fresh("sdk")?, client)
+}
+
+pub(crate) fn typescript(bench: &Bench) -> Result<Verdict> {
+    println!("== interop: TypeScript SDKs");
+    let folder = bench.fresh("typescript")?;
+    let mut client = shell::program(node::prepare(bench, "interop", &folder)?);
+    client.arg(folder.join("typescript_sdk.mjs"));
+    drive(bench, &folder, client)
+}
+
+fn drive(bench: &Bench, folder: &Path, mut client: Command) -> Result<Verdict> {
+    let demo = Demo::start(&bench.binary, folder, Log::Everything)?;
+    let good = shell::succeeds(client.arg(&demo.facts))?;
     let hits = secrets::scan_file(&demo.log)?;
     for hit in &hits {
         println!("   {hit}");
