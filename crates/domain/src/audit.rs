@@ -48,6 +48,9 @@ pub enum Kind {
     /// An account was made.
     #[serde(rename = "user.created")]
     UserCreated,
+    /// An account was ended.
+    #[serde(rename = "user.disabled")]
+    UserDisabled,
 }
 
 /// Allowed or refused; a refusal carries its reason code.

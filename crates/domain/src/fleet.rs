@@ -1,5 +1,6 @@
 //! The fleet file (`product.md` 4.4, PC-34): as written, then checked; every mistake is reported at once, with its line.
 
+use crate::document::{self, Document, line_of};
 use crate::registry::{Access, Agent, Role, Server};
 use portcullis_oauth::issuer::Issuer;
 use std::collections::BTreeSet;
@@ -57,19 +58,35 @@ impl Fleet {
     /// # Errors
     /// Every mistake that can be seen, in the order of the lines.
     pub fn parse(text: &str, surroundings: Surroundings<'_>) -> Result<Self, Vec<Problem>> {
-        let raw: raw::RawFleet = toml::from_str(text).map_err(|error| {
-            let line = error.span().map_or(1, |span| line_of(text, span.start));
-            vec![Problem { line, says: error.message().to_owned() }]
-        })?;
-        let mut check = check::Check { text, surroundings, problems: Vec::new() };
+        let (mut document, misshapen) = Document::read(text, &raw::RawFleet::schema());
+        let problems: Vec<Problem> = misshapen.into_iter().map(Problem::of).collect();
+        let raw: raw::RawFleet = match document.values() {
+            Some(Ok(raw)) => raw,
+            Some(Err(error)) if problems.is_empty() => {
+                let line = error.span().map_or(1, |span| line_of(text, span.start));
+                return Err(vec![Problem { line, says: error.message().to_owned() }]);
+            }
+            Some(Err(_)) | None => return Err(in_order(problems)),
+        };
+        let mut check = check::Check { text, surroundings, problems };
         let fleet = check.fleet(raw);
-        check.problems.sort_by_key(|problem| problem.line);
-        if check.problems.is_empty() { Ok(fleet) } else { Err(check.problems) }
+        if check.problems.is_empty() { Ok(fleet) } else { Err(in_order(check.problems)) }
     }
 }
 
-fn line_of(text: &str, at: usize) -> usize {
-    1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count()
+fn in_order(mut problems: Vec<Problem>) -> Vec<Problem> {
+    problems.sort_by_key(|problem| problem.line);
+    problems
+}
+
+impl Problem {
+    /// What is wrong with a key or the type of its value.
+    fn of(found: document::Problem) -> Self {
+        let line = found.line.unwrap_or(1);
+        let key = if found.key.is_empty() { String::new() } else { format!("{}: ", found.key) };
+        let hint = if found.hint.is_empty() { String::new() } else { format!("; {}", found.hint) };
+        Self { line, says: format!("{key}{}{hint}", found.says) }
+    }
 }
 
 #[cfg(test)]
@@ -147,6 +164,72 @@ access = { notes = ["notes:read"] }
         assert_eq!(lines, [6, 12, 16, 24, 25], "{problems:?}");
     }
 
+    /// Lines and a word of each.
+    fn told(text: &str, wanted: &[(usize, &str)]) {
+        let problems = parse(text).unwrap_err();
+        let lines: Vec<usize> = problems.iter().map(|problem| problem.line).collect();
+        let wanted_lines: Vec<usize> = wanted.iter().map(|(line, _)| *line).collect();
+        assert_eq!(lines, wanted_lines, "{problems:?}");
+        for (problem, (_, says)) in problems.iter().zip(wanted) {
+            assert!(problem.says.contains(says), "{says:?} is not in {problem:?}");
+        }
+    }
+
+    #[test]
+    fn pc_63_unknown_keys_wrong_types_and_wrong_values_are_told_together() {
+        let bad = GOOD
+            .replace("title =", "titel =")
+            .replace("default_scopes = [\"notes:read\"]", "default_scopes = [\"notes:raed\"]")
+            .replace("tools =", "tolls =")
+            .replace("access = \"5m\"", "access = 5")
+            .replace("implies", "implis")
+            .replace("group =", "grup =");
+        told(
+            &bad,
+            &[
+                (4, "did you mean \"title\"?"),
+                (6, "notes:raed"),
+                (9, "did you mean \"implies\"?"),
+                (11, "did you mean \"tools\"?"),
+                (12, "needs tools"),
+                (17, "must be a text in quotes"),
+                (29, "members = {"),
+                (30, "did you mean \"group\"?"),
+            ],
+        );
+        let words = GOOD.replace("access = \"5m\"", "mode = \"gatway\"");
+        told(&words, &[(17, "did you mean \"gateway\"?")]);
+        told(&GOOD.replace("owner = \"platform\"\n", ""), &[(21, "owner is missing")]);
+    }
+
+    #[test]
+    fn a_list_of_undeclared_scopes_is_not_an_empty_one() {
+        let bad = GOOD.replace("scopes = [\"notes:read\"]\n\n", "scopes = [\"notes:raed\"]\n\n");
+        told(&bad, &[(12, "does not declare")]);
+    }
+
+    #[test]
+    fn pc_43_an_upstream_is_a_url_without_credentials_and_is_not_repeated() {
+        let with = |url: &str| GOOD.replace("http://127.0.0.1:9000/mcp", url);
+        parse(&with("https://notes.internal/mcp?key=1")).unwrap();
+        for (url, says) in [
+            ("http://user:open-sesame@127.0.0.1/mcp", "no user or password"),
+            ("http://127.0.0.1/mcp#open-sesame", "no fragment"),
+            ("http://", "absolute"),
+            ("ftp://127.0.0.1/open-sesame", "http or https"),
+        ] {
+            told(&with(url), &[(5, says)]);
+            assert!(!format!("{:?}", parse(&with(url))).contains("sesame"));
+        }
+    }
+
+    #[test]
+    fn what_people_read_before_they_agree_is_not_empty() {
+        told(&GOOD.replace("\"Team notes\"", "\" \""), &[(3, "empty title")]);
+        told(&GOOD.replace("\"Read notes\"", "\"\""), &[(8, "needs a sentence")]);
+        told(&GOOD.replace("says = \"Change notes\"", "says = \"\""), &[(9, "needs a sentence")]);
+    }
+
     #[test]
     fn pc_30_confusable_servers_and_unknown_keys_are_refused() {
         let twice = format!(
@@ -154,8 +237,8 @@ access = { notes = ["notes:read"] }
         );
         assert!(parse(&twice).unwrap_err()[0].says.contains("confused"));
         let problems = parse("[[server]]\nname = \"a\"\ntitel = \"x\"\n").unwrap_err();
-        assert_eq!(problems[0].line, 3);
-        assert!(problems[0].says.contains("titel"), "{problems:?}");
+        assert_eq!(problems[1].line, 3);
+        assert!(problems[1].says.contains("titel"), "{problems:?}");
         assert!(parse("[[server]\n").is_err());
     }
 }

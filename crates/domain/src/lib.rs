@@ -3,6 +3,7 @@
 //! Pure: no I/O, no async, no clock, no randomness of its own. Time and chance are arguments.
 
 pub mod audit;
+pub mod document;
 pub mod fleet;
 pub mod grant;
 pub mod id;

@@ -3,8 +3,10 @@
 mod deliver;
 mod leavers;
 mod plan;
+mod preview;
 
 pub use deliver::DeliverError;
+pub use preview::{Ending, Preview, Version, export, preview};
 
 use crate::app::App;
 use plan::{Plan, World};

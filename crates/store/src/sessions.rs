@@ -16,6 +16,9 @@ statements! {
     SESSION =
         "SELECT id, client_id, user_id, grant_id, server_id, resource, scopes, started_at, ends_at, revoked
          FROM session WHERE id = $1";
+    LIVE_SESSIONS =
+        "SELECT id, client_id, user_id, grant_id, server_id, resource, scopes, started_at, ends_at, revoked
+         FROM session WHERE NOT revoked AND ends_at > $1 AND id < $2 ORDER BY id DESC LIMIT $3";
     INSERT_SESSION =
         "INSERT INTO session (id, client_id, user_id, grant_id, server_id, resource, scopes, started_at, ends_at, revoked)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
@@ -31,6 +34,11 @@ statements! {
         "SELECT id FROM session WHERE server_id = $1 AND NOT revoked ORDER BY id";
     LIVE_SESSIONS_OF_USER =
         "SELECT id FROM session WHERE user_id = $1 AND NOT revoked ORDER BY id";
+
+    COUNT_OF_CLIENT =
+        "SELECT COUNT(*) AS n FROM session WHERE client_id = $1 AND NOT revoked AND ends_at > $2";
+    COUNT_OF_SERVER =
+        "SELECT COUNT(*) AS n FROM session WHERE server_id = $1 AND NOT revoked AND ends_at > $2";
 
     // What hangs from something may only be added while that is alive and cannot die before COMMIT: whoever ends it
     // waits for us and then sees what we added, or we wait and then see that it ended. SQLite has one writer.
@@ -59,6 +67,31 @@ impl Reader<'_> {
     pub async fn session(&mut self, id: SessionId) -> Result<Option<Session>, Error> {
         let row = self.connection.row(SESSION, values![id]).await?;
         row.map(read).transpose()
+    }
+
+    /// Sessions that are alive, the newest first; those that began before `before`, if that is given.
+    pub async fn live_sessions(
+        &mut self,
+        before: Option<SessionId>,
+        limit: u32,
+        now: Timestamp,
+    ) -> Result<Vec<Session>, Error> {
+        // Ids are ordered by time, and none is this one.
+        let before = before.unwrap_or(SessionId::from_bytes([0xff; 16]));
+        let rows = self.connection.rows(LIVE_SESSIONS, values![now, before, limit]).await?;
+        rows.into_iter().map(read).collect()
+    }
+
+    /// How many sessions of a client are alive.
+    pub async fn live_sessions_of_client(&mut self, client: &ClientId, now: Timestamp) -> Result<u64, Error> {
+        let row = self.connection.row(COUNT_OF_CLIENT, values![client, now]).await?;
+        row.map_or(Ok(0), |row| row.named("session", client).int("n"))
+    }
+
+    /// How many sessions on a server are alive.
+    pub async fn live_sessions_on(&mut self, server: ServerId, now: Timestamp) -> Result<u64, Error> {
+        let row = self.connection.row(COUNT_OF_SERVER, values![server, now]).await?;
+        row.map_or(Ok(0), |row| row.named("session", server).int("n"))
     }
 }
 

@@ -3,13 +3,15 @@
 use super::raw::{
     RawAccess, RawAgent, RawFleet, RawMode, RawRole, RawRule, RawScope, RawServer, RawUpstream,
 };
-use super::{Fleet, Problem, Surroundings, line_of};
+use super::{Fleet, Problem, Surroundings};
+use crate::document::line_of;
 use crate::policy::{MAX_SCOPES, glob};
 use crate::registry::{
     Access, Agent, Members, Name, Placement, Role, Rule, ScopeMeaning, Server, Upstream, UpstreamCredential,
 };
 use portcullis_oauth::resource::ResourceUri;
 use portcullis_oauth::scope::{Scope, ScopeSet};
+use portcullis_oauth::upstream::UpstreamUrl;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use toml::Spanned;
@@ -99,6 +101,9 @@ impl Check<'_> {
         let rules = raw.rule.into_iter().filter_map(|rule| self.rule(rule, &declared)).collect();
         let placement = self.placement(at, raw.mode, raw.upstream, raw.credential);
         let default_scopes = self.scope_set(raw.default_scopes, &declared);
+        if raw.title.as_ref().is_some_and(|title| title.trim().is_empty()) {
+            self.problem(at, "an empty title: people read it before they agree; leave it out for the name");
+        }
         let access_seconds = raw.access.and_then(|text| self.access_life(&text));
         let name = name?;
         Some(Server {
@@ -148,13 +153,13 @@ impl Check<'_> {
 
     fn upstream(&mut self, at: usize, raw: RawUpstream) -> Option<Upstream> {
         match (raw.url, raw.command) {
-            (Some(url), None) if url.starts_with("http://") || url.starts_with("https://") => {
-                Some(Upstream::Url(url))
-            }
-            (Some(_), None) => {
-                self.problem(at, "upstream.url must be an http or https URL");
-                None
-            }
+            (Some(url), None) => match url.parse::<UpstreamUrl>() {
+                Ok(_) => Some(Upstream::Url(url)),
+                Err(error) => {
+                    self.problem(at, format!("upstream.url {error}"));
+                    None
+                }
+            },
             (None, Some(command)) if self.surroundings.commands.contains(&command) => {
                 Some(Upstream::Command(command))
             }
@@ -205,6 +210,13 @@ impl Check<'_> {
                     (table.says, self.scope_set(implies, &names))
                 }
             };
+            if says.trim().is_empty() {
+                let says = format!(
+                    "the scope {:?} needs a sentence: people read it before they agree",
+                    name.get_ref()
+                );
+                self.problem(name.span().start, says);
+            }
             if name.get_ref() == "offline_access" {
                 self.problem(name.span().start, "offline_access is no scope of a server");
             }
@@ -217,8 +229,10 @@ impl Check<'_> {
 
     fn rule(&mut self, raw: RawRule, declared: &ScopeSet) -> Option<Rule> {
         let at = raw.scopes.span().start;
-        let scopes = self.scope_set(raw.scopes.into_inner(), declared);
-        if scopes.is_empty() {
+        let listed = raw.scopes.into_inner();
+        let none_listed = listed.is_empty();
+        let scopes = self.scope_set(listed, declared);
+        if none_listed {
             self.problem(at, "a rule needs at least one scope: an empty list would let everybody in");
         }
         if raw.tools.is_empty() && raw.prompts.is_empty() && raw.resources.is_empty() {

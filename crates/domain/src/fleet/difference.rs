@@ -108,14 +108,24 @@ impl Difference {
         kinds.iter().all(|changes| changes.is_empty()) && self.self_registered.is_empty()
     }
 
-    /// Whether something is taken from somebody.
+    /// Whether something may be taken from somebody: a thing goes, a ceiling is lower, a role has other members, or a rule
+    /// that there was is another.
     pub fn takes_away(&self) -> bool {
         let kinds = [&self.servers, &self.agents, &self.roles];
-        kinds.iter().any(|changes| !changes.removed.is_empty()) || !self.narrowed.is_empty()
+        let another_rule = |field: &FieldChange| field.field.starts_with("rule ") && !field.before.is_null();
+        let other_members = |field: &FieldChange| field.field.starts_with("members");
+        kinds.iter().any(|changes| !changes.removed.is_empty())
+            || !self.narrowed.is_empty()
+            || self.servers.fields().any(another_rule)
+            || self.roles.fields().any(other_members)
     }
 }
 
 impl Changes {
+    fn fields(&self) -> impl Iterator<Item = &FieldChange> {
+        self.changed.iter().flat_map(|changed| &changed.fields)
+    }
+
     fn is_empty(&self) -> bool {
         self.added.is_empty() && self.changed.is_empty() && self.removed.is_empty()
     }

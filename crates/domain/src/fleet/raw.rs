@@ -2,11 +2,13 @@
 
 use crate::registry::{Members, Name, Risk, UpstreamCredential};
 use portcullis_oauth::scope::{Scope, ScopeSet};
+use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use toml::Spanned;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawFleet {
     #[serde(default)]
@@ -20,26 +22,41 @@ pub(super) struct RawFleet {
 
 pub(super) type RawAccess = BTreeMap<Spanned<String>, Vec<Spanned<String>>>;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawServer {
+    #[schemars(with = "String")]
     pub(super) name: Spanned<String>,
     pub(super) title: Option<String>,
+    #[schemars(with = "Option<String>")]
     pub(super) canonical_uri: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) mode: RawMode,
+    #[schemars(with = "Option<RawUpstream>")]
     pub(super) upstream: Option<Spanned<RawUpstream>>,
     #[serde(default)]
     pub(super) credential: UpstreamCredential,
+    #[schemars(with = "Option<String>")]
     pub(super) access: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) labels: Vec<String>,
     #[serde(default)]
+    #[schemars(with = "Vec<String>")]
     pub(super) default_scopes: Vec<Spanned<String>>,
     #[serde(default)]
+    #[schemars(with = "BTreeMap<String, RawScope>")]
     pub(super) scopes: BTreeMap<Spanned<String>, RawScope>,
     #[serde(default)]
     pub(super) rule: Vec<RawRule>,
+}
+
+impl RawFleet {
+    /// The shape, for the check of keys and types.
+    pub(super) fn schema() -> serde_json::Value {
+        let mut settings = SchemaSettings::draft2020_12();
+        settings.inline_subschemas = true;
+        settings.into_generator().into_root_schema_for::<Self>().to_value()
+    }
 }
 
 impl RawServer {
@@ -50,7 +67,7 @@ impl RawServer {
     }
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum RawMode {
     Direct,
@@ -58,21 +75,21 @@ pub(super) enum RawMode {
     Gateway,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawUpstream {
     pub(super) url: Option<String>,
     pub(super) command: Option<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub(super) enum RawScope {
     Says(String),
     Full(RawScopeTable),
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawScopeTable {
     pub(super) says: String,
@@ -80,56 +97,67 @@ pub(super) struct RawScopeTable {
     pub(super) implies: Vec<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawRule {
     #[serde(default)]
+    #[schemars(with = "Vec<String>")]
     pub(super) tools: Vec<Spanned<String>>,
     #[serde(default)]
+    #[schemars(with = "Vec<String>")]
     pub(super) prompts: Vec<Spanned<String>>,
     #[serde(default)]
+    #[schemars(with = "Vec<String>")]
     pub(super) resources: Vec<Spanned<String>>,
+    #[schemars(with = "Vec<String>")]
     pub(super) scopes: Spanned<Vec<Spanned<String>>>,
     #[serde(default)]
     pub(super) risk: Risk,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawAgent {
+    #[schemars(with = "String")]
     pub(super) name: Spanned<String>,
     pub(super) owner: String,
     pub(super) credential: Option<RawCredential>,
     #[serde(default)]
+    #[schemars(with = "BTreeMap<String, Vec<String>>")]
     pub(super) access: RawAccess,
     #[serde(default)]
+    #[schemars(with = "Vec<String>")]
     pub(super) introspects: Vec<Spanned<String>>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawCredential {
     pub(super) secret: RawSecret,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawSecret {
+    #[schemars(with = "String")]
     pub(super) deliver: Spanned<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawRole {
+    #[schemars(with = "String")]
     pub(super) name: Spanned<String>,
     pub(super) members: Members,
     #[serde(default)]
+    #[schemars(with = "BTreeMap<String, Vec<String>>")]
     pub(super) access: RawAccess,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawSelfRegistered {
     #[serde(default)]
+    #[schemars(with = "BTreeMap<String, Vec<String>>")]
     pub(super) access: RawAccess,
 }

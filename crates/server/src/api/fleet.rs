@@ -1,14 +1,67 @@
-//! The fleet: plan, apply, export.
+//! The fleet as one file: plan, apply, export (PC-34).
 
 use super::error::Refusal;
+use super::input::FleetText;
 use super::operator::LocalOperator;
+use crate::app::App;
+use crate::fault::Fault;
+use crate::fleet::{self, Applied, ApplyError, Preview, Terms, Version};
+use axum::Json;
+use axum::extract::State;
+use axum::response::IntoResponse;
+use http::{HeaderMap, header};
+use portcullis_domain::fleet::{Fleet, Surroundings};
+use std::sync::Arc;
 
-pub(super) async fn export(_: LocalOperator) -> Result<(), Refusal> {
-    Ok(())
+/// `GET /api/v1/fleet`
+pub(super) async fn export(
+    _: LocalOperator,
+    State(app): State<Arc<App>>,
+) -> Result<impl IntoResponse, Refusal> {
+    let (fleet, version) = fleet::export(&app).await?;
+    let text = fleet.to_toml(&app.config.issuer).map_err(|_| Fault::Shape("the registered fleet"))?;
+    Ok(([(header::CONTENT_TYPE, "application/toml".to_owned()), (header::ETAG, version.etag())], text))
 }
-pub(super) async fn plan(_: LocalOperator) -> Result<(), Refusal> {
-    Ok(())
+
+/// `POST /api/v1/fleet/plan`. The entity tag names the registry that it was planned for.
+pub(super) async fn plan(
+    _: LocalOperator,
+    State(app): State<Arc<App>>,
+    FleetText(text): FleetText,
+) -> Result<([(header::HeaderName, String); 1], Json<Preview>), Refusal> {
+    let preview = fleet::preview(&app, &parse(&app, &text)?).await?;
+    Ok(([(header::ETAG, preview.version.etag())], Json(preview)))
 }
-pub(super) async fn apply(_: LocalOperator) -> Result<(), Refusal> {
-    Ok(())
+
+/// `POST /api/v1/fleet/apply`, with `If-Match` for what was planned only (RFC 9110 s13.1.1).
+pub(super) async fn apply(
+    operator: LocalOperator,
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    FleetText(text): FleetText,
+) -> Result<Json<Applied>, Refusal> {
+    let fleet = parse(&app, &text)?;
+    let terms = Terms { uid: Some(operator.uid()), only_to: if_match(&headers) };
+    let applied = fleet::apply_on(&app, &fleet, &terms).await.map_err(|error| match error {
+        ApplyError::Deliver(error) => Refusal::Deliver(error),
+        ApplyError::Moved => Refusal::Moved,
+        ApplyError::Store(error) => error.into(),
+    })?;
+    let Applied { put, removed, secrets } = applied;
+    tracing::info!(put, removed, secrets, uid = operator.uid(), "fleet applied");
+    Ok(Json(applied))
+}
+
+fn parse(app: &App, text: &str) -> Result<Fleet, Refusal> {
+    let commands = app.config.commands.keys().cloned().collect();
+    Fleet::parse(text, Surroundings { issuer: &app.config.issuer, commands: &commands })
+        .map_err(Refusal::Fleet)
+}
+
+/// A condition that cannot be read is one that is not met.
+fn if_match(headers: &HeaderMap) -> Option<Version> {
+    let mut all = headers.get_all(header::IF_MATCH).iter();
+    let first = all.next()?;
+    let alone = all.next().is_none();
+    Some(Version::from_etag(first.to_str().ok().filter(|_| alone).unwrap_or_default()))
 }

@@ -1,6 +1,7 @@
 //! The server as its callers see it: the real router on a real database, with a clock that stands still.
 #![expect(clippy::panic, clippy::unwrap_used, reason = "tests fail by panicking")]
 
+mod api;
 mod app;
 mod config;
 mod console;

@@ -1,0 +1,115 @@
+//! What applying a fleet would do, for a person to read first; and the fleet that there is (PC-34).
+
+use super::plan::{Plan, World};
+use crate::app::App;
+use aws_lc_rs::digest;
+use portcullis_domain::fleet::{Difference, Fleet};
+use portcullis_domain::registry::Name;
+use portcullis_oauth::time::Timestamp;
+use portcullis_store::{Error, ReadHandle, Registry};
+use serde::Serialize;
+use std::fmt::Write as _;
+
+/// Which registry it is, by its content. Revocations and keys, which the feed numbers too, do not change it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version(String);
+
+/// What applying would do.
+#[derive(Debug, Serialize)]
+pub struct Preview {
+    /// In the words of the fleet file.
+    #[serde(flatten)]
+    pub difference: Difference,
+    /// Whether something may be taken from somebody.
+    pub takes_away: bool,
+    /// Agents that would get a secret, and a file with it.
+    pub secrets: Vec<Name>,
+    /// Running sessions that would end.
+    pub ends: Vec<Ending>,
+    /// Of which registry this is said.
+    #[serde(skip)]
+    pub version: Version,
+}
+
+/// Sessions that end with a server or an agent.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Ending {
+    /// `server NAME` or `agent NAME`. A session of both is counted twice.
+    pub with: String,
+    /// How many are alive.
+    pub sessions: u64,
+}
+
+impl Version {
+    pub(super) fn of(registry: &Registry) -> Self {
+        let Registry { number: _, servers, agents, roles, self_registered } = registry;
+        let text = serde_json::to_vec(&(servers, agents, roles, self_registered)).unwrap_or_default();
+        let hash = digest::digest(&digest::SHA256, &text);
+        let mut hex = String::with_capacity(32);
+        for byte in &hash.as_ref()[..16] {
+            let _infallible = write!(hex, "{byte:02x}");
+        }
+        Self(hex)
+    }
+
+    /// As an entity tag (RFC 9110 s8.8.3).
+    pub fn etag(&self) -> String {
+        format!("\"{}\"", self.0)
+    }
+
+    /// From an entity tag. A weak one, a list or `*` names no registry that we know, and never matches.
+    pub fn from_etag(text: &str) -> Self {
+        let inner = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+        Self(inner.unwrap_or_default().to_owned())
+    }
+}
+
+/// What applying would do now. Nothing is changed.
+pub async fn preview(app: &App, fleet: &Fleet) -> Result<Preview, Error> {
+    let now = app.clock.now();
+    let world = World::read(app, now).await?;
+    let plan = Plan::between(&world, fleet, now, &mut app.entropy.rng());
+    let handle = app.store.read().await?;
+    let difference = Difference::between(&fleet_of(world.registry()), fleet, &app.config.issuer);
+    Ok(Preview {
+        takes_away: difference.takes_away(),
+        difference,
+        secrets: plan.without_secret.iter().map(|agent| agent.name.clone()).collect(),
+        ends: endings(world.registry(), &plan, handle, now).await?,
+        version: world.version(),
+    })
+}
+
+async fn endings(
+    registry: &Registry,
+    plan: &Plan,
+    mut handle: ReadHandle,
+    now: Timestamp,
+) -> Result<Vec<Ending>, Error> {
+    let mut all = Vec::new();
+    for server in registry.servers.iter().filter(|server| plan.remove_servers.contains(&server.id)) {
+        let sessions = handle.reader().live_sessions_on(server.id, now).await?;
+        all.push(Ending { with: format!("server {}", server.name), sessions });
+    }
+    for agent in registry.agents.iter().filter(|agent| plan.remove_agents.contains(&agent.client_id)) {
+        let sessions = handle.reader().live_sessions_of_client(&agent.client_id, now).await?;
+        all.push(Ending { with: format!("agent {}", agent.name), sessions });
+    }
+    all.retain(|ending| ending.sessions > 0);
+    Ok(all)
+}
+
+/// The fleet that is registered now, and which registry that is.
+pub async fn export(app: &App) -> Result<(Fleet, Version), Error> {
+    let registry = app.store.read().await?.reader().registry().await?;
+    Ok((fleet_of(&registry), Version::of(&registry)))
+}
+
+fn fleet_of(registry: &Registry) -> Fleet {
+    Fleet {
+        servers: registry.servers.iter().cloned().map(|server| server.with_id(())).collect(),
+        agents: registry.agents.iter().cloned().map(|agent| agent.with_id(())).collect(),
+        roles: registry.roles.clone(),
+        self_registered: registry.self_registered.clone(),
+    }
+}
