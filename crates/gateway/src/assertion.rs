@@ -11,7 +11,7 @@ use portcullis_oauth::issuer::Issuer;
 use portcullis_oauth::jwt::{SigningFailed, SigningKey};
 use portcullis_oauth::scope::ScopeSet;
 use portcullis_oauth::time::Timestamp;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How many assertions are kept for reuse.
 const KEPT: usize = 10_000;
@@ -45,13 +45,13 @@ impl Assertions {
     }
 
     /// An assertion for `server` that `principal` calls with the effective `scopes`, valid for at least half its life.
-    /// `unique` names it if it is new.
+    /// `unique` names it if it is new
     pub(crate) fn assert(
         &self,
         principal: &Principal,
         server: &Server,
         (scopes, snapshot): (ScopeSet, u64),
-        (now, unique): (Timestamp, String),
+        (now, unique): (Timestamp, impl FnOnce() -> String),
     ) -> Result<Arc<str>, SigningFailed> {
         let purpose = For {
             subject: principal.subject.clone(),
@@ -61,8 +61,7 @@ impl Assertions {
             server: server.id,
             snapshot,
         };
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(kept) = made.get(&purpose).filter(|kept| now < kept.until) {
+        if let Some(kept) = self.made().get(&purpose).filter(|kept| now < kept.until) {
             return Ok(Arc::clone(&kept.text));
         }
         let claims = AssertionClaims {
@@ -74,11 +73,16 @@ impl Assertions {
             sid: principal.session.to_string(),
             iat: now,
             exp: now + ASSERTION_LIFE,
-            jti: unique,
+            jti: unique(),
         };
         let text: Arc<str> = self.key.sign(ASSERTION_TYPE, &claims)?.into();
         let until = now + ASSERTION_LIFE / 2;
-        made.insert(purpose, Made { text: Arc::clone(&text), until });
+        self.made().insert(purpose, Made { text: Arc::clone(&text), until });
         Ok(text)
+    }
+
+    /// Never held while signing.
+    fn made(&self) -> MutexGuard<'_, BoundedMap<For, Made>> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

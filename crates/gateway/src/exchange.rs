@@ -202,7 +202,7 @@ impl Inner {
                     &caller.principal,
                     &caller.door.server,
                     (scopes, caller.known.number),
-                    (caller.now, self.unique()),
+                    (caller.now, || self.unique()),
                 );
                 made.map(Some).map_err(|_| Refusal::Upstream(UpstreamFailure::Signing))
             }

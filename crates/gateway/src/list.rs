@@ -4,9 +4,10 @@
 
 use portcullis_domain::policy::{Operation, ServerPolicy};
 use portcullis_domain::principal::Principal;
-use portcullis_oauth::strict_json;
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use portcullis_oauth::strict_json::{self, MemberName};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
+use std::borrow::Cow;
 use std::fmt;
 
 /// Lists are checked no deeper than the JSON library reads.
@@ -26,50 +27,118 @@ pub(crate) struct Reader<'a> {
 /// The message, with every list in its result filtered. Messages without a result are passed on as they are.
 pub(crate) fn filtered(message: &[u8], reader: Reader<'_>) -> Result<Vec<u8>, Undecodable> {
     strict_json::check(message, MAX_DEPTH).map_err(|_| Undecodable)?;
-    let envelope: Members<'_> = serde_json::from_slice(message).map_err(|_| Undecodable)?;
-    let Some(result) = envelope.find("result") else {
-        return Ok(message.to_vec());
-    };
-    let result: Members<'_> = serde_json::from_str(result.get()).map_err(|_| Undecodable)?;
-    let mut written = Vec::with_capacity(message.len());
-    envelope.write(&mut written, |name, value, out| {
-        if name != "result" {
-            out.extend_from_slice(value.get().as_bytes());
-            return Ok(());
-        }
-        result.write(out, |name, value, out| reader.write_member(name, value, out))
-    })?;
-    Ok(written)
+    let text = std::str::from_utf8(message).map_err(|_| Undecodable)?;
+    let mut out = Vec::with_capacity(message.len());
+    let mut has_result = false;
+    let rewrite = Rewrite { reader, out: &mut out, level: Level::Envelope { has_result: &mut has_result } };
+    rewrite.deserialize(&mut serde_json::Deserializer::from_str(text)).map_err(|_| Undecodable)?;
+    Ok(if has_result { out } else { message.to_vec() })
 }
 
-impl Reader<'_> {
-    fn write_member(self, name: &str, value: &RawValue, out: &mut Vec<u8>) -> Result<(), Undecodable> {
-        let operation: fn(&str) -> Operation<'_> = match name {
-            "tools" => |name| Operation::Tool(name),
-            "prompts" => |name| Operation::Prompt(name),
-            "resources" | "resourceTemplates" => |uri| Operation::Resource(uri),
+/// Writes an object anew, member by member: values as they stand, but for the lists in a result.
+struct Rewrite<'r, 'o> {
+    reader: Reader<'r>,
+    out: &'o mut Vec<u8>,
+    level: Level<'o>,
+}
+
+/// Which object of a message.
+enum Level<'o> {
+    Envelope { has_result: &'o mut bool },
+    Result,
+}
+
+impl Rewrite<'_, '_> {
+    fn member<'de, A: MapAccess<'de>>(&mut self, name: &str, members: &mut A) -> Result<(), A::Error> {
+        match &mut self.level {
+            Level::Envelope { has_result } if name == "result" => {
+                **has_result = true;
+                members.next_value_seed(Rewrite { reader: self.reader, out: self.out, level: Level::Result })
+            }
+            Level::Envelope { .. } => self.as_it_stands(members),
+            Level::Result => self.result_member(name, members),
+        }
+    }
+
+    fn result_member<'de, A: MapAccess<'de>>(&mut self, name: &str, members: &mut A) -> Result<(), A::Error> {
+        let (key, operation): (_, fn(&str) -> Operation<'_>) = match name {
+            "tools" => ("name", |name| Operation::Tool(name)),
+            "prompts" => ("name", |name| Operation::Prompt(name)),
+            "resources" => ("uri", |uri| Operation::Resource(uri)),
+            "resourceTemplates" => ("uriTemplate", |uri| Operation::Resource(uri)),
             // What one principal sees must not be kept for another.
             "cacheScope" => {
-                out.extend_from_slice(b"\"private\"");
-                return Ok(());
+                self.out.extend_from_slice(b"\"private\"");
+                return members.next_value::<IgnoredAny>().map(drop);
             }
-            _ => {
-                out.extend_from_slice(value.get().as_bytes());
-                return Ok(());
+            _ => return self.as_it_stands(members),
+        };
+        members.next_value_seed(Items { reader: self.reader, out: self.out, key, operation })
+    }
+
+    fn as_it_stands<'de, A: MapAccess<'de>>(&mut self, members: &mut A) -> Result<(), A::Error> {
+        let value: &'de RawValue = members.next_value()?;
+        self.out.extend_from_slice(value.get().as_bytes());
+        Ok(())
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Rewrite<'_, '_> {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Rewrite<'_, '_> {
+    type Value = ();
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+    fn visit_map<A: MapAccess<'de>>(mut self, mut members: A) -> Result<(), A::Error> {
+        self.out.push(b'{');
+        let mut is_first = true;
+        while let Some(name) = members.next_key_seed(MemberName)? {
+            if !is_first {
+                self.out.push(b',');
             }
-        };
-        let key = match name {
-            "resources" => "uri",
-            "resourceTemplates" => "uriTemplate",
-            _ => "name",
-        };
-        let items: Vec<&RawValue> = serde_json::from_str(value.get()).map_err(|_| Undecodable)?;
+            is_first = false;
+            serde_json::to_writer(&mut *self.out, &name).map_err(A::Error::custom)?;
+            self.out.push(b':');
+            self.member(&name, &mut members)?;
+        }
+        self.out.push(b'}');
+        Ok(())
+    }
+}
+
+/// Writes those items of a list that the reader may see; `key` names them, as `operation` says.
+struct Items<'r, 'o> {
+    reader: Reader<'r>,
+    out: &'o mut Vec<u8>,
+    key: &'static str,
+    operation: fn(&str) -> Operation<'_>,
+}
+
+impl<'de> DeserializeSeed<'de> for Items<'_, '_> {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Items<'_, '_> {
+    type Value = ();
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a list")
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        let Self { reader: Reader { policy, principal }, out, key, operation } = self;
         out.push(b'[');
         let mut is_first = true;
-        for item in items {
-            let members: Members<'_> = serde_json::from_str(item.get()).map_err(|_| Undecodable)?;
-            let named = members.find(key).and_then(|name| serde_json::from_str::<String>(name.get()).ok());
-            if !named.is_some_and(|name| self.policy.shows(self.principal, operation(&name))) {
+        while let Some(item) = items.next_element::<&'de RawValue>()? {
+            let name = NameUnder(key).of(item).map_err(A::Error::custom)?;
+            if !name.is_some_and(|name| policy.shows(principal, operation(&name))) {
                 continue;
             }
             if !is_first {
@@ -83,50 +152,35 @@ impl Reader<'_> {
     }
 }
 
-/// An object's members in their order, values as they stand.
-struct Members<'m>(Vec<(String, &'m RawValue)>);
+/// Finds the text under a key of an object.
+#[derive(Clone, Copy)]
+struct NameUnder(&'static str);
 
-impl<'m> Members<'m> {
-    fn find(&self, name: &str) -> Option<&'m RawValue> {
-        self.0.iter().find(|(member, _)| member == name).map(|(_, value)| *value)
-    }
-
-    fn write(
-        &self,
-        out: &mut Vec<u8>,
-        mut value: impl FnMut(&str, &RawValue, &mut Vec<u8>) -> Result<(), Undecodable>,
-    ) -> Result<(), Undecodable> {
-        out.push(b'{');
-        for (at, (name, raw)) in self.0.iter().enumerate() {
-            if at > 0 {
-                out.push(b',');
-            }
-            let quoted = serde_json::to_vec(name).map_err(|_| Undecodable)?;
-            out.extend_from_slice(&quoted);
-            out.push(b':');
-            value(name, raw, out)?;
-        }
-        out.push(b'}');
-        Ok(())
+impl NameUnder {
+    /// `None` when there is none, or it is no text; an error when `item` is no object.
+    fn of(self, item: &RawValue) -> serde_json::Result<Option<Cow<'_, str>>> {
+        let found = serde_json::Deserializer::from_str(item.get()).deserialize_map(self)?;
+        found
+            .filter(|found| found.get().starts_with('"'))
+            .map(|found| MemberName.deserialize(&mut serde_json::Deserializer::from_str(found.get())))
+            .transpose()
     }
 }
 
-impl<'de: 'm, 'm> Deserialize<'de> for Members<'m> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Collect;
-        impl<'de> Visitor<'de> for Collect {
-            type Value = Vec<(String, &'de RawValue)>;
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("an object")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::new();
-                while let Some(member) = map.next_entry()? {
-                    members.push(member);
-                }
-                Ok(members)
+impl<'de> Visitor<'de> for NameUnder {
+    type Value = Option<&'de RawValue>;
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
+        let mut found = None;
+        while let Some(name) = members.next_key_seed(MemberName)? {
+            if name == self.0 {
+                found = Some(members.next_value()?);
+            } else {
+                members.next_value::<IgnoredAny>()?;
             }
         }
-        deserializer.deserialize_map(Collect).map(Self)
+        Ok(found)
     }
 }

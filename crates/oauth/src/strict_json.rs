@@ -4,6 +4,7 @@
 //! decides on one and hands the text to somebody who reads the other has decided nothing.
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 
@@ -88,14 +89,65 @@ impl<'de> Visitor<'de> for Walk {
         Ok(())
     }
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
-        let mut seen = HashSet::new();
-        while let Some(name) = members.next_key::<std::borrow::Cow<'de, str>>()? {
+        let mut seen = Names::default();
+        while let Some(name) = members.next_key_seed(MemberName)? {
             if !seen.insert(name) {
                 return Err(A::Error::custom(DUPLICATE));
             }
             members.next_value_seed(self.deeper()?)?;
         }
         Ok(())
+    }
+}
+
+/// The names of one object's members, to find one that stands twice.
+#[derive(Debug, Default)]
+pub struct Names<'de> {
+    /// Most objects have few members: to compare with each is faster than to hash.
+    few: Vec<Cow<'de, str>>,
+    /// And with many, comparing with each would be a way to keep us busy.
+    many: HashSet<Cow<'de, str>>,
+}
+
+/// How many names are compared one by one.
+const FEW: usize = 16;
+
+impl<'de> Names<'de> {
+    /// Takes a name in; `false` when it was here before.
+    pub fn insert(&mut self, name: Cow<'de, str>) -> bool {
+        if self.few.contains(&name) || self.many.contains(&name) {
+            return false;
+        }
+        if self.few.len() < FEW {
+            self.few.push(name);
+        } else {
+            self.many.insert(name);
+        }
+        true
+    }
+}
+
+/// Reads a member name, borrowed from the text unless it was escaped.
+#[derive(Clone, Copy, Debug)]
+pub struct MemberName;
+
+impl<'de> DeserializeSeed<'de> for MemberName {
+    type Value = Cow<'de, str>;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl<'de> Visitor<'de> for MemberName {
+    type Value = Cow<'de, str>;
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a member name")
+    }
+    fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Self::Value, E> {
+        Ok(Cow::Borrowed(name))
+    }
+    fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
+        Ok(Cow::Owned(name.to_owned()))
     }
 }
 
@@ -111,6 +163,18 @@ mod tests {
             assert_eq!(check(text.as_bytes(), 64), Err(Refusal::DuplicateMember), "{text}");
         }
         assert_eq!(check(br#"{"a":{"a":1},"b":[{"a":1},{"a":2}]}"#, 64), Ok(()));
+    }
+
+    #[test]
+    fn duplicates_are_found_among_many_members() {
+        let members: Vec<String> = (0..100).map(|number| format!(r#""m{number}":{number}"#)).collect();
+        let object = |members: &[String]| format!("{{{}}}", members.join(","));
+        assert_eq!(check(object(&members).as_bytes(), 4), Ok(()));
+        for again in [0, FEW - 1, FEW, FEW + 1, 98] {
+            let mut twice = members.clone();
+            twice[99] = format!(r#""\u006d{again}":0"#);
+            assert_eq!(check(object(&twice).as_bytes(), 4), Err(Refusal::DuplicateMember), "{again}");
+        }
     }
 
     #[test]

@@ -3,10 +3,10 @@
 use super::facts::{Facts, Shape, plain};
 use super::lookalike::{self, is_lookalike};
 use super::{Call, ParseRefusal, Unreadable};
+use portcullis_oauth::strict_json::{MemberName, Names};
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
-use std::collections::HashSet;
 use std::fmt;
 
 /// Deeper than this the JSON library itself stops.
@@ -110,7 +110,9 @@ impl<'t> Walk<'_, 't> {
     /// A value whose text matters as it stands; that it is a string or an integer is judged later.
     fn scalar<'de, A: MapAccess<'de>>(&mut self, members: &mut A) -> Result<Box<RawValue>, A::Error> {
         let raw: Box<RawValue> = members.next_value()?;
-        if let Ok(text) = serde_json::from_str::<String>(raw.get()) {
+        if raw.get().starts_with('"')
+            && let Ok(text) = serde_json::from_str::<String>(raw.get())
+        {
             self.reading.check_unescaped(&text)?;
         }
         Ok(raw)
@@ -272,43 +274,19 @@ impl<'de> Visitor<'de> for Walk<'_, '_> {
     }
     fn visit_map<A: MapAccess<'de>>(mut self, mut members: A) -> Result<Shape, A::Error> {
         let reserved = self.place.reserved();
-        let mut seen: HashSet<Cow<'de, str>> = HashSet::new();
+        let mut seen = Names::default();
         while let Some(name) = members.next_key_seed(MemberName)? {
             if let Cow::Owned(unescaped) = &name {
                 self.reading.check_unescaped(unescaped)?;
             }
-            if seen.contains(&name) {
+            if !seen.insert(name.clone()) {
                 return Err(self.reading.refuse(ParseRefusal::Duplicate));
             }
             if reserved.is_some_and(|reserved| is_lookalike(&name, reserved)) {
                 return Err(self.reading.refuse(ParseRefusal::Lookalike));
             }
             self.member(&name, &mut members)?;
-            seen.insert(name);
         }
         Ok(Shape::Object)
-    }
-}
-
-/// A member name, borrowed from the text unless it was escaped.
-struct MemberName;
-
-impl<'de> DeserializeSeed<'de> for MemberName {
-    type Value = Cow<'de, str>;
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl<'de> Visitor<'de> for MemberName {
-    type Value = Cow<'de, str>;
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a member name")
-    }
-    fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Self::Value, E> {
-        Ok(Cow::Borrowed(name))
-    }
-    fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
-        Ok(Cow::Owned(name.to_owned()))
     }
 }
