@@ -20,6 +20,7 @@ pub mod scope;
 pub mod strict_json;
 pub mod time;
 pub mod token;
+pub mod upstream;
 
 /// Implements serde as text for a type that has `Display` and `FromStr`.
 macro_rules! serde_as_text {

@@ -23,7 +23,9 @@ pub enum InvalidResource {
     #[error("must have no fragment, query or user info")]
     Surplus,
     /// It has dot segments, percent-encoded slashes, backslashes or empty path segments, which readers resolve differently.
-    #[error("must have no dot segments, empty segments, backslashes or encoded slashes in its path")]
+    #[error(
+        "must have no slash at the end, no dot segments, empty segments, backslashes or encoded slashes in its path"
+    )]
     Confusable,
 }
 
