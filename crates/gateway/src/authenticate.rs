@@ -3,8 +3,8 @@
 use crate::door::Door;
 use crate::error::Refusal;
 use crate::state::{Knowledge, Known};
-use http::header;
 use http::request::Parts;
+use http::{HeaderValue, header};
 use portcullis_domain::principal::Principal;
 use portcullis_guard::bearer::bearer_token;
 use portcullis_oauth::time::Timestamp;
@@ -29,17 +29,29 @@ pub(crate) fn authenticate(
 ) -> Result<Caller, Refusal> {
     let token = presented(parts)?;
     let principal = knowledge.believe(&known, &door, token, now).map_err(Refusal::Disbelieved)?;
+    if is_repeated(token, parts) {
+        return Err(Refusal::TokenInHeader);
+    }
     Ok(Caller { principal, token: token.into(), door, known, now })
 }
 
 /// The one token in the one place (RFC 6750 s2: one method per request; OAuth 2.1 s5.1: never the query).
 fn presented(parts: &Parts) -> Result<&str, Refusal> {
     let values = parts.headers.get_all(header::AUTHORIZATION).iter();
-    let token = bearer_token(values.map(http::HeaderValue::as_bytes)).map_err(Refusal::Presented)?;
+    let token = bearer_token(values.map(HeaderValue::as_bytes)).map_err(Refusal::Presented)?;
     let query = parts.uri.query().unwrap_or_default();
     let names_a_token = query.to_ascii_lowercase().contains("access_token");
     if names_a_token || token.is_some_and(|token| query.contains(token)) {
         return Err(Refusal::TokenInUrl);
     }
     token.ok_or(Refusal::NoToken)
+}
+
+/// Whether another header holds the token. Some go upstream as they come, and the upstream must never hold what opens this
+/// door.
+fn is_repeated(token: &str, parts: &Parts) -> bool {
+    let holds_it =
+        |value: &HeaderValue| value.as_bytes().windows(token.len()).any(|part| part == token.as_bytes());
+    let mut others = parts.headers.iter().filter(|(name, _)| **name != header::AUTHORIZATION);
+    others.any(|(_, value)| holds_it(value))
 }

@@ -58,6 +58,7 @@ pub(crate) enum Refusal {
     SessionNeeded,
     Spool,
     Stale,
+    TokenInHeader,
     TokenInUrl,
     TooManyCalls,
     UnknownServer,
@@ -168,6 +169,7 @@ impl Refusal {
                 challenges.map(portcullis_guard::challenge::Challenges::missing),
             ),
             Self::Presented(BearerRefusal::Malformed | BearerRefusal::Several)
+            | Self::TokenInHeader
             | Self::TokenInUrl
             | Self::Unreadable(ParseRefusal::TokenInside) => invalid_request(&sentence),
             Self::Spool | Self::Stale => {

@@ -1,7 +1,8 @@
 //! The record of decisions: appended to a file of this machine before a byte goes upstream (`product.md` 5.4).
 //!
 //! `write(2)` before forwarding survives `kill -9`; only a strict record, which is also synced, survives power loss. A
-//! full or broken spool refuses calls. Room for the outcome is reserved with the decision.
+//! full or broken spool refuses calls. Room for the outcome is reserved with the decision. Closed segments may be moved away
+//! by whoever looks after the machine: what is there is counted again when it nears the bound.
 
 mod record;
 
@@ -18,6 +19,9 @@ const OUTCOME_ROOM: u64 = 512;
 
 /// A segment is closed when it is longer than this part of the whole.
 const SEGMENTS: u64 = 16;
+
+/// Beyond this part of the whole it is said that it fills.
+const NEARLY: (u64, u64) = (4, 5);
 
 /// Why nothing could be recorded. Then nothing may be done.
 #[derive(Debug, thiserror::Error)]
@@ -43,10 +47,12 @@ struct Open {
     reserved: u64,
     number: u64,
     segment: Option<Segment>,
+    /// It was said that it fills.
+    is_told: bool,
 }
 
 struct Segment {
-    file: File,
+    file: Arc<File>,
     bytes: u64,
 }
 
@@ -54,22 +60,15 @@ impl Spool {
     /// Opens the folder and begins a new segment: a torn last line of a process that was killed stays where it is.
     pub(crate) fn open(settings: &SpoolSettings) -> io::Result<Self> {
         create_private_folder(&settings.dir)?;
-        let mut closed_bytes = 0;
-        let mut number = 0;
-        for entry in std::fs::read_dir(&settings.dir)? {
-            let entry = entry?;
-            if let Some(found) = segment_number(&entry.path()) {
-                closed_bytes += entry.metadata()?.len();
-                number = number.max(found);
-            }
-        }
+        let segments = segments(&settings.dir)?;
         let mut open = Open {
             dir: settings.dir.clone(),
             max_bytes: settings.max_bytes,
-            closed_bytes,
+            closed_bytes: segments.iter().map(|(_, bytes)| bytes).sum(),
             reserved: 0,
-            number,
+            number: segments.iter().map(|(number, _)| *number).max().unwrap_or(0),
             segment: None,
+            is_told: false,
         };
         open.next_segment()?;
         Ok(Self { open: Arc::new(Mutex::new(open)) })
@@ -92,7 +91,6 @@ impl Spool {
         };
         let reserved = Reserved { spool: self.clone() };
         if let Some(file) = strict {
-            let file = file.map_err(SpoolFailure::Unwritable)?;
             tokio::task::spawn_blocking(move || file.sync_data())
                 .await
                 .map_err(io::Error::other)
@@ -148,18 +146,49 @@ impl Drop for Reserved {
 
 impl Open {
     fn append(&mut self, line: &[u8], reserve: u64) -> Result<(), SpoolFailure> {
-        let segment_bytes = self.segment.as_ref().map_or(0, |segment| segment.bytes);
-        let wanted = (line.len() as u64)
-            .saturating_add(reserve)
-            .saturating_add(self.closed_bytes)
-            .saturating_add(segment_bytes)
-            .saturating_add(self.reserved);
-        if wanted > self.max_bytes {
+        let more = (line.len() as u64).saturating_add(reserve);
+        if !self.has_room_for(more) {
             return Err(SpoolFailure::Full);
         }
         self.write(line).map_err(SpoolFailure::Unwritable)?;
         self.reserved += reserve;
         Ok(())
+    }
+
+    fn has_room_for(&mut self, more: u64) -> bool {
+        let nearly = self.max_bytes / NEARLY.1 * NEARLY.0;
+        let mut wanted = self.used().saturating_add(more);
+        if wanted <= nearly {
+            self.is_told = false;
+            return true;
+        }
+        if !self.is_told || wanted > self.max_bytes {
+            self.count_again();
+            wanted = self.used().saturating_add(more);
+            if wanted > nearly && !std::mem::replace(&mut self.is_told, true) {
+                let (used, bound) = (wanted, self.max_bytes);
+                tracing::warn!(used, bound, "the record of calls fills: move closed segments away");
+            }
+        }
+        wanted <= self.max_bytes
+    }
+
+    /// Written and promised.
+    fn used(&self) -> u64 {
+        let segment = self.segment.as_ref().map_or(0, |segment| segment.bytes);
+        self.closed_bytes.saturating_add(segment).saturating_add(self.reserved)
+    }
+
+    /// What was moved away counts no more.
+    fn count_again(&mut self) {
+        match segments(&self.dir) {
+            Ok(segments) => {
+                let current = self.segment.as_ref().map(|_| self.number);
+                let closed = segments.iter().filter(|(number, _)| Some(*number) != current);
+                self.closed_bytes = closed.map(|(_, bytes)| bytes).sum();
+            }
+            Err(error) => tracing::error!(error = %error, "the spool cannot be read; it counts as it was"),
+        }
     }
 
     fn write(&mut self, line: &[u8]) -> io::Result<()> {
@@ -170,7 +199,7 @@ impl Open {
         let Some(segment) = &mut self.segment else {
             return Err(io::Error::other("no segment is open"));
         };
-        match segment.file.write_all(line) {
+        match (&*segment.file).write_all(line) {
             Ok(()) => {
                 segment.bytes += line.len() as u64;
                 Ok(())
@@ -194,7 +223,7 @@ impl Open {
             options.mode(0o600);
         }
         let file = options.open(self.dir.join(format!("{:010}.jsonl", self.number)))?;
-        self.segment = Some(Segment { file, bytes: 0 });
+        self.segment = Some(Segment { file: Arc::new(file), bytes: 0 });
         Ok(())
     }
 
@@ -205,8 +234,8 @@ impl Open {
         }
     }
 
-    fn segment_handle(&self) -> Option<io::Result<File>> {
-        self.segment.as_ref().map(|segment| segment.file.try_clone())
+    fn segment_handle(&self) -> Option<Arc<File>> {
+        self.segment.as_ref().map(|segment| Arc::clone(&segment.file))
     }
 }
 
@@ -219,6 +248,24 @@ fn create_private_folder(dir: &Path) -> io::Result<()> {
         builder.mode(0o700);
     }
     builder.create(dir)
+}
+
+/// Number and length of every segment that is there.
+fn segments(dir: &Path) -> io::Result<Vec<(u64, u64)>> {
+    let mut segments = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        let Some(number) = segment_number(&entry.path()) else {
+            continue;
+        };
+        match entry.metadata() {
+            Ok(file) => segments.push((number, file.len())),
+            // Moved away in this very moment.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(segments)
 }
 
 fn segment_number(path: &Path) -> Option<u64> {

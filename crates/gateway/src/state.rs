@@ -186,9 +186,11 @@ impl Knowledge {
         Timestamp::from_seconds(self.as_of.load(Ordering::Acquire)) + self.max_staleness
     }
 
-    /// Whether calls may be decided now.
+    /// Whether calls may be decided now. News from a future further away than news may be old mean that our clock was set
+    /// back: how old they are is not known then.
     pub(crate) fn is_fresh(&self, now: Timestamp) -> bool {
-        self.known.load().is_some() && now <= self.stale_at()
+        let as_of = Timestamp::from_seconds(self.as_of.load(Ordering::Acquire));
+        self.known.load().is_some() && now <= self.stale_at() && as_of <= now + self.max_staleness
     }
 
     /// Who presents `token` to `door` now.
@@ -249,7 +251,10 @@ impl Knowledge {
         };
         // A clock ahead of ours must not keep us believing longer than we would ourselves.
         let as_of = as_of.min(now).seconds();
-        self.as_of.fetch_max(as_of, Ordering::AcqRel);
+        let latest_possible = (now + self.max_staleness).seconds();
+        // It only grows, except that what was heard in a future that our clock no longer believes in is forgotten.
+        let grown = |before: i64| Some(if before > latest_possible { as_of } else { before.max(as_of) });
+        let _always_taken = self.as_of.fetch_update(Ordering::AcqRel, Ordering::Acquire, grown);
         Ok(())
     }
 

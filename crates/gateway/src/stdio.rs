@@ -35,8 +35,8 @@ pub(crate) struct Bounds {
     pub(crate) total: usize,
     /// Programs of one server.
     pub(crate) per_server: usize,
-    /// Programs for one principal, whatever the server.
-    pub(crate) per_principal: usize,
+    /// Programs for one subject, whatever server and client.
+    pub(crate) per_subject: usize,
     /// How long a program that nobody needs stays.
     pub(crate) idle: Duration,
     /// How long a request waits for the next thing that comes.
@@ -56,7 +56,7 @@ impl From<&Limits> for Bounds {
         Self {
             total: limits.children,
             per_server: limits.children.div_ceil(2),
-            per_principal: limits.children.div_ceil(16),
+            per_subject: limits.children.div_ceil(16),
             idle: limits.child_idle,
             patience: limits.upstream_timeout,
             grace: Duration::from_secs(1),

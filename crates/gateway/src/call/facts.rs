@@ -6,6 +6,9 @@ use serde_json::value::RawValue;
 /// The largest integer that every reader sees alike (RFC 7493 s2.2).
 const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
 
+/// Each resource of a subscription is decided about by itself.
+const MOST_SUBSCRIPTIONS: usize = 1000;
+
 /// What a value is, as far as anybody asks.
 #[derive(Debug)]
 pub(super) enum Shape {
@@ -162,7 +165,7 @@ impl Reference {
 
 impl Filter {
     fn aim(&self) -> Result<Aim, ParseRefusal> {
-        if !self.is_object || self.is_strange {
+        if !self.is_object || self.is_strange || self.resources.len() > MOST_SUBSCRIPTIONS {
             return Err(ParseRefusal::Params);
         }
         Ok(Aim::Listen(self.resources.clone()))

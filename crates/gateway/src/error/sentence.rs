@@ -34,6 +34,9 @@ impl Refusal {
             Self::SessionNeeded => "begin a session with initialize".to_owned(),
             Self::Spool => "decisions cannot be recorded at the moment, so none are made".to_owned(),
             Self::Stale => "the gateway is waiting for news from its control room".to_owned(),
+            Self::TokenInHeader => {
+                "the access token must not stand in any header but Authorization".to_owned()
+            }
             Self::TokenInUrl => "the access token must not stand in the address".to_owned(),
             Self::TooManyCalls => "too many calls of this caller are under way".to_owned(),
             Self::UnknownServer => "not found".to_owned(),
@@ -68,6 +71,7 @@ impl Refusal {
             Self::SessionNeeded => "session_needed",
             Self::Spool => "spool",
             Self::Stale => "stale",
+            Self::TokenInHeader => "token_in_header",
             Self::TokenInUrl => "token_in_url",
             Self::TooManyCalls => "too_many_calls",
             Self::UnknownServer => "unknown_server",

@@ -13,6 +13,9 @@ use std::io;
 /// Longest text of a caller's choice, in characters.
 const MAX_WORD: usize = 200;
 
+/// Most rules that one record names.
+const MOST_RULES: usize = 32;
+
 /// What was decided about one call of an identified caller.
 pub(crate) struct Decided<'a> {
     pub(crate) at: Timestamp,
@@ -86,7 +89,7 @@ impl Record for Decided<'_> {
             Judgement::Allowed(permits) => (
                 "allowed",
                 None,
-                permits.iter().map(Permit::rule).collect(),
+                rules(permits),
                 Some(permits.iter().fold(ScopeSet::default(), |all, permit| all.union(permit.used()))),
             ),
             Judgement::Refused { reason, needed } => ("refused", Some(*reason), Vec::new(), needed.cloned()),
@@ -129,6 +132,17 @@ pub(super) fn line(record: &impl Record) -> io::Result<Vec<u8>> {
     let mut line = record.to_json().map_err(io::Error::other)?;
     line.push(b'\n');
     Ok(line)
+}
+
+/// Each once: a call that wants a thousand resources by one rule is no longer a record than one that wants one.
+fn rules(permits: &Permits) -> Vec<RuleRef> {
+    let mut rules: Vec<RuleRef> = Vec::new();
+    for rule in permits.iter().map(Permit::rule) {
+        if rules.len() < MOST_RULES && !rules.contains(&rule) {
+            rules.push(rule);
+        }
+    }
+    rules
 }
 
 fn cut(text: &str) -> String {

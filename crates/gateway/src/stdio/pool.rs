@@ -188,6 +188,10 @@ impl Pool {
         let started = Child::start(kind, wanted.program, wanted.server, wanted.principal, &self.bounds);
         let (child, upkeep) = match started {
             Ok(started) => started,
+            Err(error) if is_our_lack(&error) => {
+                tracing::error!(server.name = %wanted.server.name, error = %error, "no program can be started now");
+                return Err(StdioFailure::TooManyPrograms);
+            }
             Err(error) => {
                 let owner = Owner::of(wanted.server, wanted.principal);
                 tracing::error!(server.name = %wanted.server.name, error = %error, "a program cannot be started");
@@ -202,6 +206,13 @@ impl Pool {
         tokio::spawn(look_after(pool, number, Arc::clone(&child), upkeep));
         Ok(child)
     }
+}
+
+/// The machine has no descriptor, process or memory left: the program is not to blame, and need not rest.
+fn is_our_lack(error: &std::io::Error) -> bool {
+    use rustix::io::Errno;
+    let lacks = [Errno::MFILE, Errno::NFILE, Errno::AGAIN, Errno::NOMEM];
+    Errno::from_io_error(error).is_some_and(|errno| lacks.contains(&errno))
 }
 
 async fn look_after(pool: Weak<Pool>, number: u64, child: Arc<Child>, upkeep: super::child::Upkeep) {
@@ -255,11 +266,12 @@ impl State {
 
     /// Which idle program must go before another may start for this owner; refused when none may go.
     fn in_the_way(&self, owner: &Owner, bounds: &Bounds) -> Result<Option<Arc<Child>>, StdioFailure> {
-        let same_principal = |child: &Owner| child.subject == owner.subject && child.client == owner.client;
-        let of_principal = |child: &&Arc<Child>| same_principal(&child.owner);
-        if self.running.values().filter(of_principal).count() >= bounds.per_principal {
-            // The principal's own sessions, the one that it has not used for longest: clients forget to end theirs.
-            return self.idlest(|child| same_principal(&child.owner)).map(Some);
+        // By subject alone: whoever can register clients has as many of them as they like.
+        let same_subject = |child: &Owner| child.subject == owner.subject;
+        let of_subject = |child: &&Arc<Child>| same_subject(&child.owner);
+        if self.running.values().filter(of_subject).count() >= bounds.per_subject {
+            // Of their own, what they have not used for longest: clients forget to end their sessions.
+            return self.idlest(|child| same_subject(&child.owner)).map(Some);
         }
         let of_server = |child: &&Arc<Child>| child.owner.server == owner.server;
         if self.running.values().filter(of_server).count() >= bounds.per_server {
@@ -280,5 +292,23 @@ impl State {
             .min_by_key(|(since, _)| *since)
             .map(|(_, child)| Arc::clone(child))
             .ok_or(StdioFailure::TooManyPrograms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_our_lack;
+    use rustix::io::Errno;
+    use std::io::Error;
+
+    #[test]
+    fn dos_09_what_the_machine_lacks_is_no_failure_of_a_program() {
+        for lack in [Errno::MFILE, Errno::NFILE, Errno::AGAIN, Errno::NOMEM] {
+            assert!(is_our_lack(&lack.into()), "{lack}");
+        }
+        for fault in [Errno::NOENT, Errno::ACCESS, Errno::NOEXEC] {
+            assert!(!is_our_lack(&fault.into()), "{fault}");
+        }
+        assert!(!is_our_lack(&Error::other("no number")));
     }
 }

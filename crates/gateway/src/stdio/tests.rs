@@ -26,7 +26,7 @@ fn bounds() -> Bounds {
     Bounds {
         total: 8,
         per_server: 6,
-        per_principal: 3,
+        per_subject: 3,
         idle: Duration::from_mins(10),
         patience: Duration::from_secs(15),
         grace: Duration::from_millis(300),

@@ -1,24 +1,22 @@
-//! How many calls are under way: of one principal, which is bounded (STRM-04), and in all, which a shutdown waits for.
+//! How many calls are under way: of one subject, which is bounded (STRM-04), and in all, which a shutdown waits for.
+//! By subject, whatever the client: whoever can register clients has as many of them as they like.
 
 use portcullis_domain::principal::{Principal, Subject};
-use portcullis_oauth::client::ClientId;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
-
-type Who = (Subject, ClientId);
 
 /// Counts calls under way.
 #[derive(Clone)]
 pub(crate) struct Slots {
     most: usize,
-    taken: Arc<Mutex<HashMap<Who, usize>>>,
+    taken: Arc<Mutex<HashMap<Subject, usize>>>,
     total: watch::Sender<usize>,
 }
 
 /// One call under way; over when dropped.
 pub(crate) struct Slot {
-    who: Who,
+    who: Subject,
     slots: Slots,
 }
 
@@ -29,7 +27,7 @@ impl Slots {
 
     /// Room for one more call of `principal`, if there is.
     pub(crate) fn take(&self, principal: &Principal) -> Option<Slot> {
-        let who = (principal.subject.clone(), principal.client_id.clone());
+        let who = principal.subject.clone();
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let count = taken.entry(who.clone()).or_default();
         if *count >= self.most {

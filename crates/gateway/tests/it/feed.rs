@@ -32,6 +32,24 @@ async fn pc_62_a_clock_ahead_of_ours_buys_no_time() {
 }
 
 #[tokio::test]
+async fn pc_62_a_clock_set_back_keeps_no_dead_feed_alive() {
+    let world = World::new().await;
+    let token = world.token();
+    world.served(tool(&token, "list_notes")).await;
+    let set_back = |by: i64| world.clock.fetch_sub(by, std::sync::atomic::Ordering::SeqCst);
+    set_back(5);
+    assert!(world.gateway.is_fresh(), "clocks are corrected a little all the time");
+    set_back(3600);
+    assert!(!world.gateway.is_fresh());
+    world.refused(tool(&token, "list_notes"), 503).await;
+    // News that come now are as old as they say, and no older ones count beside them.
+    world.feed(&Update::Fresh { number: 1, as_of: world.now() }).unwrap();
+    assert!(world.gateway.is_fresh());
+    world.advance(Duration::from_secs(31));
+    assert!(!world.gateway.is_fresh());
+}
+
+#[tokio::test]
 async fn pc_62_nothing_is_served_before_the_first_snapshot() {
     let spool = tempfile::tempdir().unwrap();
     let world = World::new().await;

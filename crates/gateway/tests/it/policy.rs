@@ -201,3 +201,44 @@ async fn pc_51_a_full_spool_refuses_calls() {
     let ended = world.records().iter().filter(|record| record["kind"] == "call.ended").count();
     assert_eq!(ended, served, "room for outcomes was reserved");
 }
+
+#[tokio::test]
+async fn pc_51_a_full_spool_serves_again_when_closed_segments_were_moved_away() {
+    let world = World::with(|settings| settings.spool.max_bytes = 20_000, |_| ()).await;
+    let token = world.token();
+    let mut calls = 0;
+    while world.send(tool(&token, "list_notes")).await.status == 200 {
+        calls += 1;
+        assert!(calls < 1000, "the spool never fills");
+    }
+    world.refused(tool(&token, "list_notes"), 503).await;
+    let mut segments: Vec<_> = std::fs::read_dir(world.spool.path().join("decisions"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    segments.sort();
+    let _current = segments.pop().unwrap();
+    assert!(segments.len() > 5, "{} closed segments", segments.len());
+    for closed in &segments {
+        std::fs::rename(closed, world.spool.path().join(closed.file_name().unwrap())).unwrap();
+    }
+    for _ in 0..calls / 2 {
+        world.served(tool(&token, "list_notes")).await;
+    }
+}
+
+#[tokio::test]
+async fn pc_51_a_call_for_many_resources_is_not_a_long_record_and_there_is_a_bound() {
+    let world = World::new().await;
+    let token = world.token();
+    let listen = |resources: usize| {
+        let uris = vec![r#""note://public/1""#; resources].join(",");
+        let params = format!(r#"{{"notifications":{{"resourceSubscriptions":[{uris}]}},{META}}}"#);
+        request(&token, "subscriptions/listen", &params)
+    };
+    world.served(listen(1000)).await;
+    world.refused(listen(1001), 400).await;
+    let records = world.records();
+    let decided = records.iter().find(|record| record["outcome"] == "allowed").unwrap();
+    assert_eq!(decided["rules"], serde_json::json!(["connect", { "rule": 1 }]));
+}

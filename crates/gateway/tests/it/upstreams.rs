@@ -236,3 +236,27 @@ async fn rpc_15_the_callers_limit_of_calls_under_way() {
     let ping = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
     world.refused(legacy(&world.token(), ping), 429).await;
 }
+
+#[tokio::test]
+async fn dos_08_a_person_has_no_more_room_with_more_clients() {
+    let world = World::with(|settings| settings.limits.calls_per_principal = 1, |_| ()).await;
+    let by = |client: &str| {
+        world.sign(|claims| {
+            claims.sub = portcullis_domain::id::UserId::from_bytes([7; 16]).to_string();
+            claims.client_id = client.parse().unwrap();
+            claims.roles = Some(vec!["engineers".into()]);
+            claims.scope = "notes:read".parse().unwrap();
+        })
+    };
+    world.upstream.answers(|_| {
+        let waits = futures_util::stream::pending::<Result<String, std::convert::Infallible>>();
+        Response::builder()
+            .header("content-type", "text/event-stream")
+            .body(Body::from_stream(waits))
+            .unwrap()
+    });
+    let open = world.open(tool(&by("cli_one"), "list_notes")).await;
+    assert_eq!(open.status(), 200);
+    world.refused(tool(&by("cli_two"), "list_notes"), 429).await;
+    drop(open);
+}

@@ -113,8 +113,10 @@ async fn stdio_there_are_never_more_programs_than_allowed() {
     for _ in 0..3 {
         sessions.push(begin(&children, initialize(&program)).await);
     }
-    // A fourth session of the same principal takes the place of the one that it used least.
-    sessions.push(begin(&children, initialize(&program)).await);
+    // A fourth session of the same subject, through whatever client, takes the place of the one that it used least.
+    let mut by_another_client = initialize(&program);
+    by_another_client.principal.client_id = "another".parse().unwrap();
+    sessions.push(begin(&children, by_another_client).await);
     assert_eq!(children.pool.count(), 3);
     assert!(children.listen(&sessions[0]).is_err());
     // Nobody's sessions are taken away for somebody else.
