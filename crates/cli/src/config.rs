@@ -6,6 +6,9 @@ use std::io::Write as _;
 
 /// Print the JSON Schema or the reference page of portcullis.toml
 #[derive(clap::Args)]
+#[command(
+    after_help = "Exit codes:\n  0  printed\n  1  cannot write the result\n  2  usage: an argument is missing or wrong"
+)]
 pub(crate) struct Arguments {
     /// What to print
     #[arg(value_enum)]

@@ -6,8 +6,14 @@ use portcullis_server::serve::Serve;
 use portcullis_server::telemetry::{self, LogFormat};
 use std::path::PathBuf;
 
+const HELP: &str = "Exit codes:
+  0  ended as asked, by Ctrl-C or TERM
+  1  could not start or go on: configuration, fleet file, address, data folder, database
+  2  usage: an argument is missing or wrong";
+
 /// Run the authority and the gateway
 #[derive(clap::Args)]
+#[command(after_help = HELP)]
 pub(crate) struct Arguments {
     /// The configuration; without it portcullis.toml in this folder, if it is there
     #[arg(long, value_name = "FILE")]

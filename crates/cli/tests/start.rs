@@ -96,6 +96,18 @@ mod tests {
     }
 
     #[test]
+    fn a_file_is_no_data_folder_and_help_tells_the_exit_codes() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        fs::write(&file, "").unwrap();
+        refused(&run(&mut serve(&file, &free_address())), &["is a file, not a folder", "--data"]);
+        for command in ["serve", "config"] {
+            let ran = run(portcullis().args([command, "--help"]));
+            assert!(ran.stdout.contains("Exit codes:"), "{command}");
+        }
+    }
+
+    #[test]
     fn pc_63_an_unknown_key_is_told_with_line_and_nearest_key() {
         let folder = tempfile::tempdir().unwrap();
         let config = "[tokens]\n\nacess = \"15m\"\n[limit]\n";

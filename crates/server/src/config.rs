@@ -1,12 +1,11 @@
 //! Configuration, checked: every value here can be used as it is. [`raw`] is the file as written.
 
 mod check;
-mod document;
 pub mod environment;
 pub mod raw;
 pub mod reference;
 
-pub use document::Problem;
+pub use portcullis_domain::document::Problem;
 
 use portcullis_gateway::Program;
 use portcullis_oauth::issuer::Issuer;
@@ -151,13 +150,22 @@ pub enum ConfigError {
         source: std::io::Error,
     },
     /// Everything that is wrong, at once.
-    #[error("the configuration {} is not right:\n{}", path.display(), listing(problems))]
+    #[error("{} is not right:\n{}", culprit(path, problems), listing(problems))]
     Wrong {
         /// Where.
         path: PathBuf,
         /// In the order of the lines.
         problems: Vec<Problem>,
     },
+}
+
+/// The file, unless what was typed is all that is wrong.
+fn culprit(path: &Path, problems: &[Problem]) -> String {
+    if problems.iter().all(|problem| problem.key.starts_with("--")) {
+        "the command line".to_owned()
+    } else {
+        format!("the configuration {}", path.display())
+    }
 }
 
 fn listing(problems: &[Problem]) -> String {

@@ -19,6 +19,9 @@ pub enum DataError {
     /// Another `serve` runs on it.
     #[error("{} is used by another running portcullis: stop it, or choose another folder with --data", .0.display())]
     InUse(PathBuf),
+    /// There is something else in its place.
+    #[error("{} is a file, not a folder: choose another with --data", .0.display())]
+    NotAFolder(PathBuf),
     /// It cannot be made or written.
     #[error("cannot write in the data folder {}: make it writable for this user, or choose another with --data", path.display())]
     NotWritable {
@@ -33,6 +36,9 @@ impl DataFolder {
     /// Makes the folder if need be (0700), and takes it for this process.
     pub fn open(path: &Path) -> Result<Self, DataError> {
         let not_writable = |source| DataError::NotWritable { path: path.to_owned(), source };
+        if path.exists() && !path.is_dir() {
+            return Err(DataError::NotAFolder(path.to_owned()));
+        }
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(not_writable)?;
         let path = fs::canonicalize(path).map_err(not_writable)?;
         let lock = OpenOptions::new()
@@ -124,5 +130,6 @@ mod tests {
         assert!(matches!(DataFolder::open(&path), Err(DataError::InUse(_))));
         drop(first);
         DataFolder::open(&path).unwrap();
+        assert!(matches!(DataFolder::open(&path.join("lock")), Err(DataError::NotAFolder(_))));
     }
 }

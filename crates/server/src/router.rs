@@ -70,6 +70,7 @@ fn endpoints() -> Router<Arc<App>> {
 /// Pages for people.
 fn people() -> Router<Arc<App>> {
     Router::new()
+        .route("/", get(account::home))
         .route("/login", get(sign_in::page).post(sign_in::submit))
         .route("/logout", post(sign_out::submit))
         .route("/consent", post(consent::decide))

@@ -1,9 +1,9 @@
 //! From the file as written to values that can be used.
 
-use super::document::{Document, Problem};
 use super::raw::{self, Raw};
 use super::{Config, DEFAULT_DATA, Limits, MasterKeySource, Options, Registration, Tokens};
 use jiff::{Span, SpanRelativeTo};
+use portcullis_domain::document::{Document, Problem};
 use portcullis_domain::registry::Name;
 use portcullis_gateway::Program;
 use portcullis_oauth::issuer::{InvalidIssuer, Issuer};
@@ -18,23 +18,31 @@ const SHORT_TOKENS: &str =
     "insecure_short_tokens is on: access tokens may live for seconds; this is for tests";
 
 pub(super) fn config(text: &str, options: &Options) -> Result<Config, Vec<Problem>> {
-    let (document, problems) = Document::read(text, &super::reference::schema());
-    if !problems.is_empty() {
-        return Err(in_order(problems));
-    }
-    let raw: Raw = toml::from_str(text).map_err(|error| {
-        vec![Problem {
-            line: error.span().map(|span| 1 + text[..span.start].matches('\n').count()),
-            key: String::new(),
-            says: error.message().to_owned(),
-            hint: String::new(),
-        }]
-    })?;
+    let (mut document, mut problems) = Document::read(text, &super::reference::schema());
+    let raw: Raw = match document.values() {
+        Some(Ok(raw)) => raw,
+        Some(Err(error)) if problems.is_empty() => return Err(vec![unshaped(text, &error)]),
+        Some(Err(_)) | None => return Err(in_order(problems)),
+    };
     let mut check = Check { document, problems: Vec::new() };
     let config = check.config(raw, options);
+    // What was left out because it is wrong is not missing besides.
+    check
+        .problems
+        .retain(|found| problems.iter().all(|known| found.key.is_empty() || known.key != found.key));
+    problems.extend(check.problems);
     match config {
-        Some(config) if check.problems.is_empty() => Ok(config),
-        _ => Err(in_order(check.problems)),
+        Some(config) if problems.is_empty() => Ok(config),
+        _ => Err(in_order(problems)),
+    }
+}
+
+fn unshaped(text: &str, error: &toml::de::Error) -> Problem {
+    Problem {
+        line: error.span().map(|span| 1 + text[..span.start].matches('\n').count()),
+        key: String::new(),
+        says: error.message().to_owned(),
+        hint: String::new(),
     }
 }
 
@@ -43,12 +51,12 @@ fn in_order(mut problems: Vec<Problem>) -> Vec<Problem> {
     problems
 }
 
-struct Check {
-    document: Document,
+struct Check<'a> {
+    document: Document<'a>,
     problems: Vec<Problem>,
 }
 
-impl Check {
+impl Check<'_> {
     fn problem(&mut self, key: &str, says: impl Into<String>, hint: impl Into<String>) {
         self.problems.push(Problem {
             line: self.document.line(key),

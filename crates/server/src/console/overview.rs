@@ -13,6 +13,7 @@ use http::{HeaderMap, StatusCode};
 use portcullis_domain::registry::{Access, Agent, Name, Placement, Risk, Rule, Server, Upstream};
 use portcullis_domain::snapshot::Snapshot;
 use portcullis_oauth::scope::Scope;
+use portcullis_oauth::upstream::without_query;
 use std::sync::Arc;
 
 #[derive(Template)]
@@ -136,6 +137,8 @@ fn where_it_runs(placement: &Placement) -> String {
         Placement::Gateway { upstream: Upstream::Command(name), .. } => {
             format!("behind the gateway, as the program {name}")
         }
-        Placement::Gateway { upstream: Upstream::Url(url), .. } => format!("behind the gateway, at {url}"),
+        Placement::Gateway { upstream: Upstream::Url(url), .. } => {
+            format!("behind the gateway, at {}", without_query(url))
+        }
     }
 }

@@ -6,8 +6,8 @@ use crate::fault::Fault;
 use crate::flow::{self, Flow};
 use crate::login::Destination;
 use crate::login::password;
-use crate::login::person::{Person, Wearer, Worn};
-use crate::pages::{ErrorPage, FormTarget, page as html};
+use crate::login::person::{Person, Visitor, Wearer, Worn};
+use crate::pages::{ErrorPage, FormTarget, page as html, see_other};
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
@@ -22,6 +22,7 @@ struct AccountPage<'a> {
     base: &'a str,
     flow: &'a str,
     username: &'a str,
+    admin: bool,
 }
 
 /// What the forms of this page carry.
@@ -38,6 +39,16 @@ impl Worn for AccountFlow {
     fn wearer(&self) -> &Wearer {
         &self.wearer
     }
+}
+
+/// `GET /`: to where this person probably wants to be.
+pub(crate) async fn home(State(app): State<Arc<App>>, Visitor(visitor): Visitor) -> Response {
+    let place = match visitor {
+        Some(person) if person.user.admin => "/console",
+        Some(_) => "/account",
+        None => "/login",
+    };
+    see_other(&app.config.issuer.join(place))
 }
 
 /// `GET /account`
@@ -60,6 +71,7 @@ fn show(app: &App, person: &Person, now: Timestamp) -> Result<Response, Fault> {
         base: app.config.issuer.path(),
         flow: &flow::seal(app, &AccountFlow { wearer }, now)?,
         username: &person.user.username,
+        admin: person.user.admin,
     };
     Ok(html(StatusCode::OK, &template, &FormTarget::OURSELVES))
 }

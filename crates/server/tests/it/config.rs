@@ -103,6 +103,40 @@ flux = 1
 }
 
 #[test]
+fn pc_63_values_are_checked_in_the_same_round_as_keys() {
+    let text = r#"public_url = 5
+listen.addres = "x"
+[tokens]
+access = "15 parsecs"
+leeway = 30
+[limits]
+body = 1
+"#;
+    insta::assert_snapshot!(wrong(text, &listening("0.0.0.0:80")), @r#"
+    line 1: public_url: must be a text in quotes, not a whole number
+    line 2: listen.addres: there is no such key
+        did you mean "address"?
+    line 4: tokens.access: "15 parsecs" is not a duration
+        write "30s", "15m", "12h" or "30d"
+    line 5: tokens.leeway: must be a text in quotes, not a whole number
+    line 7: limits.body: 1 is not between 1024 and 268435456
+    "#);
+}
+
+#[test]
+fn the_command_line_is_named_when_it_alone_is_at_fault() {
+    let said = |text: &str, options: Options| {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("x.toml");
+        std::fs::write(&file, text).unwrap();
+        Config::load(&Options { file: Some(file), ..options }).unwrap_err().to_string()
+    };
+    let alone = said("", listening("here"));
+    assert!(alone.starts_with("the command line is not right:") && alone.contains("--listen"), "{alone}");
+    assert!(said("flux = 1", listening("here")).starts_with("the configuration "));
+}
+
+#[test]
 fn pc_63_values_that_cannot_be_are_all_told() {
     let text = r#"public_url = "https://MCP.example.com/"
 [listen]

@@ -23,6 +23,7 @@ async fn pc_55_an_administrator_sees_the_fleet_after_signing_in() {
     {
         assert!(console.text().contains(shown), "{shown}");
     }
+    assert!(browser.get("/account").await.text().contains("href=\"/console\""));
     assert!(!console.text().contains("refuses all calls"));
     assert!(!console.text().contains("<script"));
 }
@@ -36,6 +37,32 @@ async fn pc_55_for_everybody_else_there_is_nothing() {
     let answer = alice.get("/console").await;
     assert_eq!(answer.status, StatusCode::NOT_FOUND);
     assert!(!answer.text().contains("Team notes"));
+}
+
+#[tokio::test]
+async fn the_front_door_leads_everybody_to_their_place() {
+    let test = TestApp::start().await;
+    create_user(&test.app, "root", PASSWORD, Power::Administrator, Validity::Kept).await.unwrap();
+    let place = |answer: &crate::app::Answer| answer.header("location").unwrap().to_owned();
+    let stranger = test.get("/").await;
+    assert_eq!(stranger.status, StatusCode::SEE_OTHER);
+    assert_eq!(place(&stranger), "http://127.0.0.1:8080/login");
+    let mut alice = Browser::of_alice(&test).await.signed_in().await;
+    assert_eq!(place(&alice.get("/").await), "http://127.0.0.1:8080/account");
+    assert!(!alice.get("/account").await.text().contains("/console"));
+    let mut root = Browser::new(&test, "root", PASSWORD).signed_in().await;
+    assert_eq!(place(&root.get("/").await), "http://127.0.0.1:8080/console");
+}
+
+#[tokio::test]
+async fn pc_43_the_query_of_an_upstream_is_not_shown() {
+    let fleet = crate::app::FLEET.replacen("/mcp\" }", "/mcp?key=open-sesame\" }", 1);
+    assert_ne!(fleet, crate::app::FLEET);
+    let test = TestApp::start_with("", &fleet).await;
+    create_user(&test.app, "root", PASSWORD, Power::Administrator, Validity::Kept).await.unwrap();
+    let mut browser = Browser::new(&test, "root", PASSWORD).signed_in().await;
+    let console = browser.get("/console").await;
+    assert!(console.text().contains("behind the gateway, at") && !console.text().contains("sesame"));
 }
 
 #[tokio::test]

@@ -190,7 +190,7 @@ async fn pc_34_what_is_exported_can_be_applied_and_changes_nothing() {
 /// Texts of random fleets: servers, scopes, rules, agents, roles, each there or not.
 fn fleets() -> impl Strategy<Value = String> {
     let server = |at: usize| {
-        (any::<bool>(), "[a-zA-Z \"']{0,8}", prop::collection::vec(0..3_usize, 0..3)).prop_map(move |(own, title, rules)| {
+        (any::<bool>(), "[a-zA-Z][a-zA-Z \"']{0,8}", prop::collection::vec(0..3_usize, 0..3)).prop_map(move |(own, title, rules)| {
             let uri = if own { format!("canonical_uri = \"https://s{at}.example.net\"\n") } else { String::new() };
             let rules: String = rules.iter().map(|scope| format!("[[server.rule]]\ntools = [\"t{scope}*\"]\nscopes = [\"s:{scope}\"]\n")).collect();
             format!("[[server]]\nname = \"s{at}\"\ntitle = {title:?}\n{uri}upstream = {{ url = \"http://127.0.0.1:9\" }}\n[server.scopes]\n\"s:0\" = \"A\"\n\"s:1\" = {{ says = \"B\", implies = [\"s:0\"] }}\n\"s:2\" = \"C\"\n{rules}")
