@@ -8,7 +8,7 @@ use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use tokio::net::UnixStream;
 
 /// Where the server is.
@@ -49,19 +49,17 @@ pub(crate) enum AdminError {
 /// problem+json (RFC 9457).
 #[derive(Debug, Deserialize)]
 pub(crate) struct Problem {
-    /// `urn:portcullis:problem:…`
-    pub(crate) r#type: String,
     title: String,
     detail: String,
     /// Mistakes in a fleet file.
     #[serde(default)]
-    pub(crate) problems: Vec<Mistake>,
+    problems: Vec<Mistake>,
 }
 
 #[derive(Debug, Deserialize)]
-pub(crate) struct Mistake {
-    pub(crate) line: usize,
-    pub(crate) says: String,
+struct Mistake {
+    line: usize,
+    says: String,
 }
 
 impl std::fmt::Display for Problem {
@@ -129,11 +127,6 @@ impl Place {
             io::ErrorKind::PermissionDenied => AdminError::NotAllowed(path.clone()),
             _ => AdminError::Connect { path: path.clone(), source },
         })
-    }
-
-    /// The folder.
-    pub(crate) fn folder(&self) -> &Path {
-        &self.data
     }
 }
 

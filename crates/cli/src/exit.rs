@@ -22,6 +22,14 @@ pub(crate) enum Failure {
     Admin(#[from] AdminError),
     #[error(transparent)]
     Client(#[from] Error),
+    /// `plan` found something; what, stands on stdout.
+    #[error("applying this file would change something")]
+    Differs,
+    #[error("nothing was changed: this takes something away, and nobody agreed to it")]
+    NotAgreed,
+    /// Of a command for operators, whose one code for errors is 1.
+    #[error("{0}")]
+    Operator(String),
     #[error("cannot write the result: {0}")]
     Output(#[from] std::io::Error),
     /// The whole chain: whoever starts a server can act on any part of it.
@@ -41,8 +49,13 @@ impl Failure {
 
     fn code(&self) -> u8 {
         match self {
-            Self::Admin(_) | Self::Tool | Self::Output(_) | Self::Serve(_) => 1,
-            Self::Usage(_) => 2,
+            Self::Admin(_)
+            | Self::NotAgreed
+            | Self::Operator(_)
+            | Self::Output(_)
+            | Self::Serve(_)
+            | Self::Tool => 1,
+            Self::Differs | Self::Usage(_) => 2,
             Self::Client(error) => code_of(error),
         }
     }
@@ -64,7 +77,8 @@ impl Failure {
                     "ask with{flags}; if that is refused too, the owner of this agent can raise its ceiling"
                 ))
             }
-            Self::Admin(_) | Self::Client(_) | Self::Output(_) | Self::Serve(_) | Self::Tool | Self::Usage(_) => None,
+            Self::NotAgreed => Some("answer yes on a terminal, or give --yes".to_owned()),
+            Self::Admin(_) | Self::Differs | Self::Operator(_) | Self::Client(_) | Self::Output(_) | Self::Serve(_) | Self::Tool | Self::Usage(_) => None,
         }
     }
 }
@@ -99,6 +113,10 @@ pub(crate) fn end(outcome: Result<(), Failure>) -> ExitCode {
     let Err(failure) = outcome else {
         return ExitCode::SUCCESS;
     };
+    // Not an error: an answer for scripts.
+    if matches!(failure, Failure::Differs) {
+        return ExitCode::from(failure.code());
+    }
     eprintln!("error: {failure}");
     if let Some(hint) = failure.hint() {
         eprintln!("hint: {hint}");

@@ -5,6 +5,8 @@ mod call;
 mod config;
 mod credentials;
 mod exit;
+mod fleet;
+mod policy;
 mod serve;
 mod token;
 
@@ -27,11 +29,15 @@ struct Program {
 
 #[derive(Subcommand)]
 enum Command {
+    Apply(fleet::ApplyArguments),
     Call(call::Arguments),
     Config(config::Arguments),
     /// The demo's `ops` server, over stdio
     #[command(hide = true)]
     DemoOps,
+    Export(fleet::ExportArguments),
+    Plan(fleet::PlanArguments),
+    Policy(policy::Arguments),
     Serve(serve::Arguments),
     Token(token::Arguments),
 }
@@ -51,9 +57,13 @@ fn main() -> ExitCode {
 
 async fn run(command: Command) -> Result<(), Failure> {
     match command {
+        Command::Apply(arguments) => fleet::apply(arguments).await,
         Command::Call(arguments) => call::run(arguments).await,
         Command::Config(arguments) => config::run(arguments),
         Command::DemoOps => serve::demo_ops().await,
+        Command::Export(arguments) => fleet::export(arguments).await,
+        Command::Plan(arguments) => fleet::plan(arguments).await,
+        Command::Policy(arguments) => policy::run(arguments).await,
         Command::Serve(arguments) => serve::run(arguments).await,
         Command::Token(arguments) => token::run(arguments).await,
     }

@@ -1,0 +1,135 @@
+//! The fleet commands against a running server, through its socket (PC-34).
+
+mod common;
+
+#[cfg(test)]
+mod tests {
+    use crate::common::{Ran, Serving, portcullis, run};
+    use serde_json::Value;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::path::PathBuf;
+
+    const FLEET: &str = r#"
+[[server]]
+name = "notes"
+title = "Team notes"
+upstream = { url = "http://127.0.0.1:9/mcp" }
+[server.scopes]
+"notes:read" = "Read notes"
+[[server.rule]]
+tools = ["list_*"]
+scopes = ["notes:read"]
+
+[[agent]]
+name = "ci-bot"
+owner = "platform"
+access = { notes = ["notes:read"] }
+"#;
+
+    struct Operator {
+        serving: Serving,
+        files: tempfile::TempDir,
+    }
+
+    impl Operator {
+        fn start() -> Self {
+            Self { serving: Serving::start(&[], &[]), files: tempfile::tempdir().unwrap() }
+        }
+
+        fn file(&self, text: &str) -> PathBuf {
+            let path = self.files.path().join("fleet.toml");
+            fs::write(&path, text).unwrap();
+            path
+        }
+
+        /// Runs a command with a fleet file, if there is one.
+        fn run(&self, arguments: &[&str], fleet: Option<&str>) -> Ran {
+            let mut command = portcullis();
+            command.args(arguments).arg("--data").arg(self.serving.data());
+            command.args(fleet.map(|text| self.file(text)));
+            run(&mut command)
+        }
+    }
+
+    #[test]
+    fn pc_34_plan_apply_and_export_agree() {
+        let operator = Operator::start();
+        let socket = fs::metadata(operator.serving.data().join("admin.sock")).unwrap();
+        assert_eq!(socket.permissions().mode() & 0o777, 0o600);
+
+        let planned = operator.run(&["plan"], Some(FLEET));
+        assert_eq!(planned.code(), 2, "{planned:?}");
+        assert!(planned.stdout.contains("+ server notes\n+ agent ci-bot\n"), "{}", planned.stdout);
+        assert_eq!(operator.run(&["plan"], Some(FLEET)).code(), 2, "planning changes nothing");
+
+        let applied = operator.run(&["apply"], Some(FLEET));
+        assert_eq!(applied.code(), 0, "{applied:?}");
+        assert!(applied.stdout.contains("Applied: 2 added or changed, 0 removed"), "{}", applied.stdout);
+        let planned = operator.run(&["plan"], Some(FLEET));
+        assert_eq!((planned.code(), planned.stdout.lines().count()), (0, 1), "{}", planned.stdout);
+
+        let export = operator.run(&["export"], None);
+        assert_eq!(export.code(), 0, "{export:?}");
+        assert_eq!(operator.run(&["plan"], Some(&export.stdout)).code(), 0, "{}", export.stdout);
+        let file = operator.files.path().join("out.toml");
+        let to_file = operator.run(&["export", "--output", file.to_str().unwrap()], None);
+        assert_eq!((to_file.code(), to_file.stdout.as_str()), (0, ""));
+        assert_eq!(fs::read_to_string(file).unwrap(), export.stdout);
+    }
+
+    #[test]
+    fn pc_34_nothing_is_taken_away_that_nobody_agreed_to() {
+        let operator = Operator::start();
+        assert_eq!(operator.run(&["apply"], Some(FLEET)).code(), 0);
+        let narrower = FLEET.replace("access = { notes = [\"notes:read\"] }", "");
+        let refused = operator.run(&["apply"], Some(&narrower));
+        assert_eq!(refused.code(), 1, "{refused:?}");
+        assert!(refused.stdout.contains("! agent ci-bot: loses notes:read on notes"), "{}", refused.stdout);
+        assert!(refused.stderr.contains("--yes"), "{}", refused.stderr);
+        assert_eq!(operator.run(&["plan"], Some(FLEET)).code(), 0, "nothing was changed");
+
+        let applied = operator.run(&["apply", "--yes", "--json"], Some(&narrower));
+        assert_eq!(applied.code(), 0, "{applied:?}");
+        let said: Value = serde_json::from_str(&applied.stdout).unwrap();
+        assert_eq!(said["applied"]["put"], 1);
+        assert_eq!(said["plan"]["narrowed"][0]["whose"], "agent ci-bot");
+        let planned = operator.run(&["plan", "--json"], Some(&narrower));
+        assert_eq!(planned.code(), 0);
+        assert_eq!(serde_json::from_str::<Value>(&planned.stdout).unwrap()["takes_away"], false);
+    }
+
+    #[test]
+    fn pc_36_policy_explain_answers_in_a_sentence() {
+        let operator = Operator::start();
+        assert_eq!(operator.run(&["apply"], Some(FLEET)).code(), 0);
+        let explain = |more: &[&str]| operator.run(&[&["policy", "explain"], more].concat(), None);
+        let ask = ["--agent", "ci-bot", "--server", "notes", "--tool"];
+        let yes = explain(&[&ask[..], &["list_all"]].concat());
+        assert_eq!(yes.code(), 0, "{yes:?}");
+        assert!(yes.stdout.starts_with("allowed: ") && yes.stdout.contains("rule 1"), "{}", yes.stdout);
+        let no = explain(&[&ask[..], &["drop", "--json"]].concat());
+        assert_eq!(serde_json::from_str::<Value>(&no.stdout).unwrap()["allowed"], false);
+        let nobody = explain(&["--user", "nobody", "--server", "notes", "--tool", "x"]);
+        assert_eq!(nobody.code(), 1);
+        assert!(nobody.stderr.contains("there is no user \"nobody\""), "{}", nobody.stderr);
+        assert_eq!(explain(&["--server", "notes", "--tool", "x"]).code(), 2, "somebody must be named");
+    }
+
+    #[test]
+    fn pc_63_mistakes_have_lines_and_no_server_is_said_so() {
+        let operator = Operator::start();
+        let bad = FLEET.replace("scopes = [\"notes:read\"]", "scopes = [\"notes:raed\"]");
+        for command in [&["plan"][..], &["apply", "--yes"]] {
+            let refused = operator.run(command, Some(&bad));
+            assert_eq!(refused.code(), 1, "{refused:?}");
+            assert!(refused.stderr.contains("line 10: "), "{}", refused.stderr);
+        }
+        let missing = operator.run(&["plan", "/no/such/file.toml"], None);
+        assert_eq!(missing.code(), 1);
+        assert!(missing.stderr.contains("/no/such/file.toml"), "{}", missing.stderr);
+        let elsewhere = run(portcullis().args(["export", "--data"]).arg(operator.files.path()));
+        assert_eq!(elsewhere.code(), 1);
+        assert!(elsewhere.stderr.contains("start `portcullis serve --data"), "{}", elsewhere.stderr);
+    }
+}
