@@ -70,13 +70,16 @@ impl Upstreams {
         forwarded: Forwarded<'_>,
     ) -> Result<Answer, UpstreamFailure> {
         let id = forwarded.id;
+        let address = forwarded.to.authority().map(ToString::to_string);
         let request = request(forwarded)?;
         let response = tokio::time::timeout(self.timeout, self.client.request(request))
             .await
             .map_err(|_| UpstreamFailure::Late)?
             .map_err(|error| {
-                tracing::warn!(error = &error as &dyn std::error::Error, "an upstream is not there");
-                UpstreamFailure::Unreachable
+                let failure =
+                    if error.is_connect() { UpstreamFailure::Unreachable } else { UpstreamFailure::Garbled };
+                tracing::warn!(address, error = &error as &dyn std::error::Error, "{failure}");
+                failure
             })?;
         self.answer(response, id).await
     }

@@ -191,6 +191,30 @@ async fn ups_01_02_03_answers_that_are_not_passed_on() {
 }
 
 #[tokio::test]
+async fn an_upstream_that_speaks_another_language_is_there() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        use tokio::io::AsyncWriteExt as _;
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _written = stream.write_all(b"SSH-2.0-inside\r\n\r\n").await;
+        }
+    });
+    let other = move |snapshot: &mut portcullis_domain::snapshot::Snapshot| {
+        if let Placement::Gateway { upstream, .. } = &mut snapshot.servers[0].placement {
+            *upstream = Upstream::Url(format!("http://{address}/mcp"));
+        }
+    };
+    let world = World::with(|_| (), other).await;
+    let answered = world.refused(tool(&world.token(), "list_notes"), 502).await;
+    assert!(
+        answered.text().contains("cannot be understood") && !answered.text().contains("inside"),
+        "{}",
+        answered.text()
+    );
+}
+
+#[tokio::test]
 async fn ups_03_an_answer_over_the_limit_is_cut() {
     let world = World::with(|settings| settings.limits.answer_bytes = 1000, |_| ()).await;
     world.served(tool(&world.token(), "list_notes")).await;
