@@ -4,9 +4,11 @@ mod deliver;
 mod leavers;
 mod plan;
 mod preview;
+mod remarks;
 
 pub use deliver::DeliverError;
 pub use preview::{Ending, Preview, Version, export, preview};
+pub use remarks::remarks;
 
 use crate::app::App;
 use plan::{Plan, World};
@@ -76,6 +78,9 @@ pub async fn apply(app: &App, fleet: &Fleet) -> Result<Applied, ApplyError> {
 
 /// The same, on terms.
 pub async fn apply_on(app: &App, fleet: &Fleet, terms: &Terms) -> Result<Applied, ApplyError> {
+    for remark in remarks(app, fleet).await? {
+        tracing::warn!("{remark}");
+    }
     for _ in 1..ATTEMPTS {
         match apply_once(app, fleet, terms).await {
             Err(ApplyError::Store(Error::Conflict(_))) => {}

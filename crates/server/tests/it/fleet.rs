@@ -6,7 +6,7 @@ use axum::http::Request;
 use portcullis_domain::audit::Kind;
 use portcullis_domain::principal::RevokedTarget;
 use portcullis_domain::secret::Hashed;
-use portcullis_server::fleet::Applied;
+use portcullis_server::fleet::{Applied, remarks};
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
@@ -29,6 +29,20 @@ async fn pc_34_a_fleet_is_applied_once_and_then_there_is_nothing_to_do() {
     assert_eq!(before.iter().filter(|kind| **kind == Kind::FleetApplied).count(), 1);
     assert_eq!(test.apply(FLEET).await.unwrap(), Applied::default());
     assert_eq!(events(&test).await, before, "nothing changed, nothing is recorded");
+}
+
+#[tokio::test]
+async fn what_has_no_effect_is_remarked() {
+    let test = TestApp::start().await;
+    for name in ["alice", "bob"] {
+        test.user(name, "a password that is long").await;
+    }
+    assert_eq!(remarks(&test.app, &test.fleet(FLEET).unwrap()).await.unwrap(), Vec::<String>::new());
+    let changed = FLEET.replace("/ci-bot.json", "/elsewhere.json").replace("\"alice\"", "\"alicia\"");
+    let said = remarks(&test.app, &test.fleet(&changed).unwrap()).await.unwrap();
+    assert_eq!(said.len(), 2, "{said:?}");
+    assert!(said[0].contains("agent ci-bot") && said[0].contains("no effect"), "{said:?}");
+    assert!(said[1].contains("no user \"alicia\""), "{said:?}");
 }
 
 #[tokio::test]
