@@ -4,11 +4,14 @@ mod common;
 
 #[cfg(test)]
 mod tests {
-    use crate::common::{Ran, Serving, portcullis, run};
+    use crate::common::{Ran, Serving, free_port, log, portcullis, run, until};
     use serde_json::Value;
     use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
-    use std::path::PathBuf;
+    use std::path::{Path, PathBuf};
+    use std::process::{Child, Stdio};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::thread;
 
     const FLEET: &str = r#"
 [[server]]
@@ -131,5 +134,77 @@ access = { notes = ["notes:read"] }
         let elsewhere = run(portcullis().args(["export", "--data"]).arg(operator.files.path()));
         assert_eq!(elsewhere.code(), 1);
         assert!(elsewhere.stderr.contains("start `portcullis serve --data"), "{}", elsewhere.stderr);
+    }
+
+    /// A server that can be killed; it dies with this value.
+    struct Mortal(Child);
+
+    impl Drop for Mortal {
+        fn drop(&mut self) {
+            let _killed = self.0.kill();
+            let _reaped = self.0.wait();
+        }
+    }
+
+    impl Mortal {
+        fn start(folder: &Path, address: &str) -> Self {
+            let child = portcullis()
+                .args(["serve", "--data", "data", "--listen", address])
+                .current_dir(folder)
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(log("fleet-kill"))
+                .spawn()
+                .unwrap();
+            let mortal = Self(child);
+            until("it serves", || (on(folder, &["export"]).code() == 0).then_some(()));
+            mortal
+        }
+    }
+
+    fn on(folder: &Path, arguments: &[&str]) -> Ran {
+        run(portcullis().current_dir(folder).args(arguments).args(["--data", "data"]))
+    }
+
+    #[test]
+    fn pc_61_kill_9_during_an_apply_leaves_the_old_fleet_or_the_new_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        // Many things, so that an apply is many statements.
+        let many = |count: usize| -> String {
+            let server = |at: usize| {
+                FLEET[..FLEET.find("[[agent]]").unwrap()].replace("\"notes\"", &format!("\"s{at}\""))
+            };
+            (0..count).map(server).collect()
+        };
+        fs::write(folder.join("a.toml"), FLEET).unwrap();
+        fs::write(folder.join("b.toml"), many(60)).unwrap();
+        // The same each time: default addresses of servers lie below it.
+        let address = format!("127.0.0.1:{}", free_port());
+        let begun = Mortal::start(folder, &address);
+        assert_eq!(on(folder, &["apply", "a.toml"]).code(), 0);
+        drop(begun);
+        for round in 0..4 {
+            let mut server = Mortal::start(folder, &address);
+            let done = AtomicUsize::new(0);
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    for file in ["b.toml", "a.toml"].iter().cycle() {
+                        if on(folder, &["apply", "--yes", file]).code() != 0 {
+                            return;
+                        }
+                        done.fetch_add(1, Ordering::SeqCst);
+                    }
+                });
+                // Whatever the next one is doing then.
+                until("applies are under way", || (done.load(Ordering::SeqCst) > round).then_some(()));
+                server.0.kill().unwrap();
+            });
+            drop(server);
+            let _again = Mortal::start(folder, &address);
+            let plans = ["a.toml", "b.toml"].map(|file| on(folder, &["plan", file]));
+            let codes = plans.each_ref().map(Ran::code);
+            assert!(codes == [0, 2] || codes == [2, 0], "round {round}: {codes:?}\n{}", plans[0].stdout);
+        }
     }
 }

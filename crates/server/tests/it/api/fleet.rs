@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 const PLAN: &str = "/api/v1/fleet/plan";
 const APPLY: &str = "/api/v1/fleet/apply";
 
-fn here(test: &TestApp, text: &str) -> String {
-    text.replace("@DATA@", &test.folder.path().display().to_string())
+fn here(test: &TestApp, fleet: &str) -> String {
+    fleet.replace("@DATA@", &test.folder.path().display().to_string())
 }
 
 async fn registry(test: &TestApp) -> Registry {
@@ -91,19 +91,19 @@ async fn pc_34_a_plan_says_what_changes_and_changes_nothing() {
 async fn pc_34_an_apply_makes_it_so_and_names_who_asked() {
     let test = TestApp::start().await;
     let operator = Operator::of(&test);
-    let text = here(&test, &without_ops());
-    let planned = operator.toml(PLAN, &text, None).await;
+    let fleet = here(&test, &without_ops());
+    let planned = operator.toml(PLAN, &fleet, None).await;
     let plan: Value = planned.json();
     assert_eq!(plan["servers"]["removed"], json!(["ops"]));
-    let applied = operator.toml(APPLY, &text, planned.header("etag")).await;
+    let applied = operator.toml(APPLY, &fleet, planned.header("etag")).await;
     assert_eq!(applied.status, StatusCode::OK, "{}", applied.text());
     assert_eq!(applied.json::<Value>()["removed"], 1);
     assert!(test.app.current.load().policy.server("ops").is_none(), "this node knows at once");
     let event = last_event(&test).await;
     assert_eq!((event.kind, &event.actor), (Kind::FleetApplied, &Actor::Operator));
     assert_eq!(event.detail["uid"], "0");
-    assert!(is_nothing(&operator.toml(PLAN, &text, None).await.json()), "plan after apply is empty");
-    let again: Value = operator.toml(APPLY, &text, None).await.json();
+    assert!(is_nothing(&operator.toml(PLAN, &fleet, None).await.json()), "plan after apply is empty");
+    let again: Value = operator.toml(APPLY, &fleet, None).await.json();
     assert_eq!(again, json!({ "put": 0, "removed": 0, "secrets": 0 }));
 }
 
@@ -128,8 +128,8 @@ async fn pc_34_what_was_planned_for_another_registry_is_not_applied() {
 async fn pc_34_a_revocation_does_not_make_a_plan_stale() {
     let test = TestApp::start().await;
     let operator = Operator::of(&test);
-    let text = here(&test, &FLEET.replace("Team notes", "Mine"));
-    let planned = operator.toml(PLAN, &text, None).await;
+    let fleet = here(&test, &FLEET.replace("Team notes", "Mine"));
+    let planned = operator.toml(PLAN, &fleet, None).await;
     let numbered = registry(&test).await.number;
     let token: Value = machine_token(&test).await.json();
     let credentials = test.credentials("ci-bot");
@@ -140,7 +140,7 @@ async fn pc_34_a_revocation_does_not_make_a_plan_stale() {
     ];
     assert_eq!(test.post("/oauth/revoke", &fields).await.status, StatusCode::OK);
     assert!(registry(&test).await.number > numbered, "the feed moved on");
-    assert_eq!(operator.toml(APPLY, &text, planned.header("etag")).await.status, StatusCode::OK);
+    assert_eq!(operator.toml(APPLY, &fleet, planned.header("etag")).await.status, StatusCode::OK);
 }
 
 #[tokio::test]
