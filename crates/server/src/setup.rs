@@ -61,10 +61,8 @@ pub async fn first_administrator(
     let password = Plain::generate_typable(&mut app.entropy.rng());
     show(&password).map_err(SetupError::Show)?;
     let power = Power::Administrator;
-    match create_user(app, ADMINISTRATOR, password.reveal(), power, Validity::Once).await? {
-        true => Ok(true),
-        false => Err(SetupError::Late),
-    }
+    let made = create_user(app, ADMINISTRATOR, password.reveal(), power, Validity::Once).await?;
+    if made { Ok(true) } else { Err(SetupError::Late) }
 }
 
 /// Makes an account. `false`: the name is taken, by another node perhaps, and nothing was changed.
