@@ -188,9 +188,9 @@ mod tests {
             running.signal("TERM");
             assert!(running.ended().success());
             shown.push(fs::read_to_string(&printed).unwrap().matches("pcp_").count());
-            for left in ["portcullis.db-wal", "portcullis.db-shm"] {
-                assert!(!data.join(left).exists(), "{left}");
-            }
+            // Whoever copies the one file then has everything.
+            let log = fs::metadata(data.join("portcullis.db-wal"));
+            assert_eq!(log.map_or(0, |log| log.len()), 0);
         }
         assert_eq!(shown, [1, 0]);
     }
