@@ -3,12 +3,16 @@
 //! Whoever calls is a [`LocalOperator`]; only the socket's accept loop makes one, and no handler compiles here without
 //! taking one first.
 
+mod agents;
 mod error;
 mod fleet;
 mod input;
 mod operator;
+mod path;
 mod policy;
+mod sessions;
 pub mod socket;
+mod users;
 
 use crate::app::App;
 use crate::layers;
@@ -18,10 +22,10 @@ use axum::middleware::from_fn;
 use axum::routing::{MethodFilter, MethodRouter, on};
 use std::sync::Arc;
 
-pub(crate) use error::Refusal;
-pub(crate) use input::{Input, Missing};
+use error::Refusal;
+use input::Missing;
+use operator::FirstIsOperator;
 pub use operator::admit;
-pub(crate) use operator::{FirstIsOperator, LocalOperator};
 
 /// One method of one address.
 struct Route {
@@ -37,6 +41,14 @@ fn routes() -> Vec<Route> {
         post("/api/v1/fleet/plan", fleet::plan),
         post("/api/v1/fleet/apply", fleet::apply),
         post("/api/v1/policy/explain", policy::explain),
+        get("/api/v1/agents", agents::list),
+        post("/api/v1/agents/{name}/rotate", agents::rotate),
+        get("/api/v1/sessions", sessions::list),
+        delete("/api/v1/sessions/{id}", sessions::revoke),
+        get("/api/v1/users", users::list),
+        post("/api/v1/users", users::add),
+        delete("/api/v1/users/{name}", users::disable),
+        post("/api/v1/users/{name}/password", users::password),
     ]
 }
 
@@ -54,6 +66,14 @@ pub fn router(app: &Arc<App>) -> Router {
         .method_not_allowed_fallback(async || Refusal::Method)
         .with_state(Arc::clone(app))
         .layer(from_fn(layers::survive))
+}
+
+fn delete<H, T>(path: &'static str, handler: H) -> Route
+where
+    H: Handler<T, Arc<App>>,
+    T: FirstIsOperator + 'static,
+{
+    Route { method: "DELETE", path, handler: on(MethodFilter::DELETE, handler) }
 }
 
 fn get<H, T>(path: &'static str, handler: H) -> Route

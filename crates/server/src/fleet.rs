@@ -5,10 +5,12 @@ mod leavers;
 mod plan;
 mod preview;
 mod remarks;
+mod rotate;
 
 pub use deliver::DeliverError;
 pub use preview::{Ending, Preview, Version, export, preview};
 pub use remarks::remarks;
+pub(crate) use rotate::{Delivery, RotateError, Rotation, rotate};
 
 use crate::app::App;
 use plan::{Plan, World};

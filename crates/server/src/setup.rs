@@ -83,19 +83,23 @@ pub async fn create_user(
         groups: Vec::new(),
         admin: power == Power::Administrator,
     };
-    let made = app
-        .store
-        .write(now, user, |user, tx| {
-            Box::pin(async move {
-                let made = tx.insert_user(user).await?;
-                let outcome = if made { Outcome::Allowed } else { Outcome::Refused("name_taken".to_owned()) };
-                let mut event = Event::new(Kind::UserCreated, outcome, Actor::Operator);
-                event.user = made.then_some(user.id);
-                tx.record(&event.with("user.name", &user.username), made).await
-            })
+    Ok(insert(app, user, Event::new(Kind::UserCreated, Outcome::Allowed, Actor::Operator)).await?)
+}
+
+/// Stores an account, with its event. `false`: the name is taken.
+pub(crate) async fn insert(app: &App, user: NewUser, event: Event) -> Result<bool, portcullis_store::Error> {
+    let written = app.store.write(app.clock.now(), (user, event), |(user, event), tx| {
+        Box::pin(async move {
+            let made = tx.insert_user(user).await?;
+            let mut event = event.clone().with("user.name", &user.username);
+            event.user = made.then_some(user.id);
+            if !made {
+                event.outcome = Outcome::Refused("name_taken".to_owned());
+            }
+            tx.record(&event, made).await
         })
-        .await?;
-    Ok(made)
+    });
+    written.await
 }
 
 /// Sets another password for an account that exists.

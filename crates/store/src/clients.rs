@@ -101,6 +101,11 @@ statements! {
         "SELECT id FROM client WHERE fingerprint = $1";
     INSERT_SECRET =
         "INSERT INTO client_secret (hash, client_id, created_at, expires_at) VALUES ($1, $2, $3, $4)";
+    // Two rotations of one client wait for each other, and none is of a client that ended.
+    TAKE_CLIENT =
+        "UPDATE client SET disabled = FALSE WHERE id = $1 AND NOT disabled";
+    END_SECRETS =
+        "UPDATE client_secret SET expires_at = $2 WHERE client_id = $1 AND (expires_at IS NULL OR expires_at > $2)";
     INSERT_USE =
         "INSERT INTO client_use (client_id, used_at) VALUES ($1, $2)";
     TOUCH =
@@ -192,6 +197,22 @@ impl Tx {
         let values = values![secret, client, self.now(), expires_at];
         self.connection.execute(INSERT_SECRET, values).await?;
         Ok(())
+    }
+
+    /// Gives a client a new secret; those that it has end at `old_end`, if not before. False when the client is disabled,
+    /// or there is none.
+    pub async fn rotate_secret(
+        &mut self,
+        client: &ClientId,
+        secret: &Hashed<ClientSecret>,
+        old_end: Timestamp,
+    ) -> Result<bool, Error> {
+        if self.connection.execute(TAKE_CLIENT, values![client]).await? == 0 {
+            return Ok(false);
+        }
+        self.connection.execute(END_SECRETS, values![client, old_end]).await?;
+        self.insert_secret(client, secret, None).await?;
+        Ok(true)
     }
 
     /// Notes that the client was used, to the hour; those that nobody uses are purged (AS-DCR-08).

@@ -1,6 +1,6 @@
 //! Local accounts and the sessions of their browsers.
 
-use crate::connection::values;
+use crate::connection::{Dialect, values};
 use crate::error::Error;
 use crate::reader::Reader;
 use crate::row::{Row, json};
@@ -8,6 +8,7 @@ use crate::sessions;
 use crate::statements::statements;
 use crate::tx::Tx;
 use portcullis_domain::id::UserId;
+use portcullis_domain::principal::{Revocation, RevokedTarget};
 use portcullis_domain::secret::{BrowserSession, Hashed};
 use portcullis_oauth::time::Timestamp;
 use std::fmt;
@@ -86,6 +87,15 @@ statements! {
          ON CONFLICT (username) DO NOTHING";
     SET_PASSWORD =
         "UPDATE account SET password_hash = $2, must_change = $3 WHERE id = $1";
+    RESET_PASSWORD =
+        "UPDATE account SET password_hash = $2, must_change = TRUE WHERE id = $1 AND NOT disabled";
+    // Nobody redeems them any more.
+    END_CODES =
+        "UPDATE code SET expires_at = $2 WHERE user_id = $1 AND redeemed_as IS NULL AND expires_at > $2";
+    ADMINISTRATORS for Sqlite =
+        "SELECT id FROM account WHERE admin AND NOT disabled ORDER BY id";
+    ADMINISTRATORS_LOCKED for Postgres =
+        "SELECT id FROM account WHERE admin AND NOT disabled ORDER BY id FOR NO KEY UPDATE";
     DISABLE =
         "UPDATE account SET disabled = TRUE WHERE id = $1 AND NOT disabled";
     END_BROWSER_SESSIONS =
@@ -178,6 +188,37 @@ impl Tx {
     pub async fn set_password(&mut self, user: UserId, hash: &str, must_change: bool) -> Result<bool, Error> {
         let values = values![user, hash, must_change];
         Ok(self.connection.execute(SET_PASSWORD, values).await? == 1)
+    }
+
+    /// Sets a password that its owner must change, and ends what the old one opened: codes, browser sessions and all
+    /// tokens, none of which lives past `until`. False when the account is disabled, or there is none.
+    pub async fn reset_password(
+        &mut self,
+        user: UserId,
+        hash: &str,
+        until: Timestamp,
+    ) -> Result<bool, Error> {
+        let now = self.now();
+        // Codes before the account, in the order in which a redemption locks them.
+        self.connection.execute(END_CODES, values![user, now]).await?;
+        if self.connection.execute(RESET_PASSWORD, values![user, hash]).await? == 0 {
+            return Ok(false);
+        }
+        self.connection.execute(END_BROWSER_SESSIONS, values![user]).await?;
+        self.end_sessions_of(sessions::Of::User(user), until).await?;
+        self.revoke(&Revocation { target: RevokedTarget::User(user), at: now, until }).await?;
+        Ok(true)
+    }
+
+    /// Who may administer. None of them stops before COMMIT but by this transaction: of two that each end one of the
+    /// last two administrators, the second sees one (ADM-11).
+    pub async fn hold_administrators(&mut self) -> Result<Vec<UserId>, Error> {
+        let sql = match self.connection.dialect() {
+            Dialect::Sqlite => ADMINISTRATORS,
+            Dialect::Postgres => ADMINISTRATORS_LOCKED,
+        };
+        let rows = self.connection.rows(sql, values![]).await?;
+        rows.into_iter().map(|row| row.named("account", "administrators").parsed("id")).collect()
     }
 
     /// Ends an account: its browser sessions, and all its tokens, none of which lives past `until`. False when it was

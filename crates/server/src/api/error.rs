@@ -13,7 +13,6 @@ use serde::Serialize;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Refusal {
     /// What is asked for clashes with what there is. Says with what.
-    #[expect(dead_code, reason = "for the nouns that are still to come")]
     #[error("{0}")]
     Conflict(String),
     /// A secret cannot be delivered where the fleet file says.

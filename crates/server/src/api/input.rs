@@ -43,6 +43,8 @@ pub(crate) enum Missing {
     Agent(String),
     #[error("there is no server {0:?}")]
     Server(String),
+    #[error("there is no live session {0:?}")]
+    Session(String),
     #[error("there is no user {0:?}")]
     User(String),
 }

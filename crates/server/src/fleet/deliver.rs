@@ -51,7 +51,24 @@ pub(super) fn is_there(agent: &Agent) -> bool {
     place(agent).is_none_or(Path::exists)
 }
 
+/// What is in the file now.
+pub(super) fn content(agent: &Agent) -> Option<Zeroizing<Vec<u8>>> {
+    place(agent).and_then(|path| std::fs::read(path).ok()).map(Zeroizing::new)
+}
+
+/// Undoes a delivery: nobody knows the secret that was written.
+pub(super) fn put_back(agent: &Agent, before: Option<&Vec<u8>>) {
+    let Some(path) = place(agent) else { return };
+    let undone = match before {
+        Some(before) => write_private(path, before),
+        None => std::fs::remove_file(path),
+    };
+    if let Err(error) = undone {
+        tracing::error!(agent = %agent.name, %error, "the file of a secret that was not stored is still there");
+    }
+}
+
 /// `file:PATH`, which the fleet file's check allows only.
-fn place(agent: &Agent) -> Option<&Path> {
+pub(super) fn place(agent: &Agent) -> Option<&Path> {
     agent.deliver.as_deref().map(|place| Path::new(place.strip_prefix("file:").unwrap_or(place)))
 }

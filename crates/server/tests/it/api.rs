@@ -1,6 +1,7 @@
 //! The admin API (PC-34, PC-63): through its router, admitted as the socket's accept loop admits.
 
 mod fleet;
+mod people;
 mod policy;
 mod socket;
 

@@ -1,0 +1,165 @@
+//! Live sessions: list, and end one (PC-45).
+
+use super::error::Refusal;
+use super::input::{BadInput, Missing};
+use super::operator::LocalOperator;
+use super::path::Named;
+use crate::app::App;
+use crate::fault::Fault;
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use http::StatusCode;
+use portcullis_domain::audit::{Kind, Outcome};
+use portcullis_domain::grant::{Session, SessionOwner};
+use portcullis_domain::id::SessionId;
+use portcullis_domain::registry::Name;
+use portcullis_oauth::client::ClientId;
+use portcullis_oauth::scope::{Scope, ScopeSet};
+use portcullis_oauth::time::Timestamp;
+use portcullis_store::{ClientKind, ReadHandle, Registry};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// The most that one answer has.
+const MAX_LIMIT: u32 = 1000;
+
+/// Which part of the list; newest first.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Page {
+    #[serde(default = "limit")]
+    limit: u32,
+    /// The last session of the page before.
+    after: Option<SessionId>,
+}
+
+fn limit() -> u32 {
+    100
+}
+
+#[derive(Serialize)]
+pub(super) struct Sessions {
+    sessions: Vec<Listed>,
+    /// What `after` has to be to go on; absent on the last page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<SessionId>,
+}
+
+/// Exactly one of `agent` and `user`.
+#[derive(Serialize)]
+struct Listed {
+    id: SessionId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    agent: Option<Name>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<String>,
+    client_id: ClientId,
+    /// What the client calls itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_name: Option<String>,
+    server: String,
+    scopes: Vec<Scope>,
+    started: String,
+    ends: String,
+}
+
+/// `GET /api/v1/sessions?limit=&after=`
+pub(super) async fn list(
+    _: LocalOperator,
+    State(app): State<Arc<App>>,
+    page: Result<Query<Page>, QueryRejection>,
+) -> Result<Json<Sessions>, Refusal> {
+    let Query(page) = page.map_err(|error| BadInput::Malformed(error.body_text()))?;
+    if !(1..=MAX_LIMIT).contains(&page.limit) {
+        return Err(BadInput::Malformed(format!("limit is 1 to {MAX_LIMIT}")).into());
+    }
+    let now = app.clock.now();
+    let mut handle = app.store.read().await?;
+    let registry = handle.reader().registry().await?;
+    // One more, to know whether there is one.
+    let mut found = handle.reader().live_sessions(page.after, page.limit + 1, now).await?;
+    let is_more = u32::try_from(found.len()).is_ok_and(|len| len > page.limit);
+    if is_more {
+        found.pop();
+    }
+    let next = found.last().filter(|_| is_more).map(|session| session.id);
+    let mut sessions = Vec::new();
+    for session in found {
+        sessions.push(listed(session, &registry, &mut handle, now).await?);
+    }
+    Ok(Json(Sessions { sessions, next }))
+}
+
+async fn listed(
+    session: Session,
+    registry: &Registry,
+    handle: &mut ReadHandle,
+    now: Timestamp,
+) -> Result<Listed, Refusal> {
+    let client = handle.reader().client(&session.client_id, now).await?;
+    let (kind, client_name) = client.map(|client| (client.kind, client.name)).unzip();
+    let agent = match kind {
+        Some(ClientKind::Agent { name }) => Some(name),
+        Some(ClientKind::SelfRegistered) | None => None,
+    };
+    let user = match session.owner {
+        SessionOwner::Agent => None,
+        SessionOwner::User { user, .. } => {
+            let stored = handle.reader().user(user).await?;
+            Some(stored.map_or_else(|| user.to_string(), |stored| stored.username))
+        }
+    };
+    let server = registry.servers.iter().find(|server| server.id == session.server);
+    Ok(Listed {
+        id: session.id,
+        agent,
+        user,
+        client_id: session.client_id,
+        client_name: client_name.flatten(),
+        server: server.map_or_else(|| session.server.to_string(), |server| server.name.to_string()),
+        scopes: list_of(&session.scopes),
+        started: moment(session.started_at)?,
+        ends: moment(session.ends_at)?,
+    })
+}
+
+fn list_of(scopes: &ScopeSet) -> Vec<Scope> {
+    scopes.iter().cloned().collect()
+}
+
+/// RFC 3339, in UTC.
+fn moment(at: Timestamp) -> Result<String, Fault> {
+    let at = jiff::Timestamp::from_second(at.seconds()).map_err(|_| Fault::Shape("a stored time"))?;
+    Ok(at.to_string())
+}
+
+/// `DELETE /api/v1/sessions/{id}`. When it answers, the gateway here refuses already.
+pub(super) async fn revoke(
+    operator: LocalOperator,
+    State(app): State<Arc<App>>,
+    Named(name): Named,
+) -> Result<StatusCode, Refusal> {
+    let Ok(id) = name.parse::<SessionId>() else {
+        return Err(Missing::Session(name).into());
+    };
+    let now = app.clock.now();
+    let until = now + app.config.tokens.revocation_memory();
+    let mut event = operator.event(Kind::TokenRevoked, Outcome::Allowed);
+    event.session = Some(id);
+    let written = app.store.write(now, event, move |event, tx| {
+        Box::pin(async move {
+            let mut event = event.clone();
+            let done = tx.revoke_session(id, until).await?;
+            if !done {
+                event.outcome = Outcome::Refused("no_such_session".to_owned());
+            }
+            tx.record(&event, done).await
+        })
+    });
+    if !written.await? {
+        return Err(Missing::Session(name).into());
+    }
+    app.catch_up().await;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,101 @@
+//! Another secret for an agent, with an end to the old ones (PC-14).
+
+use super::deliver::{self, DeliverError};
+use crate::app::App;
+use portcullis_domain::audit::{Event, Outcome};
+use portcullis_domain::principal::{Revocation, RevokedTarget};
+use portcullis_domain::registry::Agent;
+use portcullis_domain::secret::{ClientSecret, Hashed, Plain};
+use portcullis_oauth::client::ClientId;
+use portcullis_oauth::time::Timestamp;
+use portcullis_store::{Error, Recorded, Tx};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How an agent's secret is replaced.
+pub(crate) struct Rotation {
+    /// The old secrets go on for so long. Zero is for one that leaked: the tokens that it got end too.
+    pub(crate) overlap: Duration,
+    /// Names who asked.
+    pub(crate) event: Event,
+}
+
+/// Where the new secret is.
+pub(crate) enum Delivery {
+    /// Where the fleet file says.
+    File(PathBuf),
+    /// The fleet file does not say; it is to be shown once.
+    Shown(Plain<ClientSecret>),
+}
+
+/// Why there is no new secret.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RotateError {
+    #[error(transparent)]
+    Deliver(#[from] DeliverError),
+    #[error("the secret cannot be stored")]
+    Store(#[from] Error),
+}
+
+/// What one transaction writes.
+struct Change {
+    client: ClientId,
+    secret: Hashed<ClientSecret>,
+    old_end: Timestamp,
+    /// The end of the last token that an old secret got, if those end now.
+    tokens_until: Option<Timestamp>,
+    event: Event,
+}
+
+/// Makes a secret. `None`: the agent was removed meanwhile.
+pub(crate) async fn rotate(
+    app: &App,
+    agent: &Agent,
+    rotation: Rotation,
+) -> Result<Option<Delivery>, RotateError> {
+    let Rotation { overlap, mut event } = rotation;
+    let now = app.clock.now();
+    // The file first: a secret that is stored but was never written down would be lost.
+    let before = deliver::content(agent);
+    let (secret, delivery) = make(app, agent)?;
+    event.client = Some(agent.client_id.clone());
+    let change = Change {
+        client: agent.client_id.clone(),
+        secret,
+        old_end: now + overlap,
+        tokens_until: overlap.is_zero().then(|| now + app.config.tokens.revocation_memory()),
+        event: event.with("agent", &agent.name).with("overlap_seconds", overlap.as_secs()),
+    };
+    let written = app.store.write(now, change, |change, tx| Box::pin(write(change, tx))).await;
+    if !matches!(written, Ok(true)) {
+        // Nobody knows the new one, so the agent keeps the one that it had.
+        deliver::put_back(agent, before.as_deref());
+    }
+    if !written? {
+        return Ok(None);
+    }
+    app.catch_up().await;
+    Ok(Some(delivery))
+}
+
+fn make(app: &App, agent: &Agent) -> Result<(Hashed<ClientSecret>, Delivery), DeliverError> {
+    let mut rng = app.entropy.rng();
+    if let Some(path) = deliver::place(agent) {
+        let path = path.to_owned();
+        return Ok((deliver::new_secret(agent, &app.config.issuer, &mut rng)?, Delivery::File(path)));
+    }
+    let secret = Plain::generate(&mut rng);
+    Ok((secret.hashed(), Delivery::Shown(secret)))
+}
+
+async fn write(change: &Change, tx: &mut Tx) -> Result<Recorded<bool>, Error> {
+    let mut event = change.event.clone();
+    let done = tx.rotate_secret(&change.client, &change.secret, change.old_end).await?;
+    if !done {
+        event.outcome = Outcome::Refused("no_such_agent".to_owned());
+    } else if let Some(until) = change.tokens_until {
+        let target = RevokedTarget::Client(change.client.clone());
+        tx.revoke(&Revocation { target, at: tx.now(), until }).await?;
+    }
+    tx.record(&event, done).await
+}
