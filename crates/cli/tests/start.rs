@@ -85,6 +85,23 @@ mod tests {
     }
 
     #[test]
+    fn dos_09_the_limit_of_open_files_is_raised() {
+        let folder = tempfile::tempdir().unwrap();
+        let address = free_address();
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", r#"ulimit -Sn 300; exec "$0" "$@""#, env!("CARGO_BIN_EXE_portcullis")])
+            .args(["serve", "--listen", &address, "--data", "data"])
+            .stdin(Stdio::null())
+            .current_dir(folder.path());
+        let running = Running::start(&mut command, &address, &folder.path().join("printed"));
+        let limits = fs::read_to_string(format!("/proc/{}/limits", running.child.id())).unwrap();
+        let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+        let limits: Vec<&str> = line.split_whitespace().take(2).collect();
+        assert_eq!(limits[0], limits[1], "soft and hard");
+    }
+
+    #[test]
     fn pc_63_a_data_folder_that_cannot_be_written_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("file");

@@ -7,6 +7,7 @@ pub mod config;
 mod console;
 pub mod data;
 pub mod demo;
+mod descriptors;
 pub mod entropy;
 mod extract;
 mod fault;

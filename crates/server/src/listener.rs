@@ -2,24 +2,44 @@
 //!
 //! Our own instead of `axum::serve`, which has no bounds on the time and size of headers.
 
+mod activity;
 mod connection;
 mod head;
 mod leftover;
+mod places;
 mod tap;
 
 use axum::Router;
-use hyper_util::server::graceful::GracefulShutdown;
+use places::{Place, Places};
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// After an error of accept that is not the connection's own, such as too many open files.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// What strangers may take, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Connections at once.
+    pub connections: usize,
+    /// Connections at once of one address (of one /64 network, in IPv6).
+    pub of_one_address: usize,
+    /// To send all headers of a request; also how long a connection without a request stays open (CWE-400).
+    pub idle: Duration,
+    /// After `stop`, for requests to finish.
+    pub grace: Duration,
+}
+
+impl Bounds {
+    /// What holds unless somebody has a reason: one address may have a quarter of all.
+    pub fn of(connections: usize, grace: Duration) -> Self {
+        Self { connections, of_one_address: connections.div_ceil(4), idle: Duration::from_secs(15), grace }
+    }
+}
 
 /// An address that is ours.
 #[derive(Debug)]
@@ -77,10 +97,9 @@ impl Listener {
         self.address
     }
 
-    /// Serves until `stop`, then lets open connections finish what they are doing until `grace` is over.
-    pub async fn serve(self, router: Router, connections: usize, stop: CancellationToken, grace: Duration) {
-        let places = Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS)));
-        let graceful = GracefulShutdown::new();
+    /// Serves until `stop`, then lets open connections finish what they are doing until the grace is over.
+    pub async fn serve(self, router: Router, bounds: Bounds, stop: CancellationToken) {
+        let places = Places::new(bounds.connections, bounds.of_one_address);
         let mut open = JoinSet::new();
         loop {
             let accepted = tokio::select! {
@@ -88,7 +107,7 @@ impl Listener {
                 accepted = self.accept(&places) => accepted,
             };
             if let Some((stream, peer, place)) = accepted {
-                let served = connection::serve(stream, peer, router.clone(), graceful.watcher());
+                let served = connection::serve(stream, peer, router.clone(), (bounds.idle, stop.clone()));
                 open.spawn(async move {
                     served.await;
                     drop(place);
@@ -97,21 +116,24 @@ impl Listener {
             while open.try_join_next().is_some() {}
         }
         drop(self.socket);
-        if tokio::time::timeout(grace, graceful.shutdown()).await.is_err() {
+        let all_end = async { while open.join_next().await.is_some() {} };
+        if tokio::time::timeout(bounds.grace, all_end).await.is_err() {
             tracing::info!(open = open.len(), "connections cut at the end of the grace");
         }
         open.shutdown().await;
     }
 
     /// One more connection, as soon as there is a place for it.
-    async fn accept(&self, places: &Arc<Semaphore>) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-        let place = places.clone().acquire_owned().await.ok()?;
+    async fn accept(&self, places: &Places) -> Option<(TcpStream, SocketAddr, Place)> {
+        let place = places.any().await?;
         match self.socket.accept().await {
             Ok((stream, peer)) => {
                 // Small answers should not wait for acknowledgements; a failure costs speed only.
                 let _best_effort = stream.set_nodelay(true);
+                let place = places.take(place, peer.ip().into())?;
                 Some((stream, peer, place))
             }
+            Err(error) if is_the_connections_own(&error) => None,
             Err(error) => {
                 tracing::warn!(error = %error, "a connection could not be accepted");
                 tokio::time::sleep(PAUSE).await;
@@ -119,4 +141,9 @@ impl Listener {
             }
         }
     }
+}
+
+/// It went away before it was accepted: the next one need not wait for that.
+fn is_the_connections_own(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
 }

@@ -1,5 +1,6 @@
 //! One connection: HTTP/1.1 or HTTP/2 by its first bytes, with every bound set by hand.
 
+use super::activity::{Activity, Watched};
 use super::head;
 use super::leftover::Lender;
 use super::tap::Tapped;
@@ -12,16 +13,14 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::graceful::Watcher;
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
-
-/// To send all headers of a request; also how long an idle connection stays open (CWE-400: half-open requests).
-const HEADER_TIME: Duration = Duration::from_secs(15);
 
 /// Beyond it: 431.
 const HEADER_BYTES: usize = 32 * 1024;
@@ -31,17 +30,21 @@ const HEADER_COUNT: usize = 100;
 
 const STREAMS: u32 = 256;
 const PING: Duration = Duration::from_secs(30);
+const PONG: Duration = Duration::from_secs(15);
 
 /// How an HTTP/2 connection begins (RFC 9113 s3.4); no HTTP/1 request can begin with it.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, router: Router, watcher: Watcher) {
+/// Until when a connection stays.
+type Life = (Duration, CancellationToken);
+
+pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, router: Router, life: Life) {
     let router = router.layer(Extension(ConnectInfo(peer)));
-    let served = match tokio::time::timeout(HEADER_TIME, first_bytes(stream)).await {
+    let served = match tokio::time::timeout(life.0, first_bytes(stream)).await {
         Ok(Ok((stream, first))) if first == PREFACE => {
-            serve_2(Tapped::new(stream, first).0, router, watcher).await
+            serve_2(Tapped::new(stream, first).0, router, life).await
         }
-        Ok(Ok((stream, first))) => serve_1(stream, first, router, watcher).await,
+        Ok(Ok((stream, first))) => serve_1(stream, first, router, life).await,
         Ok(Err(_)) | Err(_) => return, // nothing was asked
     };
     if let Err(error) = served {
@@ -64,41 +67,80 @@ async fn first_bytes(mut stream: TcpStream) -> std::io::Result<(TcpStream, Vec<u
     Ok((stream, first))
 }
 
-async fn serve_1(stream: TcpStream, first: Vec<u8>, router: Router, watcher: Watcher) -> hyper::Result<()> {
+async fn serve_1(stream: TcpStream, first: Vec<u8>, router: Router, life: Life) -> hyper::Result<()> {
     let (stream, tap) = Tapped::new(stream, first);
+    let activity = Activity::new();
+    let watched = activity.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         let strict = tap.check(&request);
         let router = router.clone();
+        let activity = watched.clone();
         async move {
             match strict {
-                Ok(()) => answer_1(router, request).await,
+                Ok(()) => watch(&activity, answer_1(router, request)).await,
                 Err(fault) => Ok(refuse(fault)),
             }
         }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIME)
+        .header_read_timeout(life.0)
         .max_header_size(HEADER_BYTES)
         .max_headers(HEADER_COUNT)
         .max_buf_size(HEADER_BYTES + 8192)
         .serve_connection(TokioIo::new(stream), service);
-    watcher.watch(connection).await
+    live(connection, http1::Connection::graceful_shutdown, &activity, life).await
 }
 
-async fn serve_2(stream: Tapped, router: Router, watcher: Watcher) -> hyper::Result<()> {
+async fn serve_2(stream: Tapped, router: Router, life: Life) -> hyper::Result<()> {
+    let activity = Activity::new();
+    let watched = activity.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         let router = router.clone();
-        async move { router.oneshot(request.map(Body::new)).await }
+        let activity = watched.clone();
+        async move { watch(&activity, router.oneshot(request.map(Body::new))).await }
     });
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS)
         .max_header_list_size(u32::try_from(HEADER_BYTES).unwrap_or(u32::MAX))
         .keep_alive_interval(PING)
-        .keep_alive_timeout(HEADER_TIME)
+        .keep_alive_timeout(PONG)
         .serve_connection(TokioIo::new(stream), service);
-    watcher.watch(connection).await
+    live(connection, http2::Connection::graceful_shutdown, &activity, life).await
+}
+
+/// A request counts as work from its head to the last of its answer that is taken.
+async fn watch<E>(
+    activity: &Activity,
+    answered: impl Future<Output = Result<Response<Body>, E>>,
+) -> Result<Response<Body>, E> {
+    let busy = activity.busy();
+    let response = answered.await?;
+    drop(busy);
+    Ok(response.map(|body| Body::new(Watched::new(body, activity.clone()))))
+}
+
+/// Serves until the peer goes, or nothing went on for long enough, or everything ends. Whoever does not go when told to is
+/// cut off after as long again; at the end of everything, by the listener.
+async fn live<C: Future<Output = hyper::Result<()>>>(
+    connection: C,
+    end: impl FnOnce(Pin<&mut C>),
+    activity: &Activity,
+    (idle, stop): Life,
+) -> hyper::Result<()> {
+    let mut connection = pin!(connection);
+    tokio::select! {
+        ended = connection.as_mut() => return ended,
+        () = activity.idle(idle) => {}
+        () = stop.cancelled() => {}
+    }
+    end(connection.as_mut());
+    activity.touch();
+    tokio::select! {
+        ended = connection => ended,
+        () = activity.idle(idle) => Ok(()),
+    }
 }
 
 async fn answer_1(router: Router, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {

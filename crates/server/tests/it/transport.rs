@@ -5,7 +5,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::routing::{get, post};
 use http::{Request, StatusCode};
-use portcullis_server::listener::{BindError, Listener};
+use portcullis_server::listener::{BindError, Bounds, Listener};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -50,13 +50,17 @@ async fn every_answer_is_careful() {
 
 /// A listener with one route, so that what is tested is the listener.
 async fn listening() -> (std::net::SocketAddr, DropGuard) {
-    let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
-    let address = listener.address();
-    let stop = CancellationToken::new();
     let router = Router::new()
         .route("/", get(async || "served").post(async |body: String| body))
         .route("/unread", post(async || "not read"));
-    tokio::spawn(listener.serve(router, 100, stop.clone(), Duration::from_secs(1)));
+    listening_with(router, Bounds::of(100, Duration::from_secs(1))).await
+}
+
+async fn listening_with(router: Router, bounds: Bounds) -> (std::net::SocketAddr, DropGuard) {
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let address = listener.address();
+    let stop = CancellationToken::new();
+    tokio::spawn(listener.serve(router, bounds, stop.clone()));
     (address, stop.drop_guard())
 }
 
@@ -194,4 +198,86 @@ async fn a_body_that_nobody_reads_does_not_break_the_connection_in_silence() {
         let answer = next(&mut stream).await;
         assert!(answer.contains("connection: close"), "{answer}");
     }
+}
+
+/// HTTP/2, with a peer that answers every PING. What comes second ends with the connection.
+async fn http2(
+    address: std::net::SocketAddr,
+    window: u32,
+) -> (hyper::client::conn::http2::SendRequest<Body>, tokio::task::JoinHandle<()>) {
+    let stream = hyper_util::rt::TokioIo::new(TcpStream::connect(address).await.unwrap());
+    let (sender, connection) = hyper::client::conn::http2::Builder::new(hyper_util::rt::TokioExecutor::new())
+        .initial_stream_window_size(window)
+        .handshake(stream)
+        .await
+        .unwrap();
+    let ended = tokio::spawn(async move {
+        let _ended = connection.await;
+    });
+    (sender, ended)
+}
+
+/// Ends because the server ends it: nobody else does.
+async fn is_ended(connection: tokio::task::JoinHandle<()>) {
+    let ended = tokio::time::timeout(Duration::from_secs(20), connection).await;
+    ended.expect("the server ends the connection").unwrap();
+}
+
+fn ask(path: &str) -> Request<Body> {
+    Request::get(format!("http://a{path}")).body(Body::empty()).unwrap()
+}
+
+#[tokio::test]
+async fn dos_07_an_http2_connection_without_requests_ends_and_one_with_a_quiet_stream_stays() {
+    let release = std::sync::Arc::new(tokio::sync::Notify::new());
+    let told = release.clone();
+    let quiet = async move || {
+        Body::from_stream(futures_util::stream::once(async move {
+            told.notified().await;
+            Ok::<_, std::convert::Infallible>("at last")
+        }))
+    };
+    let router = Router::new()
+        .route("/", get(async || "served"))
+        .route("/long", get(async || vec![b'x'; 1_000_000]))
+        .route("/quiet", get(quiet));
+    let idle = Duration::from_millis(100);
+    let (address, _running) =
+        listening_with(router, Bounds { idle, ..Bounds::of(100, Duration::from_secs(1)) }).await;
+    let (mut patient, _open) = http2(address, 65_535).await;
+    let stream = patient.send_request(ask("/quiet")).await.unwrap();
+    // In the meantime several others come, are served, stay, and are ended, one after the other.
+    for _ in 0..4 {
+        let (mut asking, ended) = http2(address, 65_535).await;
+        assert_eq!(asking.send_request(ask("/")).await.unwrap().status(), StatusCode::OK);
+        is_ended(ended).await;
+    }
+    // Who asks for a lot and takes none of it has no claim either.
+    let (mut hoarding, ended) = http2(address, 1).await;
+    let untaken = hoarding.send_request(ask("/long")).await.unwrap();
+    is_ended(ended).await;
+    drop(untaken);
+    release.notify_one();
+    let body = http_body_util::BodyExt::collect(stream.into_body()).await.unwrap();
+    assert_eq!(body.to_bytes(), "at last");
+}
+
+#[tokio::test]
+async fn dos_07_one_address_cannot_take_every_connection() {
+    let router = Router::new().route("/", get(async || "served"));
+    let (address, _running) = listening_with(router, Bounds::of(12, Duration::from_secs(1))).await;
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        assert!(next(&mut stream).await.ends_with("served"));
+        held.push(stream);
+    }
+    let good = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    assert_eq!(raw(address, good).await, "", "a quarter, and no more");
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let mut other = socket.connect(address).await.unwrap();
+    other.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    assert!(next(&mut other).await.ends_with("served"), "others are served");
 }
