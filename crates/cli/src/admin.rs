@@ -7,6 +7,7 @@ use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use std::fmt::Write as _;
 use std::io;
 use std::path::PathBuf;
 use tokio::net::UnixStream;
@@ -84,6 +85,11 @@ impl Place {
         self.send(Method::GET, path, Body::Nothing, None).await
     }
 
+    /// Ends something.
+    pub(crate) async fn delete(&self, path: &str) -> Result<Answer, AdminError> {
+        self.send(Method::DELETE, path, Body::Nothing, None).await
+    }
+
     /// Sends something.
     pub(crate) async fn post(&self, path: &str, body: Body) -> Result<Answer, AdminError> {
         self.send(Method::POST, path, body, None).await
@@ -120,12 +126,15 @@ impl Place {
 
     async fn connect(&self) -> Result<UnixStream, AdminError> {
         let path = self.data.join("admin.sock");
-        UnixStream::connect(&path).await.map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+        UnixStream::connect(&path).await.map_err(|source| {
+            let kind = source.kind();
+            if kind == io::ErrorKind::NotFound || kind == io::ErrorKind::ConnectionRefused {
                 AdminError::NotRunning(self.data.clone())
+            } else if kind == io::ErrorKind::PermissionDenied {
+                AdminError::NotAllowed(path)
+            } else {
+                AdminError::Connect { path, source }
             }
-            io::ErrorKind::PermissionDenied => AdminError::NotAllowed(path.clone()),
-            _ => AdminError::Connect { path: path.clone(), source },
         })
     }
 }
@@ -160,5 +169,28 @@ impl Answer {
 
     pub(crate) fn text(&self) -> Result<&str, AdminError> {
         str::from_utf8(&self.body).map_err(|_| AdminError::Unreadable)
+    }
+}
+
+/// One segment of a path (RFC 3986 s2.1).
+pub(crate) fn segment(text: &str) -> String {
+    let mut path = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() {
+            path.push(char::from(byte));
+        } else {
+            let _infallible = write!(path, "%{byte:02X}");
+        }
+    }
+    path
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_segment_stays_one() {
+        assert_eq!(segment("../a b?#%é"), "%2E%2E%2Fa%20b%3F%23%25%C3%A9");
     }
 }

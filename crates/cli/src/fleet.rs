@@ -75,7 +75,7 @@ struct Plan {
     servers: Changes,
     agents: Changes,
     roles: Changes,
-    self_registered: Vec<Field>,
+    self_registered: Vec<Edit>,
     narrowed: Vec<Narrowed>,
     takes_away: bool,
     secrets: Vec<String>,
@@ -92,11 +92,11 @@ struct Changes {
 #[derive(Deserialize)]
 struct Changed {
     name: String,
-    fields: Vec<Field>,
+    fields: Vec<Edit>,
 }
 
 #[derive(Deserialize)]
-struct Field {
+struct Edit {
     field: String,
     before: Value,
     after: Value,
@@ -240,7 +240,7 @@ impl Plan {
     }
 }
 
-impl Field {
+impl Edit {
     fn words(&self) -> String {
         let show = |value: &Value| if value.is_null() { "(not set)".to_owned() } else { value.to_string() };
         format!("    {}: {} -> {}", self.field, show(&self.before), show(&self.after))

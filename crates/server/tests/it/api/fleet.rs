@@ -192,7 +192,8 @@ fn fleets() -> impl Strategy<Value = String> {
     let server = |at: usize| {
         (any::<bool>(), "[a-zA-Z][a-zA-Z \"']{0,8}", prop::collection::vec(0..3_usize, 0..3)).prop_map(move |(own, title, rules)| {
             let uri = if own { format!("canonical_uri = \"https://s{at}.example.net\"\n") } else { String::new() };
-            let rules: String = rules.iter().map(|scope| format!("[[server.rule]]\ntools = [\"t{scope}*\"]\nscopes = [\"s:{scope}\"]\n")).collect();
+            let rules: Vec<String> = rules.iter().map(|scope| format!("[[server.rule]]\ntools = [\"t{scope}*\"]\nscopes = [\"s:{scope}\"]\n")).collect();
+            let rules = rules.concat();
             format!("[[server]]\nname = \"s{at}\"\ntitle = {title:?}\n{uri}upstream = {{ url = \"http://127.0.0.1:9\" }}\n[server.scopes]\n\"s:0\" = \"A\"\n\"s:1\" = {{ says = \"B\", implies = [\"s:0\"] }}\n\"s:2\" = \"C\"\n{rules}")
         })
     };
