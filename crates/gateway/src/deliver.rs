@@ -178,14 +178,12 @@ impl Inner {
 /// The body of the one answer to the request `id`.
 fn answer_body(body: Bytes, id: &RawValue, delivery: &Delivery<'_>) -> Result<Bytes, Refusal> {
     let garbled = || Refusal::Upstream(UpstreamFailure::Garbled);
-    if !is_response_to(&body, id) {
-        return Err(garbled());
-    }
-    if delivery.call.aim != Aim::List {
-        return Ok(body);
-    }
-    let filtered = list::filtered(&body, delivery.reader()?).map_err(|_| garbled())?;
-    Ok(filtered.into())
+    let body = if delivery.call.aim == Aim::List {
+        list::filtered(&body, delivery.reader()?).map_err(|_| garbled())?.into()
+    } else {
+        body
+    };
+    if is_response_to(&body, id) { Ok(body) } else { Err(garbled()) }
 }
 
 /// The event with any list in it filtered, and the message that it carries.

@@ -137,7 +137,7 @@ impl<'de> Visitor<'de> for Items<'_, '_> {
         out.push(b'[');
         let mut is_first = true;
         while let Some(item) = items.next_element::<&'de RawValue>()? {
-            let name = NameUnder(key).of(item).map_err(A::Error::custom)?;
+            let name = text_under(key, item).map_err(A::Error::custom)?;
             if !name.is_some_and(|name| policy.shows(principal, operation(&name))) {
                 continue;
             }
@@ -152,35 +152,41 @@ impl<'de> Visitor<'de> for Items<'_, '_> {
     }
 }
 
-/// Finds the text under a key of an object.
-#[derive(Clone, Copy)]
-struct NameUnder(&'static str);
-
-impl NameUnder {
-    /// `None` when there is none, or it is no text; an error when `item` is no object.
-    fn of(self, item: &RawValue) -> serde_json::Result<Option<Cow<'_, str>>> {
-        let found = serde_json::Deserializer::from_str(item.get()).deserialize_map(self)?;
-        found
-            .filter(|found| found.get().starts_with('"'))
-            .map(|found| MemberName.deserialize(&mut serde_json::Deserializer::from_str(found.get())))
-            .transpose()
+/// The text under `key` of an object that names no member twice. `None` when there is none, or it is no text; an error when
+/// `item` is no object.
+fn text_under<'i>(key: &str, item: &'i RawValue) -> serde_json::Result<Option<Cow<'i, str>>> {
+    let mut found = None;
+    let read =
+        serde_json::Deserializer::from_str(item.get()).deserialize_map(Find { key, found: &mut found });
+    match (found, read) {
+        // What follows is not read again: then the reader says that the object does not end.
+        (Some(value), _) if value.get().starts_with('"') => {
+            MemberName.deserialize(&mut serde_json::Deserializer::from_str(value.get())).map(Some)
+        }
+        (Some(_), _) | (None, Ok(())) => Ok(None),
+        (None, Err(error)) => Err(error),
     }
 }
 
-impl<'de> Visitor<'de> for NameUnder {
-    type Value = Option<&'de RawValue>;
+/// Reads an object up to the member `key`.
+struct Find<'f, 'de> {
+    key: &'f str,
+    found: &'f mut Option<&'de RawValue>,
+}
+
+impl<'de> Visitor<'de> for Find<'_, 'de> {
+    type Value = ();
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("an object")
     }
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
-        let mut found = None;
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
         while let Some(name) = members.next_key_seed(MemberName)? {
-            if name == self.0 {
-                found = Some(members.next_value()?);
-            } else {
-                members.next_value::<IgnoredAny>()?;
+            if name == self.key {
+                *self.found = Some(members.next_value()?);
+                return Ok(());
             }
+            members.next_value::<IgnoredAny>()?;
         }
-        Ok(found)
+        Ok(())
     }
 }

@@ -16,7 +16,7 @@ const DEPTH_LIMIT: usize = 100;
 pub(crate) fn parse(body: &[u8], token: &str, max_depth: usize) -> Result<Call, Unreadable> {
     let unreadable = |reason| Unreadable { reason, id: None };
     let text = std::str::from_utf8(body).map_err(|_| unreadable(ParseRefusal::Malformed))?;
-    if text.contains(token) {
+    if holds(text, token) {
         return Err(unreadable(ParseRefusal::TokenInside));
     }
     if text.trim_ascii_start().starts_with('[') {
@@ -39,6 +39,12 @@ pub(crate) fn parse(body: &[u8], token: &str, max_depth: usize) -> Result<Call, 
     Err(Unreadable { reason, id })
 }
 
+/// Whether `token` stands in `text`. Its end is looked for first: up to 32 bytes are found many at a time.
+fn holds(text: &str, token: &str) -> bool {
+    let end = token.get(token.len().saturating_sub(32)..).unwrap_or(token);
+    text.contains(end) && text.contains(token)
+}
+
 struct Reading<'t> {
     token: &'t str,
     facts: Facts,
@@ -53,7 +59,7 @@ impl Reading<'_> {
 
     /// The raw text was searched; what was escaped in it is searched here.
     fn check_unescaped<E: serde::de::Error>(&mut self, text: &str) -> Result<(), E> {
-        if text.contains(self.token) {
+        if holds(text, self.token) {
             return Err(self.refuse(ParseRefusal::TokenInside));
         }
         Ok(())
@@ -288,5 +294,22 @@ impl<'de> Visitor<'de> for Walk<'_, '_> {
             self.member(&name, &mut members)?;
         }
         Ok(Shape::Object)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::holds;
+
+    #[test]
+    fn pc_05_a_token_is_found_wherever_it_stands_and_however_long_it_is() {
+        let long: String = ('a'..='z').cycle().take(700).collect();
+        for token in ["t", "short.token", &long] {
+            for text in [token.to_owned(), format!("{{\"x\":\"{token}\"}}"), format!("x{token}")] {
+                assert!(holds(&text, token), "{text}");
+            }
+            let end = token.chars().rev().take(32).collect::<Vec<_>>().into_iter().rev().collect::<String>();
+            assert_eq!(holds(&format!("!{end}!{end}"), token), token.len() <= 32);
+        }
     }
 }
