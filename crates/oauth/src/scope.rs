@@ -1,7 +1,6 @@
 //! Scopes: named permissions (OAuth 2.1 s1.4.1).
 
 use crate::serde_as_text;
-use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -42,8 +41,10 @@ impl fmt::Display for Scope {
 serde_as_text!(Scope);
 
 /// A set of scopes, printed in a stable order, separated by single spaces. The empty set prints as nothing.
+///
+/// In order and each once. Sets are small, kept for every token that is remembered, and copied at every call.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct ScopeSet(BTreeSet<Scope>);
+pub struct ScopeSet(Vec<Scope>);
 
 impl ScopeSet {
     /// Whether there is nothing in it. Empty never means "all".
@@ -58,30 +59,30 @@ impl ScopeSet {
 
     /// Whether `scope` is in the set, byte for byte.
     pub fn contains(&self, scope: &Scope) -> bool {
-        self.0.contains(scope)
+        self.0.binary_search(scope).is_ok()
     }
 
     /// Whether every scope of `self` is in `other`.
     pub fn is_subset(&self, other: &ScopeSet) -> bool {
-        self.0.is_subset(&other.0)
+        self.iter().all(|scope| other.contains(scope))
     }
 
     /// What both hold.
     #[must_use]
     pub fn intersection(&self, other: &ScopeSet) -> ScopeSet {
-        Self(self.0.intersection(&other.0).cloned().collect())
+        self.iter().filter(|scope| other.contains(scope)).collect()
     }
 
     /// What either holds.
     #[must_use]
     pub fn union(&self, other: &ScopeSet) -> ScopeSet {
-        Self(self.0.union(&other.0).cloned().collect())
+        self.iter().chain(other.iter()).collect()
     }
 
     /// What `self` holds and `other` does not.
     #[must_use]
     pub fn difference(&self, other: &ScopeSet) -> ScopeSet {
-        Self(self.0.difference(&other.0).cloned().collect())
+        self.iter().filter(|scope| !other.contains(scope)).collect()
     }
 
     /// In order.
@@ -91,19 +92,25 @@ impl ScopeSet {
 
     /// Adds one.
     pub fn insert(&mut self, scope: Scope) {
-        self.0.insert(scope);
+        if let Err(place) = self.0.binary_search(&scope) {
+            self.0.insert(place, scope);
+        }
     }
 }
 
 impl FromIterator<Scope> for ScopeSet {
     fn from_iter<I: IntoIterator<Item = Scope>>(scopes: I) -> Self {
-        Self(scopes.into_iter().collect())
+        let mut scopes: Vec<Scope> = scopes.into_iter().collect();
+        scopes.sort_unstable();
+        scopes.dedup();
+        scopes.shrink_to_fit();
+        Self(scopes)
     }
 }
 
 impl<'a> FromIterator<&'a Scope> for ScopeSet {
     fn from_iter<I: IntoIterator<Item = &'a Scope>>(scopes: I) -> Self {
-        Self(scopes.into_iter().cloned().collect())
+        scopes.into_iter().cloned().collect()
     }
 }
 
@@ -149,5 +156,20 @@ mod tests {
         assert_eq!(set.to_string(), "a b");
         assert_eq!("".parse::<ScopeSet>().unwrap(), ScopeSet::default());
         assert!("a,\"b".parse::<ScopeSet>().is_err());
+    }
+
+    #[test]
+    fn sets_are_the_same_however_they_came_to_be() {
+        let set = |text: &str| text.parse::<ScopeSet>().unwrap();
+        let mut inserted = ScopeSet::default();
+        for scope in ["c", "a", "b", "a"] {
+            inserted.insert(scope.parse().unwrap());
+        }
+        assert_eq!(inserted, set("a b c"));
+        assert_eq!(set("a c").union(&set("b c")), inserted);
+        assert_eq!(inserted.intersection(&set("c d a")), set("a c"));
+        assert_eq!(inserted.difference(&set("b d")), set("a c"));
+        assert!(set("a c").is_subset(&inserted) && !inserted.is_subset(&set("a c")));
+        assert!(ScopeSet::default().is_subset(&ScopeSet::default()));
     }
 }
