@@ -5,7 +5,7 @@
 
 use super::plan::Plan;
 use portcullis_domain::principal::{Revocation, RevokedTarget};
-use portcullis_domain::registry::{Members, Name};
+use portcullis_domain::registry::Members;
 use portcullis_oauth::time::Timestamp;
 use portcullis_store::{Error, StoredUser, Tx};
 
@@ -31,12 +31,11 @@ pub(super) async fn revoke(plan: &Plan, tx: &mut Tx, until: Timestamp) -> Result
 impl Plan {
     /// The members of each role that changes or goes: before, and after if it stays.
     fn changed_members(&self) -> impl Iterator<Item = (&Members, Option<&Members>)> {
-        let changed = |name: &Name| self.put_roles.iter().find(|role| role.name == *name);
-        self.base.roles.iter().filter_map(move |before| match changed(&before.name) {
-            Some(after) if after.members != before.members => Some((&before.members, Some(&after.members))),
-            Some(_) => None,
-            None if self.remove_roles.contains(&before.name) => Some((&before.members, None)),
-            None => None,
+        self.base.roles.iter().filter_map(|before| {
+            let after = self.put_roles.iter().find(|role| role.name == before.name);
+            let goes = self.remove_roles.contains(&before.name);
+            let changes = after.is_some_and(|after| after.members != before.members);
+            (goes || changes).then_some((&before.members, after.map(|after| &after.members)))
         })
     }
 }
