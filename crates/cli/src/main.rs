@@ -1,6 +1,7 @@
 //! The `portcullis` program: what operators type. No logic here; a file per subcommand.
 
 mod admin;
+mod agent;
 mod call;
 mod config;
 mod credentials;
@@ -8,7 +9,10 @@ mod exit;
 mod fleet;
 mod policy;
 mod serve;
+mod session;
+mod terminal;
 mod token;
+mod user;
 
 use clap::{Parser, Subcommand};
 use exit::Failure;
@@ -29,6 +33,7 @@ struct Program {
 
 #[derive(Subcommand)]
 enum Command {
+    Agent(agent::Arguments),
     Apply(fleet::ApplyArguments),
     Call(call::Arguments),
     Config(config::Arguments),
@@ -39,7 +44,9 @@ enum Command {
     Plan(fleet::PlanArguments),
     Policy(policy::Arguments),
     Serve(serve::Arguments),
+    Session(session::Arguments),
     Token(token::Arguments),
+    User(user::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -57,6 +64,7 @@ fn main() -> ExitCode {
 
 async fn run(command: Command) -> Result<(), Failure> {
     match command {
+        Command::Agent(arguments) => agent::run(arguments).await,
         Command::Apply(arguments) => fleet::apply(arguments).await,
         Command::Call(arguments) => call::run(arguments).await,
         Command::Config(arguments) => config::run(arguments),
@@ -65,6 +73,8 @@ async fn run(command: Command) -> Result<(), Failure> {
         Command::Plan(arguments) => fleet::plan(arguments).await,
         Command::Policy(arguments) => policy::run(arguments).await,
         Command::Serve(arguments) => serve::run(arguments).await,
+        Command::Session(arguments) => session::run(arguments).await,
         Command::Token(arguments) => token::run(arguments).await,
+        Command::User(arguments) => user::run(arguments).await,
     }
 }
