@@ -1,4 +1,4 @@
-//! The fleet file (`product.md` 4.4, PC-34): as written, then checked; every mistake is reported at once, with its line.
+//! The fleet file (PC-34): as written, then checked; every mistake is reported at once, with its line.
 
 use crate::document::{self, Document, line_of};
 use crate::registry::{Access, Agent, Role, Server};

@@ -1,4 +1,4 @@
-//! The one decision (`product.md` 5.7, PC-20 to PC-23): who may do what, at issue and at call.
+//! The one decision (PC-20 to PC-23): who may do what, at issue and at call.
 //!
 //! A snapshot is compiled once. Within it the scopes of a server are bits, so a decision is a few bit operations.
 //! The list filter, the call check, the challenge and the consent page all ask here. There is no second place.

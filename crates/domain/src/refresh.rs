@@ -1,4 +1,4 @@
-//! Refresh tokens by derivation (`product.md` 5.1, PC-13): one row per family, nothing stored per token.
+//! Refresh tokens by derivation (PC-13, decision 3): one row per family, nothing stored per token.
 //!
 //! A token is `pcr_` and the base64url of family id (16 bytes), generation (4), key version (2) and a MAC (32) over
 //! these, followed by a checksum for scanners. A successor can be derived again, and a retired generation is recognised

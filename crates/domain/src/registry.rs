@@ -146,7 +146,7 @@ pub enum Upstream {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum UpstreamCredential {
-    /// A signed assertion for this server: who calls, for whom, with which scopes (5.6).
+    /// A signed assertion for this server: who calls, for whom, with which scopes.
     #[default]
     Assertion,
     /// Nothing; the upstream relies on the network alone, and posture says so.

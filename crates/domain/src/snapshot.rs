@@ -1,4 +1,4 @@
-//! What a gateway needs to decide: one immutable, numbered, serialisable value, and the updates that bring it (5.3).
+//! What a gateway needs to decide: one immutable, numbered, serialisable value, and the updates that bring it.
 
 use crate::principal::Revocation;
 use crate::registry::{Access, Agent, Role, Server};

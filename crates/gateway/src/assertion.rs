@@ -1,4 +1,4 @@
-//! What an upstream gets instead of the caller's token: a signed assertion, made for it (PC-05, `product.md` 5.6).
+//! What an upstream gets instead of the caller's token: a signed assertion, made for it (PC-05).
 
 use portcullis_domain::id::ServerId;
 use portcullis_domain::id::SessionId;

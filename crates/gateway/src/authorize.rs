@@ -1,4 +1,4 @@
-//! From a principal and a call to permits. The only question is put to the one decision function (`product.md` 5.7).
+//! From a principal and a call to permits. The only question is put to the one decision function (PC-22).
 
 use crate::call::{Aim, Call};
 use portcullis_domain::policy::{Decision, Never, Operation, Permit, ServerPolicy, Shortfall};

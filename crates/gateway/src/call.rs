@@ -1,4 +1,4 @@
-//! From the bytes of a body to a call (PC-07, `product.md` 5.2).
+//! From the bytes of a body to a call (PC-07, decision 5).
 //!
 //! Read once, by [`reader`]. What two readers could read differently is refused, so that what is decided here is what the
 //! upstream does: the original bytes are forwarded.

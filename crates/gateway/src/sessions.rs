@@ -1,5 +1,5 @@
 //! `Mcp-Session-Id` (2025 revisions): a session belongs to the principal that began it, whatever its token's bytes
-//! (`product.md` 2.1). The id is the upstream's and authenticates nobody.
+//! (PC-01). The id is the upstream's and authenticates nobody.
 
 use portcullis_domain::id::ServerId;
 use portcullis_domain::principal::{Principal, Subject};

@@ -1,4 +1,4 @@
-//! The record of decisions: appended to a file of this machine before a byte goes upstream (`product.md` 5.4).
+//! The record of decisions: appended to a file of this machine before a byte goes upstream (PC-50).
 //!
 //! `write(2)` before forwarding survives `kill -9`; only a strict record, which is also synced, survives power loss. A
 //! full or broken spool refuses calls. Room for the outcome is reserved with the decision. Closed segments may be moved away

@@ -1,4 +1,4 @@
-//! What the gateway knows: one snapshot, swapped atomically, the revocations beside it, and how fresh both are (5.3).
+//! What the gateway knows: one snapshot, swapped atomically, the revocations beside it, and how fresh both are.
 
 mod revocations;
 

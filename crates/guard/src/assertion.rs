@@ -1,5 +1,5 @@
 //! Behind the Portcullis gateway, a server gets no access token but a signed assertion: who calls, through which client,
-//! with which scopes, made for this server, for a minute (`product.md` 5.6).
+//! with which scopes, made for this server, for a minute (PC-05).
 //!
 //! Assertions have an issuer and a key set of their own, so no access token can be taken for one.
 

@@ -1,4 +1,4 @@
-//! `serve --demo` (`product.md` section 3): two real MCP servers, one person, one agent, through the same code as any fleet.
+//! `serve --demo`: two real MCP servers, one person, one agent, through the same code as any fleet.
 
 mod facts;
 mod guide;

@@ -1,4 +1,4 @@
-//! Refresh families: one row each (5.1).
+//! Refresh families: one row each.
 
 use crate::connection::values;
 use crate::error::Error;

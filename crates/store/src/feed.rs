@@ -1,4 +1,4 @@
-//! The change feed: changes of registry, keys and revocations, numbered in the order of their commits (5.3).
+//! The change feed: changes of registry, keys and revocations, numbered in the order of their commits.
 
 use crate::connection::{Dialect, values};
 use crate::error::Error;

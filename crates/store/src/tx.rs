@@ -51,7 +51,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Writes the audit event of this write (5.3: none ends without one), and wraps what the write gives.
+    /// Writes the audit event of this write (none ends without one), and wraps what the write gives.
     pub async fn record<T>(&mut self, event: &Event, value: T) -> Result<Recorded<T>, Error> {
         self.also(event).await?;
         Ok(Recorded { value })

@@ -1,5 +1,5 @@
 //! Names that some reader takes for a reserved one: by another case, by its programming language's spelling, by folding
-//! of other scripts (`product.md` 5.2, CVE-2026-27896).
+//! of other scripts (decision 5, CVE-2026-27896).
 
 /// Members of the JSON-RPC envelope.
 pub(super) const ENVELOPE: &[&str] = &["jsonrpc", "id", "method", "params", "result", "error"];

@@ -7,7 +7,7 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt as _};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct NotOneLine;
 
-/// The message without line terminators of any kind, and otherwise unchanged (product 5.2): CR and LF between tokens
+/// The message without line terminators of any kind, and otherwise unchanged (decision 5): CR and LF between tokens
 /// become spaces; U+0085, U+2028 and U+2029, where some readers split lines, are written as escapes. They stand inside
 /// strings only, because the text is JSON.
 pub(super) fn one_line(message: &Bytes) -> Result<Bytes, NotOneLine> {

@@ -1,4 +1,4 @@
-//! What the gateway knows, and that it refuses when it knows too little: product.md 5.3, PC-62.
+//! What the gateway knows, and that it refuses when it knows too little: PC-62.
 
 use crate::world::{World, settings_for, tool};
 use portcullis_domain::snapshot::Update;

@@ -1,4 +1,4 @@
-//! Addresses, hosts, origins, verbs, metadata: attacks.md sections 1 and 22.
+//! Addresses, hosts, origins, verbs, metadata.
 
 use crate::world::{Ask, META, World, legacy, tool};
 

@@ -1,4 +1,4 @@
-//! Bodies that two readers could read differently, and headers that say something else: attacks.md section 21.
+//! Bodies that two readers could read differently, and headers that say something else.
 
 use crate::world::{Ask, META, MODERN, World, legacy, request, tool};
 use base64::Engine as _;

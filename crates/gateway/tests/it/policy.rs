@@ -1,4 +1,4 @@
-//! What a token may do: attacks.md section 19, product.md 2.3.
+//! What a token may do (PC-20 to PC-23).
 
 use crate::world::{META, METADATA, World, request, rule, tool};
 use portcullis_domain::registry::Risk;

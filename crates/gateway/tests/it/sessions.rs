@@ -1,4 +1,4 @@
-//! Sessions of the 2025 revisions belong to who began them: product.md 2.1, MCP "Session Management".
+//! Sessions of the 2025 revisions belong to who began them: MCP "Session Management".
 
 use crate::world::{Seen, World, json, legacy, request_id, respond, tool};
 use axum::body::Body;

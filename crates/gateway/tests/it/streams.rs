@@ -1,4 +1,4 @@
-//! Streams: passed on as they come, and ended when they must: attacks.md section 24.
+//! Streams: passed on as they come, and ended when they must.
 
 use crate::world::{META, World, request, tool};
 use axum::body::{Body, Bytes};

@@ -1,4 +1,4 @@
-//! Who may pass at all: attacks.md sections 18 to 20.
+//! Who may pass at all.
 
 use crate::world::{Ask, METADATA, NOW, World, claims, tool};
 use portcullis_domain::id::{SessionId, TokenId};

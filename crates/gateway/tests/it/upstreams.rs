@@ -1,4 +1,4 @@
-//! What the upstream gets, and what of its answers is passed on: attacks.md section 23.
+//! What the upstream gets, and what of its answers is passed on.
 
 use crate::world::{META, NOW, World, json, legacy, request, respond, tool};
 use axum::body::Body;

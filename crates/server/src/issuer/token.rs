@@ -152,7 +152,7 @@ impl Asking {
         }
     }
 
-    /// Records a refusal that touched nothing, if the caller is identified (5.4); strangers are only counted.
+    /// Records a refusal that touched nothing, if the caller is identified; strangers are only counted.
     async fn refuse(self: &Arc<Self>, app: &App, refusal: Refusal) -> Refusal {
         match self.caller.proof {
             Proof::Nothing => return refusal,

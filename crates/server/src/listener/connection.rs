@@ -4,7 +4,6 @@ use super::activity::{Activity, Watched};
 use super::head;
 use super::leftover::Lender;
 use super::tap::Tapped;
-use axum::Extension;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
@@ -39,16 +38,31 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 type Life = (Duration, CancellationToken);
 
 pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, router: Router, life: Life) {
-    let router = router.layer(Extension(ConnectInfo(peer)));
+    let routes = Routes { router, peer };
     let served = match tokio::time::timeout(life.0, first_bytes(stream)).await {
         Ok(Ok((stream, first))) if first == PREFACE => {
-            serve_2(Tapped::new(stream, first).0, router, life).await
+            serve_2(Tapped::new(stream, first).0, routes, life).await
         }
-        Ok(Ok((stream, first))) => serve_1(stream, first, router, life).await,
+        Ok(Ok((stream, first))) => serve_1(stream, first, routes, life).await,
         Ok(Err(_)) | Err(_) => return, // nothing was asked
     };
     if let Err(error) = served {
         tracing::debug!(error = %error, "connection ended");
+    }
+}
+
+/// Everything that is served, to one peer.
+#[derive(Clone)]
+struct Routes {
+    router: Router,
+    peer: SocketAddr,
+}
+
+impl Routes {
+    /// The peer is put into each request: a layer over all routes would be built, and kept, for every connection.
+    async fn answer(self, mut request: Request<Body>) -> Result<Response<Body>, Infallible> {
+        request.extensions_mut().insert(ConnectInfo(self.peer));
+        self.router.oneshot(request).await
     }
 }
 
@@ -67,17 +81,17 @@ async fn first_bytes(mut stream: TcpStream) -> std::io::Result<(TcpStream, Vec<u
     Ok((stream, first))
 }
 
-async fn serve_1(stream: TcpStream, first: Vec<u8>, router: Router, life: Life) -> hyper::Result<()> {
+async fn serve_1(stream: TcpStream, first: Vec<u8>, routes: Routes, life: Life) -> hyper::Result<()> {
     let (stream, tap) = Tapped::new(stream, first);
     let activity = Activity::new();
     let watched = activity.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         let strict = tap.check(&request);
-        let router = router.clone();
+        let routes = routes.clone();
         let activity = watched.clone();
         async move {
             match strict {
-                Ok(()) => watch(&activity, answer_1(router, request)).await,
+                Ok(()) => watch(&activity, answer_1(routes, request)).await,
                 Err(fault) => Ok(refuse(fault)),
             }
         }
@@ -92,13 +106,13 @@ async fn serve_1(stream: TcpStream, first: Vec<u8>, router: Router, life: Life) 
     live(connection, http1::Connection::graceful_shutdown, &activity, life).await
 }
 
-async fn serve_2(stream: Tapped, router: Router, life: Life) -> hyper::Result<()> {
+async fn serve_2(stream: Tapped, routes: Routes, life: Life) -> hyper::Result<()> {
     let activity = Activity::new();
     let watched = activity.clone();
     let service = service_fn(move |request: Request<Incoming>| {
-        let router = router.clone();
+        let routes = routes.clone();
         let activity = watched.clone();
-        async move { watch(&activity, router.oneshot(request.map(Body::new))).await }
+        async move { watch(&activity, routes.answer(request.map(Body::new))).await }
     });
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
@@ -143,10 +157,10 @@ async fn live<C: Future<Output = hyper::Result<()>>>(
     }
 }
 
-async fn answer_1(router: Router, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+async fn answer_1(routes: Routes, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
     let lender = Lender::default();
     let expects_continue = request.headers().contains_key(header::EXPECT);
-    let mut response = router.oneshot(request.map(|body| Body::new(lender.lend(body)))).await?;
+    let mut response = routes.answer(request.map(|body| Body::new(lender.lend(body)))).await?;
     lender.settle(expects_continue, response.headers_mut()).await;
     Ok(response)
 }

@@ -1,4 +1,4 @@
-//! The change feed: whoever reads up to a number has seen all that are smaller (5.3).
+//! The change feed: whoever reads up to a number has seen all that are smaller.
 
 use crate::world::{NOW, World, event};
 use portcullis_domain::id::TokenId;

@@ -1,4 +1,4 @@
-//! Concurrent refresh (5.1): however many present a token at once, there is one distinct successor.
+//! Concurrent refresh: however many present a token at once, there is one distinct successor.
 
 use crate::world::{HOUR, NOW, World, event, race};
 use portcullis_domain::id::FamilyId;

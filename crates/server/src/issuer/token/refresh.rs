@@ -1,4 +1,4 @@
-//! Refresh tokens (`product.md` 5.1, PC-13). `domain::refresh` judges, one conditional statement decides, and whatever
+//! Refresh tokens (PC-13, decision 3). `domain::refresh` judges, one conditional statement decides, and whatever
 //! refuses without harm is asked before anything turns (REFR-06).
 
 use super::{Asking, Stop};

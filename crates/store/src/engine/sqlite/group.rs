@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-/// A group takes no more writes after this long (5.3).
+/// A group takes no more writes after this long.
 const LONGEST_GROUP: Duration = Duration::from_millis(250);
 
 pub(super) struct Writer {
