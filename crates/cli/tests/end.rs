@@ -99,8 +99,8 @@ mod tests {
             let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
             // The name of the program is in parentheses and may hold anything.
             let (_, fields) = stat.rsplit_once(')')?;
-            let ppid: u32 = fields.split_whitespace().nth(1)?.parse().ok()?;
-            (ppid == parent).then_some(pid)
+            let started_by: u32 = fields.split_whitespace().nth(1)?.parse().ok()?;
+            (started_by == parent).then_some(pid)
         });
         found.collect()
     }

@@ -228,7 +228,7 @@ impl World {
         let (parts, body) = ask.into_request().into_parts();
         let whole = body.collect().await.unwrap().to_bytes();
         let (sender, receiver) = tokio::sync::oneshot::channel::<Bytes>();
-        let late = futures_util::stream::once(async { receiver.await });
+        let late = futures_util::stream::once(receiver);
         let request = Request::from_parts(parts, Body::from_stream(late));
         let answer = tokio::spawn(self.gateway.router().oneshot(request));
         // The gateway has looked at the headers when it waits for the body.

@@ -38,12 +38,12 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 type Life = (Duration, CancellationToken);
 
 pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, router: Router, life: Life) {
-    let routes = Routes { router, peer };
+    let site = Site { router, peer };
     let served = match tokio::time::timeout(life.0, first_bytes(stream)).await {
         Ok(Ok((stream, first))) if first == PREFACE => {
-            serve_2(Tapped::new(stream, first).0, routes, life).await
+            serve_2(Tapped::new(stream, first).0, site, life).await
         }
-        Ok(Ok((stream, first))) => serve_1(stream, first, routes, life).await,
+        Ok(Ok((stream, first))) => serve_1(stream, first, site, life).await,
         Ok(Err(_)) | Err(_) => return, // nothing was asked
     };
     if let Err(error) = served {
@@ -53,12 +53,12 @@ pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, router: Router, l
 
 /// Everything that is served, to one peer.
 #[derive(Clone)]
-struct Routes {
+struct Site {
     router: Router,
     peer: SocketAddr,
 }
 
-impl Routes {
+impl Site {
     /// The peer is put into each request: a layer over all routes would be built, and kept, for every connection.
     async fn answer(self, mut request: Request<Body>) -> Result<Response<Body>, Infallible> {
         request.extensions_mut().insert(ConnectInfo(self.peer));
@@ -81,17 +81,17 @@ async fn first_bytes(mut stream: TcpStream) -> std::io::Result<(TcpStream, Vec<u
     Ok((stream, first))
 }
 
-async fn serve_1(stream: TcpStream, first: Vec<u8>, routes: Routes, life: Life) -> hyper::Result<()> {
+async fn serve_1(stream: TcpStream, first: Vec<u8>, site: Site, life: Life) -> hyper::Result<()> {
     let (stream, tap) = Tapped::new(stream, first);
     let activity = Activity::new();
     let watched = activity.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         let strict = tap.check(&request);
-        let routes = routes.clone();
+        let site = site.clone();
         let activity = watched.clone();
         async move {
             match strict {
-                Ok(()) => watch(&activity, answer_1(routes, request)).await,
+                Ok(()) => watch(&activity, answer_1(site, request)).await,
                 Err(fault) => Ok(refuse(fault)),
             }
         }
@@ -106,13 +106,13 @@ async fn serve_1(stream: TcpStream, first: Vec<u8>, routes: Routes, life: Life) 
     live(connection, http1::Connection::graceful_shutdown, &activity, life).await
 }
 
-async fn serve_2(stream: Tapped, routes: Routes, life: Life) -> hyper::Result<()> {
+async fn serve_2(stream: Tapped, site: Site, life: Life) -> hyper::Result<()> {
     let activity = Activity::new();
     let watched = activity.clone();
     let service = service_fn(move |request: Request<Incoming>| {
-        let routes = routes.clone();
+        let site = site.clone();
         let activity = watched.clone();
-        async move { watch(&activity, routes.answer(request.map(Body::new))).await }
+        async move { watch(&activity, site.answer(request.map(Body::new))).await }
     });
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
@@ -157,10 +157,10 @@ async fn live<C: Future<Output = hyper::Result<()>>>(
     }
 }
 
-async fn answer_1(routes: Routes, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+async fn answer_1(site: Site, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
     let lender = Lender::default();
     let expects_continue = request.headers().contains_key(header::EXPECT);
-    let mut response = routes.answer(request.map(|body| Body::new(lender.lend(body)))).await?;
+    let mut response = site.answer(request.map(|body| Body::new(lender.lend(body)))).await?;
     lender.settle(expects_continue, response.headers_mut()).await;
     Ok(response)
 }
