@@ -1,6 +1,6 @@
 //! The admin API, every route on one page. It is served on the Unix socket of this machine only, never on an address.
 //!
-//! Whoever calls is a [`LocalOperator`]; only the socket's accept loop makes one, and no handler compiles here without
+//! Whoever calls is a `LocalOperator`; only the socket's accept loop makes one, and no handler compiles here without
 //! taking one first.
 
 mod agents;
