@@ -2,6 +2,7 @@
 
 use crate::admin::{Answer, Body, Place};
 use crate::exit::Failure;
+use crate::terminal::visible;
 use serde::Deserialize;
 use serde_json::Value;
 use std::fmt::Write as _;
@@ -247,6 +248,7 @@ impl Edit {
     }
 }
 
+/// What stands in a file must not steer the terminal of whoever reviews it.
 fn line(text: &mut String, words: &str) {
-    let _infallible = writeln!(text, "{words}");
+    let _infallible = writeln!(text, "{}", visible(words));
 }

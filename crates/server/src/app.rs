@@ -34,6 +34,8 @@ pub struct App {
     pub entropy: Entropy,
     /// What the deployment decided.
     pub config: Config,
+    /// Held from planning to COMMIT by whoever delivers secrets to files: what a file holds is what was stored last.
+    pub(crate) deliveries: tokio::sync::Mutex<()>,
     /// Swapped when a key is made or retired.
     pub keys: ArcSwap<Keys>,
     /// Registry and policy of today; swapped when they change. Load once per request.
@@ -97,6 +99,7 @@ impl App {
             clock,
             entropy,
             config,
+            deliveries: tokio::sync::Mutex::default(),
             keys: ArcSwap::from_pointee(full.keys),
             current: ArcSwap::from_pointee(current),
             gateway,

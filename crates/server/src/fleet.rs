@@ -93,6 +93,7 @@ pub async fn apply_on(app: &App, fleet: &Fleet, terms: &Terms) -> Result<Applied
 }
 
 async fn apply_once(app: &App, fleet: &Fleet, terms: &Terms) -> Result<Applied, ApplyError> {
+    let _turn = app.deliveries.lock().await;
     let now = app.clock.now();
     let world = World::read(app, now).await?;
     // The write below demands that the registry is still this one.
@@ -121,6 +122,7 @@ async fn apply_once(app: &App, fleet: &Fleet, terms: &Terms) -> Result<Applied, 
 
 /// A new secret for agents whose file is gone, without an end to the old one: for the demo, whose files are all there is.
 pub(crate) async fn deliver_again(app: &App, names: &[&str]) -> Result<(), ApplyError> {
+    let _turn = app.deliveries.lock().await;
     let current = app.current.load_full();
     for agent in current.snapshot.agents.iter().filter(|agent| names.contains(&agent.name.as_str())) {
         if deliver::is_there(agent) {

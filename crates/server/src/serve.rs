@@ -66,18 +66,20 @@ pub async fn run(serve: Serve, out: &mut (dyn Write + Send)) -> anyhow::Result<(
         close(&app).await;
         return Err(refusal.into());
     }
-    let running = Running::start(&app, listener, socket);
-    let ready = greet(&app, fleet.as_ref(), &program, out).await;
-    if ready.is_ok() {
-        tracing::info!(address = %app.config.listen, issuer = %app.config.issuer, "serving");
-        signals.next().await;
-        tracing::info!("ending");
+    // Nobody is answered before the fleet is what the file says: the address is ours, and who calls already waits.
+    if let Err(error) = greet(&app, fleet.as_ref(), &program, out).await {
+        close(&app).await;
+        return Err(error);
     }
+    let running = Running::start(&app, listener, socket);
+    tracing::info!(address = %app.config.listen, issuer = %app.config.issuer, "serving");
+    signals.next().await;
+    tracing::info!("ending");
     tokio::select! {
         () = running.end(&app) => {}
         () = signals.next() => tracing::warn!("ended at once, as asked again"),
     }
-    ready
+    Ok(())
 }
 
 /// Fleet and first accounts, then the words on the terminal.

@@ -87,6 +87,10 @@ statements! {
          ON CONFLICT (username) DO NOTHING";
     SET_PASSWORD =
         "UPDATE account SET password_hash = $2, must_change = $3 WHERE id = $1";
+    // Whoever proved the old password proved nothing when it was replaced meanwhile.
+    CHANGE_PASSWORD =
+        "UPDATE account SET password_hash = $3, must_change = FALSE
+         WHERE id = $1 AND password_hash = $2 AND NOT disabled";
     RESET_PASSWORD =
         "UPDATE account SET password_hash = $2, must_change = TRUE WHERE id = $1 AND NOT disabled";
     // Nobody redeems them any more.
@@ -188,6 +192,12 @@ impl Tx {
     pub async fn set_password(&mut self, user: UserId, hash: &str, must_change: bool) -> Result<bool, Error> {
         let values = values![user, hash, must_change];
         Ok(self.connection.execute(SET_PASSWORD, values).await? == 1)
+    }
+
+    /// Replaces the password of whoever proved the `old` one; false when it is not that one any more, or the account is
+    /// disabled.
+    pub async fn change_password(&mut self, user: UserId, old: &str, new: &str) -> Result<bool, Error> {
+        Ok(self.connection.execute(CHANGE_PASSWORD, values![user, old, new]).await? == 1)
     }
 
     /// Sets a password that its owner must change, and ends what the old one opened: codes, browser sessions and all

@@ -54,6 +54,7 @@ pub(crate) async fn rotate(
     rotation: Rotation,
 ) -> Result<Option<Delivery>, RotateError> {
     let Rotation { overlap, mut event } = rotation;
+    let _turn = app.deliveries.lock().await;
     let now = app.clock.now();
     // The file first: a secret that is stored but was never written down would be lost.
     let before = deliver::content(agent);

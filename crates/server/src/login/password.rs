@@ -108,7 +108,9 @@ async fn change(
         return Ok(show(app, person, flow.destination, now, problem)?);
     }
     let chosen = Presented::new(form.get("new_password").unwrap_or_default());
-    set(app, person, chosen, now).await?;
+    if !set(app, person, chosen, now).await? {
+        return Ok(show(app, person, flow.destination, now, Some(Problem::Wrong))?);
+    }
     Ok(see_other(&app.config.issuer.join(&flow.destination.path())))
 }
 
@@ -148,17 +150,22 @@ async fn prove(
     Ok(None)
 }
 
-async fn set(app: &App, person: &Person, chosen: Presented, now: Timestamp) -> Result<(), Fault> {
+/// False when the old password was replaced while the new one was being hashed: by its owner elsewhere, or an operator.
+async fn set(app: &App, person: &Person, chosen: Presented, now: Timestamp) -> Result<bool, Fault> {
     let hash = app.passwords.hash(chosen, &mut app.entropy.rng()).await?;
     let actor = Actor::User(person.user.id);
     let mut event = Event::new(Kind::PasswordSet, Outcome::Allowed, actor);
     event.user = Some(person.user.id);
-    let input = (event, person.user.id, hash, person.session.clone());
+    let input = (event, person.user.clone(), hash, person.session.clone());
     let written = app.store.write(now, input, |(event, user, hash, session), tx| {
         Box::pin(async move {
-            tx.set_password(*user, hash, false).await?;
-            tx.end_other_browser_sessions(*user, session).await?;
-            tx.record(event, ()).await
+            if tx.change_password(user.id, &user.password_hash, hash).await? {
+                tx.end_other_browser_sessions(user.id, session).await?;
+                return tx.record(event, true).await;
+            }
+            let mut event = event.clone();
+            event.outcome = Outcome::Refused("password_replaced_meanwhile".to_owned());
+            tx.record(&event, false).await
         })
     });
     Ok(written.await?)

@@ -51,6 +51,9 @@ async fn users_and_their_sign_ins() {
     let write = world.store.write(NOW, world.user, |user, tx| {
         Box::pin(async move {
             assert!(tx.set_password(*user, "another hash", false).await?);
+            assert!(!tx.change_password(*user, "a hash from before", "stolen").await?, "replaced meanwhile");
+            assert!(tx.change_password(*user, "another hash", "a third").await?);
+            assert!(tx.change_password(*user, "a third", "another hash").await?);
             tx.insert_browser_session(&Hashed::of("cookie"), *user, NOW, NOW + HOUR).await?;
             tx.insert_browser_session(&Hashed::of("other"), *user, NOW, NOW + HOUR).await?;
             assert!(tx.end_browser_session(&Hashed::of("other")).await?);
