@@ -159,6 +159,11 @@ impl Tx {
         Ok(true)
     }
 
+    /// Ends every session of a client; its tokens are refused whenever they were made, and none lives past `until`.
+    pub async fn end_sessions_of_client(&mut self, client: &ClientId, until: Timestamp) -> Result<(), Error> {
+        self.end_sessions_of(Of::Client(client), until).await
+    }
+
     pub(crate) async fn end_sessions_of(&mut self, owner: Of<'_>, until: Timestamp) -> Result<(), Error> {
         let (sql, value): (_, Value) = match owner {
             Of::Client(client) => (LIVE_SESSIONS_OF_CLIENT, client.into()),

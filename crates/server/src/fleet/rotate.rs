@@ -97,6 +97,8 @@ async fn write(change: &Change, tx: &mut Tx) -> Result<Recorded<bool>, Error> {
     } else if let Some(until) = change.tokens_until {
         let target = RevokedTarget::Client(change.client.clone());
         tx.revoke(&Revocation { target, at: tx.now(), until }).await?;
+        // The old secret counted until now, which may be later than the moment that this write was given.
+        tx.end_sessions_of_client(&change.client, until).await?;
     }
     tx.record(&event, done).await
 }
