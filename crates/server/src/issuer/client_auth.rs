@@ -19,12 +19,12 @@ pub(crate) struct Caller {
 }
 
 /// What a client showed beside its name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Proof {
     /// Nothing: it is public, and whoever says its name is it.
     Nothing,
-    /// Its secret.
-    Secret,
+    /// Its secret, which was this one.
+    Secret(Hashed<ClientSecret>),
 }
 
 impl Caller {
@@ -32,13 +32,33 @@ impl Caller {
         &self.client.client_id
     }
 
-    /// The agent's client, with its secret shown.
-    pub(crate) fn is_agent(&self) -> bool {
-        match (&self.client.kind, self.proof) {
-            (ClientKind::Agent { .. }, Proof::Secret) => true,
-            (ClientKind::Agent { .. }, Proof::Nothing) | (ClientKind::SelfRegistered, _) => false,
+    /// Whether it showed more than its name.
+    pub(crate) fn is_identified(&self) -> bool {
+        match self.proof {
+            Proof::Secret(_) => true,
+            Proof::Nothing => false,
         }
     }
+
+    /// The agent's client, with its secret shown.
+    pub(crate) fn is_agent(&self) -> bool {
+        match self.client.kind {
+            ClientKind::Agent { .. } => self.is_identified(),
+            ClientKind::SelfRegistered => false,
+        }
+    }
+
+    /// Whether what it showed still counts for the client as it is `today`: a secret may have been replaced meanwhile.
+    pub(crate) fn holds_for(&self, today: &StoredClient) -> bool {
+        match &self.proof {
+            Proof::Secret(shown) => !today.disabled && has_secret(today, shown),
+            Proof::Nothing => !today.disabled,
+        }
+    }
+}
+
+fn has_secret(client: &StoredClient, shown: &Hashed<ClientSecret>) -> bool {
+    client.secrets.iter().fold(false, |found, secret| found | secret.matches(shown))
 }
 
 /// Authenticates the client of `request`. An unknown client and a wrong secret give the same answer after the same work.
@@ -72,9 +92,8 @@ fn prove(presented: &PresentedClient, stored: Option<&StoredClient>) -> Option<P
             // Hashed before anything is known, so that an unknown client takes as long (CLI-04).
             let presented = Hashed::<ClientSecret>::of(unverified_secret);
             let client = stored?;
-            let secrets = client.secrets.iter();
-            let is_right = secrets.fold(false, |found, secret| found | secret.matches(&presented));
-            (is_right && takes(client, *method)).then_some(Proof::Secret)
+            let is_right = has_secret(client, &presented);
+            (is_right && takes(client, *method)).then_some(Proof::Secret(presented))
         }
     }
 }
@@ -98,5 +117,33 @@ fn refuse(app: &App, presented: &PresentedClient, from: Source, now: Timestamp) 
             PresentedClient::Named { .. } => AuthMethod::None,
             PresentedClient::Secret { method, .. } => *method,
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(secrets: &[&str]) -> StoredClient {
+        StoredClient {
+            client_id: "cli_1".parse().unwrap(),
+            kind: ClientKind::Agent { name: "bot".parse().unwrap() },
+            name: None,
+            client_uri: None,
+            redirect_uris: vec![],
+            auth_method: AuthMethod::ClientSecretBasic,
+            grant_types: vec![],
+            secrets: secrets.iter().map(|secret| Hashed::of(secret)).collect(),
+            created_at: Timestamp::from_seconds(0),
+            disabled: false,
+        }
+    }
+
+    #[test]
+    fn pc_14_a_secret_that_was_replaced_meanwhile_counts_no_more() {
+        let caller = Caller { client: client(&["old"]), proof: Proof::Secret(Hashed::of("old")) };
+        assert!(caller.holds_for(&client(&["old"])) && caller.holds_for(&client(&["new", "old"])), "overlap");
+        assert!(!caller.holds_for(&client(&["new"])) && !caller.holds_for(&client(&[])));
+        assert!(!caller.holds_for(&StoredClient { disabled: true, ..client(&["old"]) }));
     }
 }

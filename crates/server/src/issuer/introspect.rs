@@ -4,7 +4,7 @@
 use crate::app::{App, Current};
 use crate::extract::{ClientRequest, Now, Peer};
 use crate::fault::Fault;
-use crate::issuer::client_auth::{Caller, Proof, authenticate};
+use crate::issuer::client_auth::{Caller, authenticate};
 use crate::issuer::error::Refusal;
 use crate::issuer::today::left_of;
 use axum::Json;
@@ -52,7 +52,7 @@ pub(crate) async fn introspect(
 ) -> Result<Response, Refusal> {
     let caller = authenticate(&app, &request, from, now).await?;
     // AS-INT-01: a public client could be anybody.
-    if caller.proof == Proof::Nothing {
+    if !caller.is_identified() {
         return Err(Refusal::Client(AuthMethod::None));
     }
     let token = request.form.get("token").ok_or(Refusal::TokenMissing)?;

@@ -8,7 +8,7 @@ use crate::app::{App, Current};
 use crate::config::Tokens;
 use crate::extract::{ClientRequest, Peer};
 use crate::fault::Fault;
-use crate::issuer::client_auth::{Caller, Proof, authenticate};
+use crate::issuer::client_auth::{Caller, authenticate};
 use crate::issuer::error::{GrantRefusal, Refusal};
 use crate::issuer::mint::{Issued, TokenAnswer, answer};
 use axum::extract::State;
@@ -154,9 +154,8 @@ impl Asking {
 
     /// Records a refusal that touched nothing, if the caller is identified; strangers are only counted.
     async fn refuse(self: &Arc<Self>, app: &App, refusal: Refusal) -> Refusal {
-        match self.caller.proof {
-            Proof::Nothing => return refusal,
-            Proof::Secret => {}
+        if !self.caller.is_identified() {
+            return refusal;
         }
         let mut event = self.event();
         event.outcome = Outcome::Refused(refusal.to_string());

@@ -12,7 +12,7 @@ use portcullis_domain::id::SessionId;
 use portcullis_domain::policy::{Asker, ServerPolicy};
 use portcullis_oauth::resource::ResourceUri;
 use portcullis_oauth::scope::ScopeSet;
-use portcullis_store::Tx;
+use portcullis_store::{Error, Tx};
 use std::sync::Arc;
 
 /// What a machine asks for.
@@ -85,6 +85,12 @@ async fn begin(input: &Input, server: &ServerPolicy, tx: &mut Tx) -> Result<(Ses
         revoked: false,
     };
     tx.insert_session(&session).await?;
+    // Asked now that the client is held: a rotation either came before and is seen, or comes after and ends this session.
+    let today = tx.read().client(asking.caller.id(), asking.now).await?;
+    if !today.is_some_and(|today| asking.caller.holds_for(&today)) {
+        // Undone as a whole: the client asks again, and is told that its secret is wrong.
+        return Err(Stop::Failed(Error::Conflict("secret_live")));
+    }
     Ok((session, scopes))
 }
 

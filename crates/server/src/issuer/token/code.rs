@@ -4,7 +4,6 @@
 use super::{Asking, Stop};
 use crate::app::App;
 use crate::fault::Fault;
-use crate::issuer::client_auth::Proof;
 use crate::issuer::error::{GrantRefusal, Refusal};
 use crate::issuer::mint::Issued;
 use crate::issuer::today::{left_of, roles_of};
@@ -53,7 +52,7 @@ pub(super) async fn redeem(
     presented: Presentation,
 ) -> Result<Issued, Refusal> {
     // Whoever proves nothing and holds no code of ours is a stranger: no row is written for them.
-    if asking.caller.proof == Proof::Nothing {
+    if !asking.caller.is_identified() {
         let mut handle = app.store.read().await.map_err(Fault::from)?;
         let known = handle.reader().code(&presented.code).await.map_err(Fault::from)?;
         if known.is_none() {
