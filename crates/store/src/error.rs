@@ -44,6 +44,9 @@ pub enum OpenError {
         /// The newest that we have.
         known: i64,
     },
+    /// Another process held the SQLite file longer than we wait.
+    #[error("another program is using the database file: end it, or try again")]
+    Busy,
     /// The file cannot be made or written.
     #[error("the database file {} cannot be written", .0.display())]
     NotWritable(PathBuf),
@@ -93,8 +96,19 @@ impl From<sqlx::Error> for Error {
 
 impl From<sqlx::Error> for OpenError {
     fn from(error: sqlx::Error) -> Self {
-        Self::Unavailable(error.into())
+        match sqlite_code(&error) {
+            Some(SQLITE_BUSY) => Self::Busy,
+            Some(_) | None => Self::Unavailable(error.into()),
+        }
     }
+}
+
+const SQLITE_BUSY: i64 = 5;
+
+/// The primary result code of SQLite, without what says more in the higher bits.
+pub(crate) fn sqlite_code(error: &sqlx::Error) -> Option<i64> {
+    let code: i64 = error.as_database_error()?.code()?.parse().ok()?;
+    Some(code & 0xff)
 }
 
 /// Names of unique constraints, and how SQLite tells of them: by their columns.

@@ -4,9 +4,10 @@ mod group;
 
 use self::group::Writer;
 use crate::connection::{Connection, Link};
-use crate::error::{Error, OpenError};
+use crate::error::{Error, OpenError, sqlite_code};
 use crate::migrations;
 use crate::write::Write;
+use sqlx::migrate::MigrateError;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
     SqliteSynchronous,
@@ -26,8 +27,14 @@ const QUEUE: usize = 1024;
 /// Another process may be writing, `portcullis user add` for instance.
 const BUSY: Duration = Duration::from_secs(5);
 
+/// Between two attempts to open a file that another process holds.
+const PAUSE: Duration = Duration::from_millis(20);
+
 /// For readers that do not let go. Well below what the program as a whole allows: the writer comes after them.
 const CLOSING: Duration = Duration::from_millis(500);
+
+const SQLITE_READONLY: i64 = 8;
+const SQLITE_CANTOPEN: i64 = 14;
 
 const IS_MIGRATED: &str =
     "SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = '_sqlx_migrations'";
@@ -48,15 +55,7 @@ impl Sqlite {
         // PC-60: synchronous FULL syncs the log at each commit, so that an acknowledged write survives a power cut.
         let writer_options =
             options.clone().journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full);
-        refuse_newer(&options).await?;
-        let connection = open_writer(path, &writer_options).await?;
-        let readers = SqlitePoolOptions::new()
-            .max_connections(READERS)
-            .max_lifetime(None)
-            .idle_timeout(None)
-            .test_before_acquire(false)
-            .connect_with(options.read_only(true))
-            .await?;
+        let (connection, readers) = connect(path, &options, &writer_options).await?;
         let (queue, jobs) = mpsc::channel(QUEUE);
         let writer = Writer::new(connection, writer_options, jobs, changes);
         Ok(Self {
@@ -102,6 +101,41 @@ async fn make_file(path: &Path) -> Result<(), OpenError> {
     opened.map(drop).map_err(|_| OpenError::NotWritable(path.to_owned()))
 }
 
+/// SQLite does not wait (`busy_timeout`) for the lock that turns the write-ahead log on or off, so that two processes that start or end
+/// at once may meet there: we wait.
+async fn connect(
+    path: &Path,
+    options: &SqliteConnectOptions,
+    writer: &SqliteConnectOptions,
+) -> Result<(SqliteConnection, SqlitePool), OpenError> {
+    let attempts = async {
+        loop {
+            match connect_once(path, options, writer).await {
+                Err(OpenError::Busy) => tokio::time::sleep(PAUSE).await,
+                done => return done,
+            }
+        }
+    };
+    tokio::time::timeout(BUSY, attempts).await.unwrap_or(Err(OpenError::Busy))
+}
+
+async fn connect_once(
+    path: &Path,
+    options: &SqliteConnectOptions,
+    writer: &SqliteConnectOptions,
+) -> Result<(SqliteConnection, SqlitePool), OpenError> {
+    refuse_newer(options).await?;
+    let connection = open_writer(path, writer).await?;
+    let readers = SqlitePoolOptions::new()
+        .max_connections(READERS)
+        .max_lifetime(None)
+        .idle_timeout(None)
+        .test_before_acquire(false)
+        .connect_with(options.clone().read_only(true))
+        .await?;
+    Ok((connection, readers))
+}
+
 /// Looks at the version before anything is written.
 async fn refuse_newer(options: &SqliteConnectOptions) -> Result<(), OpenError> {
     let mut connection = options.clone().read_only(true).connect().await?;
@@ -116,21 +150,16 @@ async fn refuse_newer(options: &SqliteConnectOptions) -> Result<(), OpenError> {
 }
 
 async fn open_writer(path: &Path, options: &SqliteConnectOptions) -> Result<SqliteConnection, OpenError> {
-    let mut connection = options.connect().await.map_err(|error| {
-        let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
-        // SQLITE_READONLY and SQLITE_CANTOPEN, with whatever says more in the higher bits.
-        let code: Option<i64> = code.and_then(|code| code.parse().ok());
-        match code.map(|code| code & 0xff) {
-            Some(8 | 14) => OpenError::NotWritable(path.to_owned()),
-            Some(_) | None => error.into(),
-        }
+    let mut connection = options.connect().await.map_err(|error| match sqlite_code(&error) {
+        Some(SQLITE_READONLY | SQLITE_CANTOPEN) => OpenError::NotWritable(path.to_owned()),
+        Some(_) | None => error.into(),
     })?;
     // One transaction for all: two processes that start at once do not meet half-way.
     let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
-    migrations::sqlite()
-        .run_direct(None, &mut *tx, false)
-        .await
-        .map_err(|error| OpenError::Unavailable(crate::Fault::new(&error.to_string())))?;
+    migrations::sqlite().run_direct(None, &mut *tx, false).await.map_err(|error| match error {
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => error.into(),
+        other => OpenError::Unavailable(crate::Fault::new(&other.to_string())),
+    })?;
     tx.commit().await?;
     Ok(connection)
 }

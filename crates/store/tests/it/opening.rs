@@ -82,10 +82,16 @@ async fn what_was_written_is_there_after_opening_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_processes_may_make_the_tables_at_once() {
-    let database = TestDatabase::create().await;
-    let (one, two) = tokio::join!(Store::open(database.url()), Store::open(database.url()));
-    for store in [one.unwrap(), two.unwrap()] {
-        assert_eq!(store.read().await.unwrap().reader().count_users().await.unwrap(), 0);
+async fn processes_may_make_the_tables_at_once() {
+    for _ in 0..8 {
+        let database = TestDatabase::create().await;
+        let opening = (0..4).map(|_| {
+            let url = database.url().to_owned();
+            tokio::spawn(async move { Store::open(&url).await })
+        });
+        for store in opening.collect::<Vec<_>>() {
+            let store = store.await.unwrap().unwrap();
+            assert_eq!(store.read().await.unwrap().reader().count_users().await.unwrap(), 0);
+        }
     }
 }
