@@ -158,7 +158,9 @@ async fn open_writer(path: &Path, options: &SqliteConnectOptions) -> Result<Sqli
     let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
     migrations::sqlite().run_direct(None, &mut *tx, false).await.map_err(|error| match error {
         MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => error.into(),
-        other => OpenError::Unavailable(crate::Fault::new(&other.to_string())),
+        other @ (MigrateError::Source(_) | _) => {
+            OpenError::Unavailable(crate::Fault::new(&other.to_string()))
+        }
     })?;
     tx.commit().await?;
     Ok(connection)
