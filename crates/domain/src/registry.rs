@@ -4,6 +4,7 @@ use crate::id::ServerId;
 use portcullis_oauth::client::ClientId;
 use portcullis_oauth::resource::ResourceUri;
 use portcullis_oauth::scope::{Scope, ScopeSet};
+use portcullis_oauth::time::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -77,6 +78,16 @@ pub struct Server<Id = ServerId> {
     pub access_seconds: Option<u64>,
     /// Words for conditions and people.
     pub labels: Vec<String>,
+    /// User names of those who answer for it and may administer it, and nothing else.
+    #[serde(default)]
+    pub owners: Vec<String>,
+    /// PC-36: what it would refuse for want of scope is recorded and let through, to try a new rule set. Identity and
+    /// audience are always enforced.
+    #[serde(default)]
+    pub observe: bool,
+    /// How its tool definitions are held (PC-33).
+    #[serde(default)]
+    pub pinning: Pinning,
     /// What a request without `scope` means (PC-1A).
     pub default_scopes: ScopeSet,
     /// Every scope there is on this server.
@@ -96,6 +107,9 @@ impl<Id> Server<Id> {
             placement: self.placement,
             access_seconds: self.access_seconds,
             labels: self.labels,
+            owners: self.owners,
+            observe: self.observe,
+            pinning: self.pinning,
             default_scopes: self.default_scopes,
             scopes: self.scopes,
             rules: self.rules,
@@ -110,6 +124,9 @@ impl<Id> Agent<Id> {
             client_id,
             name: self.name,
             owner: self.owner,
+            labels: self.labels,
+            disabled: self.disabled,
+            expires_at: self.expires_at,
             access: self.access,
             introspects: self.introspects,
             deliver: self.deliver,
@@ -162,6 +179,19 @@ pub struct ScopeMeaning {
     pub implies: ScopeSet,
 }
 
+/// How a server's tool definitions are held (PC-33): a definition that is not the pinned one is not callable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Pinning {
+    /// Nothing is callable before a person approved it.
+    Approved,
+    /// What is seen first is pinned; whatever changes or comes later waits for a person.
+    #[default]
+    FirstSight,
+    /// Definitions may change at any time; posture says so.
+    Off,
+}
+
 /// What needs which scopes. Patterns are exact names or globs, where `*` is any run of characters.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rule {
@@ -197,6 +227,15 @@ pub struct Agent<Id = ClientId> {
     pub name: Name,
     /// Who answers for it.
     pub owner: String,
+    /// Words for conditions and people.
+    #[serde(default)]
+    pub labels: Vec<String>,
+    /// Gets no token, and none of its tokens counts.
+    #[serde(default)]
+    pub disabled: bool,
+    /// From then on as if it were disabled.
+    #[serde(default)]
+    pub expires_at: Option<Timestamp>,
     /// Its ceiling.
     pub access: Access,
     /// Servers whose tokens it may introspect (RFC 7662).

@@ -105,6 +105,10 @@ pub(crate) mod tests {
                 },
                 access_seconds: None,
                 labels: vec![],
+                owners: vec![],
+                observe: false,
+                pinning: crate::registry::Pinning::default(),
+
                 default_scopes: scopes("notes:read"),
                 scopes: BTreeMap::from([
                     ("notes:read".parse().unwrap(), meaning("Read notes", "")),
@@ -116,6 +120,9 @@ pub(crate) mod tests {
                 client_id: "cli_agent".parse().unwrap(),
                 name: "ci-bot".parse().unwrap(),
                 owner: "platform".into(),
+                labels: vec![],
+                disabled: false,
+                expires_at: None,
                 access: access("notes:read"),
                 introspects: vec![],
                 deliver: None,

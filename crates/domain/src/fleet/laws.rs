@@ -80,6 +80,9 @@ fn server(at: usize) -> impl Strategy<Value = Server<()>> {
             placement,
             access_seconds: minutes.map(|minutes| minutes * 60),
             labels,
+            owners: vec![],
+            observe: false,
+            pinning: crate::registry::Pinning::default(),
             default_scopes,
             scopes: SCOPES
                 .iter()
@@ -102,6 +105,9 @@ fn agent(name: &'static str) -> impl Strategy<Value = Agent<()>> {
         client_id: (),
         name: name.parse().unwrap(),
         owner,
+        labels: vec![],
+        disabled: false,
+        expires_at: None,
         access,
         introspects: if introspects { vec!["s1".parse().unwrap()] } else { vec![] },
         deliver,

@@ -1,6 +1,6 @@
 //! The fleet file exactly as written: shape only, nothing checked.
 
-use crate::registry::{Members, Name, Risk, UpstreamCredential};
+use crate::registry::{Members, Name, Pinning, Risk, UpstreamCredential};
 use portcullis_oauth::scope::{Scope, ScopeSet};
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
@@ -40,6 +40,12 @@ pub(super) struct RawServer {
     pub(super) access: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) labels: Vec<String>,
+    #[serde(default)]
+    pub(super) owners: Vec<String>,
+    #[serde(default)]
+    pub(super) observe: bool,
+    #[serde(default)]
+    pub(super) pinning: Pinning,
     #[serde(default)]
     #[schemars(with = "Vec<String>")]
     pub(super) default_scopes: Vec<Spanned<String>>,
@@ -121,6 +127,10 @@ pub(super) struct RawAgent {
     #[schemars(with = "String")]
     pub(super) name: Spanned<String>,
     pub(super) owner: String,
+    #[serde(default)]
+    pub(super) labels: Vec<String>,
+    #[serde(default)]
+    pub(super) disabled: bool,
     pub(super) credential: Option<RawCredential>,
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, Vec<String>>")]

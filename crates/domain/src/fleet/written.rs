@@ -2,7 +2,7 @@
 
 use super::Fleet;
 use crate::registry::{
-    Access, Agent, Members, Name, Placement, Risk, Role, Rule, ScopeMeaning, Server, Upstream,
+    Access, Agent, Members, Name, Pinning, Placement, Risk, Role, Rule, ScopeMeaning, Server, Upstream,
     UpstreamCredential,
 };
 use portcullis_oauth::issuer::Issuer;
@@ -64,6 +64,12 @@ pub(super) struct WrittenServer<'a> {
     access: Option<String>,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     labels: &'a [String],
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    owners: &'a [String],
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    observe: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pinning: Option<Pinning>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     default_scopes: Vec<&'a Scope>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -98,6 +104,9 @@ impl<'a> WrittenServer<'a> {
             // A file says whole minutes only.
             access: server.access_seconds.map(|seconds| format!("{}m", seconds / 60)),
             labels: &server.labels,
+            owners: &server.owners,
+            observe: server.observe,
+            pinning: (server.pinning != Pinning::default()).then_some(server.pinning),
             default_scopes: server.default_scopes.iter().collect(),
             scopes: server.scopes.iter().map(|(scope, meaning)| (scope, WrittenScope::of(meaning))).collect(),
             rule: server.rules.iter().map(WrittenRule::of).collect(),
@@ -151,6 +160,10 @@ impl<'a> WrittenRule<'a> {
 pub(super) struct WrittenAgent<'a> {
     name: &'a Name,
     owner: &'a str,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    labels: &'a [String],
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    disabled: bool,
     #[serde(skip_serializing_if = "<[Name]>::is_empty")]
     introspects: &'a [Name],
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -174,6 +187,8 @@ impl<'a> WrittenAgent<'a> {
         Self {
             name: &agent.name,
             owner: &agent.owner,
+            labels: &agent.labels,
+            disabled: agent.disabled,
             introspects: &agent.introspects,
             credential: deliver.map(|deliver| WrittenCredential { secret: WrittenSecret { deliver } }),
             access: written(&agent.access),

@@ -53,6 +53,10 @@ fn server() -> Server {
         },
         access_seconds: None,
         labels: Vec::new(),
+        owners: vec![],
+        observe: false,
+        pinning: portcullis_domain::registry::Pinning::default(),
+
         default_scopes: ScopeSet::default(),
         scopes: BTreeMap::new(),
         rules: Vec::new(),

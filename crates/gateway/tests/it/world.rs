@@ -322,6 +322,9 @@ pub(crate) fn snapshot_for(upstream: &str, keys: JwkSet) -> Snapshot {
             client_id: "cli_agent".parse().unwrap(),
             name: "ci-bot".parse().unwrap(),
             owner: "platform".into(),
+            labels: vec![],
+            disabled: false,
+            expires_at: None,
             access: access("notes:read"),
             introspects: vec![],
             deliver: None,
@@ -355,6 +358,10 @@ fn server(name: &str, number: u8, upstream: &str) -> Server {
         },
         access_seconds: None,
         labels: vec![],
+        owners: vec![],
+        observe: false,
+        pinning: portcullis_domain::registry::Pinning::default(),
+
         default_scopes: scopes(&read),
         scopes: BTreeMap::from([
             (read.parse().unwrap(), meaning("")),
