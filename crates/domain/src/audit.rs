@@ -18,6 +18,9 @@ pub enum Kind {
     /// A registry or policy was applied.
     #[serde(rename = "fleet.applied")]
     FleetApplied,
+    /// The database became what a backup holds, and everything of before ended.
+    #[serde(rename = "database.restored")]
+    DatabaseRestored,
     /// Rows past their end were removed.
     #[serde(rename = "housekeeping.done")]
     HousekeepingDone,

@@ -13,12 +13,13 @@ use portcullis_oauth::time::Timestamp;
 statements! {
     REVOCATIONS =
         "SELECT kind, id, revoked_at, until FROM revocation WHERE until > $1 ORDER BY kind, id";
-    // A client's or a person's tokens of before the moment; a session or a token always.
+    // Everybody's, a client's or a person's tokens of before the moment; a session or a token always.
     IS_REVOKED =
         "SELECT kind FROM revocation
          WHERE until > $6
            AND ((kind = 'token' AND id = $1)
              OR (kind = 'session' AND id = $2)
+             OR (kind = 'all' AND revoked_at >= $5)
              OR (kind = 'client' AND id = $3 AND revoked_at >= $5)
              OR (kind = 'user' AND id = $4 AND revoked_at >= $5))
          LIMIT 1";
@@ -59,6 +60,7 @@ impl Reader<'_> {
 fn read(row: Row) -> Result<Revocation, Error> {
     let row = row.named("revocation", "");
     let target = match row.text("kind")?.as_str() {
+        "all" => RevokedTarget::All,
         "client" => RevokedTarget::Client(row.parsed("id")?),
         "session" => RevokedTarget::Session(row.parsed("id")?),
         "token" => RevokedTarget::Token(row.parsed("id")?),
@@ -72,6 +74,7 @@ impl Tx {
     /// Revokes, and tells the feed.
     pub async fn revoke(&mut self, revocation: &Revocation) -> Result<(), Error> {
         let (kind, id) = match &revocation.target {
+            RevokedTarget::All => ("all", String::new()),
             RevokedTarget::Client(id) => ("client", id.to_string()),
             RevokedTarget::Session(id) => ("session", id.to_string()),
             RevokedTarget::Token(id) => ("token", id.to_string()),

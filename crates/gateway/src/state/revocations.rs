@@ -46,6 +46,8 @@ impl Revocations {
         let ever = |target: RevokedTarget| self.entries.contains_key(&target);
         ever(RevokedTarget::Token(principal.token))
             || ever(RevokedTarget::Session(principal.session))
+            || up_to(RevokedTarget::All)
+            || up_to(RevokedTarget::All)
             || up_to(RevokedTarget::Client(principal.client_id.clone()))
             || match &principal.subject {
                 Subject::User(user) => up_to(RevokedTarget::User(*user)),
@@ -86,8 +88,10 @@ mod tests {
         for (target, ends_later_ones) in [
             (RevokedTarget::Token(before.token), true),
             (RevokedTarget::Session(before.session), true),
+            (RevokedTarget::All, false),
             (RevokedTarget::Client("cli_1".parse().unwrap()), false),
             (RevokedTarget::User(UserId::from_bytes([1; 16])), false),
+            (RevokedTarget::All, false),
         ] {
             let log = revoked(target.clone());
             assert!(log.concern(&before), "{target:?}");

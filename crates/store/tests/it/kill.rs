@@ -170,7 +170,10 @@ impl Found {
 fn token_of(revocation: &Revocation) -> Option<TokenId> {
     match revocation.target {
         RevokedTarget::Token(id) => Some(id),
-        RevokedTarget::Client(_) | RevokedTarget::Session(_) | RevokedTarget::User(_) => None,
+        RevokedTarget::All
+        | RevokedTarget::Client(_)
+        | RevokedTarget::Session(_)
+        | RevokedTarget::User(_) => None,
     }
 }
 

@@ -138,6 +138,7 @@ async fn pc_45_what_is_revoked_is_known_until_it_cannot_matter() {
     let world = World::new().await;
     let principal = principal(&world);
     let targets = [
+        RevokedTarget::All,
         RevokedTarget::Token(principal.token),
         RevokedTarget::Session(principal.session),
         RevokedTarget::Client(world.client.clone()),
@@ -173,7 +174,7 @@ async fn pc_45_what_is_revoked_is_known_until_it_cannot_matter() {
             token: TokenId::from_bytes([8; 16]),
             ..principal.clone()
         };
-        assert!(!is_revoked(&stranger, NOW).await);
+        assert_eq!(is_revoked(&stranger, NOW).await, target == RevokedTarget::All, "{target:?}");
     }
 }
 
