@@ -85,8 +85,6 @@ pub struct Revocation {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind", content = "id")]
 pub enum RevokedTarget {
-    /// Everything of everybody.
-    All,
     /// Everything that was issued.
     All,
     /// Everything of a client.

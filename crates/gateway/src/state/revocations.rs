@@ -47,7 +47,6 @@ impl Revocations {
         ever(RevokedTarget::Token(principal.token))
             || ever(RevokedTarget::Session(principal.session))
             || up_to(RevokedTarget::All)
-            || up_to(RevokedTarget::All)
             || up_to(RevokedTarget::Client(principal.client_id.clone()))
             || match &principal.subject {
                 Subject::User(user) => up_to(RevokedTarget::User(*user)),
@@ -91,7 +90,6 @@ mod tests {
             (RevokedTarget::All, false),
             (RevokedTarget::Client("cli_1".parse().unwrap()), false),
             (RevokedTarget::User(UserId::from_bytes([1; 16])), false),
-            (RevokedTarget::All, false),
         ] {
             let log = revoked(target.clone());
             assert!(log.concern(&before), "{target:?}");
