@@ -90,6 +90,18 @@ impl Aim {
         }
     }
 
+    /// What kind of thing `object` is, for the record; `resources` are several, of which it names one.
+    pub(crate) fn object_kind(&self) -> Option<&'static str> {
+        match self {
+            Self::CallTool(_) => Some("tool"),
+            Self::CompletePrompt(_) | Self::GetPrompt(_) => Some("prompt"),
+            Self::CompleteResource(_) | Self::ReadResource(_) | Self::WatchResource(_) => Some("resource"),
+            Self::Listen(resources) if resources.is_empty() => None,
+            Self::Listen(_) => Some("resources"),
+            Self::Connect | Self::Initialize | Self::List | Self::Unknown => None,
+        }
+    }
+
     /// What it is done to, for the record.
     pub(crate) fn object(&self) -> Option<&str> {
         match self {

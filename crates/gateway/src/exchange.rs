@@ -5,16 +5,19 @@ use crate::answer::{Answer, UpstreamFailure};
 use crate::authenticate::Caller;
 use crate::authorize::{Denial, Permits, authorize};
 use crate::call::{Aim, Call, Kind, parse};
+use crate::circumstances::InMessage;
 use crate::deliver::Delivery;
 use crate::door::Behind;
 use crate::error::Refusal;
 use crate::forward::{Forwarded, content_type};
 use crate::headers::{self, Era, SESSION_ID};
+use crate::ledger::What;
 use axum::body::Body;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, Method, Response, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use portcullis_domain::condition::Circumstances;
 use portcullis_domain::policy::ServerPolicy;
 use portcullis_domain::registry::UpstreamCredential;
 use serde_json::value::RawValue;
@@ -27,6 +30,7 @@ pub(crate) struct Refused {
     pub(crate) in_session: bool,
     pub(crate) method: String,
     pub(crate) object: Option<String>,
+    pub(crate) object_kind: Option<&'static str>,
     /// Whether the spool knows of it already, as of an allowed call that failed.
     pub(crate) is_recorded: bool,
 }
@@ -39,6 +43,7 @@ impl From<Refusal> for Refused {
             in_session: false,
             method: String::new(),
             object: None,
+            object_kind: None,
             is_recorded: false,
         }
     }
@@ -51,6 +56,7 @@ impl Refused {
         refused.in_session = era == Some(Era::Sessions);
         refused.method.clone_from(&call.method);
         refused.object = call.aim.object().map(str::to_owned);
+        refused.object_kind = call.aim.object_kind();
         refused
     }
 
@@ -89,10 +95,10 @@ impl Inner {
             .map_err(|bad| Refused::of(Refusal::Headers(bad), &call, None))?;
         let refused = |refusal| Refused::of(refusal, &call, Some(era));
         let session = self.session_of(caller, &parts.headers, &call, era).map_err(refused)?;
-        let permits = permits(caller, &call, era).map_err(refused)?;
+        let arguments = InMessage(body.clone());
+        let permits = permits(caller, &call, era, &arguments).map_err(refused)?;
         let slot = self.slots.take(&caller.principal).ok_or_else(|| refused(Refusal::TooManyCalls))?;
-        let recorded =
-            self.record(caller, &permits, (&call.method, call.aim.object())).await.map_err(refused)?;
+        let recorded = self.record(caller, &permits, What::of(&call)).await.map_err(refused)?;
         let allowed = Allowed { caller, call: &call, era, session, headers: &parts.headers, body };
         let delivered = match self.pass_on(permits, &allowed).await {
             Ok(answer) => self.deliver(answer, Delivery::of(&allowed, slot)).await,
@@ -134,7 +140,8 @@ impl Inner {
         let known = self.knowledge.known().filter(|_| self.knowledge.is_fresh(now)).ok_or(Refusal::Stale)?;
         let believed = self.knowledge.believe(&known, &caller.door, &caller.token, now);
         let principal = believed.map_err(Refusal::Disbelieved)?;
-        Ok(Caller { principal, token: Arc::clone(&caller.token), door: Arc::clone(&caller.door), known, now })
+        let (token, door) = (Arc::clone(&caller.token), Arc::clone(&caller.door));
+        Ok(Caller { principal, token, door, known, now, address: caller.address })
     }
 
     /// The session that the message belongs to: known, and the caller's own. Ignored where there are none (RPC-20).
@@ -197,7 +204,7 @@ impl Inner {
         match caller.door.credential {
             UpstreamCredential::None => Ok(None),
             UpstreamCredential::Assertion => {
-                let scopes = policy_of(caller)?.effective(&caller.principal);
+                let scopes = policy_of(caller)?.effective(&caller.principal, &caller.circumstances());
                 let made = self.assertions.assert(
                     &caller.principal,
                     &caller.door.server,
@@ -210,12 +217,13 @@ impl Inner {
     }
 }
 
-fn permits(caller: &Caller, call: &Call, era: Era) -> Result<Permits, Refusal> {
+fn permits(caller: &Caller, call: &Call, era: Era, arguments: &InMessage) -> Result<Permits, Refusal> {
     // 2026-07-28 has no handshake.
     if era == Era::Stateless && call.aim == Aim::Initialize {
         return Err(Refusal::Denied(Denial::UnknownMethod));
     }
-    authorize(policy_of(caller)?, &caller.principal, call).map_err(Refusal::Denied)
+    let circumstances = Circumstances { arguments: Some(arguments), ..caller.circumstances() };
+    authorize(policy_of(caller)?, &caller.principal, call, &circumstances).map_err(Refusal::Denied)
 }
 
 /// Within one snapshot a door always has its policy.

@@ -3,15 +3,37 @@
 use crate::Inner;
 use crate::authenticate::Caller;
 use crate::authorize::Permits;
+use crate::call::Call;
 use crate::error::Refusal;
 use crate::exchange::Refused;
 use crate::spool::{Decided, Durability, Ended, Judgement, Reserved};
 use axum::body::Body;
 use http::{Response, StatusCode};
+use tokio::time::Instant;
+
+/// What a caller wants, for the record.
+#[derive(Clone, Copy)]
+pub(crate) struct What<'a> {
+    pub(crate) method: &'a str,
+    pub(crate) object: Option<&'a str>,
+    pub(crate) object_kind: Option<&'static str>,
+}
+
+impl<'a> What<'a> {
+    pub(crate) fn of(call: &'a Call) -> Self {
+        Self { method: &call.method, object: call.aim.object(), object_kind: call.aim.object_kind() }
+    }
+
+    /// Of a request without a message.
+    pub(crate) fn verb(method: &'a str) -> Self {
+        Self { method, object: None, object_kind: None }
+    }
+}
 
 /// A decision in the spool that waits for its outcome.
 pub(crate) struct Recorded {
     call: String,
+    began: Instant,
     reserved: Reserved,
 }
 
@@ -21,7 +43,7 @@ impl Inner {
         &self,
         caller: &Caller,
         permits: &Permits,
-        (method, object): (&str, Option<&str>),
+        what: What<'_>,
     ) -> Result<Recorded, Refusal> {
         let call = self.unique();
         let durability = if permits.is_strict() { Durability::Strict } else { Durability::Usual };
@@ -29,13 +51,14 @@ impl Inner {
             at: caller.now,
             call: &call,
             principal: &caller.principal,
+            agent: caller.known.agent_name(&caller.principal),
+            policy: caller.known.number,
             server: &caller.door.server,
-            method,
-            object,
+            what,
             judgement: Judgement::Allowed(permits),
         };
         match self.spool.decided(&decided, durability).await {
-            Ok(reserved) => Ok(Recorded { call, reserved }),
+            Ok(reserved) => Ok(Recorded { call, began: Instant::now(), reserved }),
             Err(failure) => {
                 tracing::error!(error = &failure as &dyn std::error::Error, "nothing is served");
                 Err(Refusal::Spool)
@@ -53,7 +76,13 @@ impl Inner {
             Ok(response) => (response.status(), "answered"),
             Err(refusal) => (StatusCode::BAD_GATEWAY, refusal.reason()),
         };
-        let ended = Ended { at: (self.settings.clock)(), call: &recorded.call, status: status.as_u16(), how };
+        let ended = Ended {
+            at: (self.settings.clock)(),
+            call: &recorded.call,
+            status: status.as_u16(),
+            how,
+            took: recorded.began.elapsed(),
+        };
         if let Err(failure) = recorded.reserved.ended(&ended) {
             let error = &failure as &dyn std::error::Error;
             tracing::error!(error, "an outcome could not be recorded");
@@ -72,9 +101,14 @@ impl Inner {
             at: caller.now,
             call: &self.unique(),
             principal: &caller.principal,
+            agent: caller.known.agent_name(&caller.principal),
+            policy: caller.known.number,
             server: &caller.door.server,
-            method: &refused.method,
-            object: refused.object.as_deref(),
+            what: What {
+                method: &refused.method,
+                object: refused.object.as_deref(),
+                object_kind: refused.object_kind,
+            },
             judgement: Judgement::Refused { reason, needed: refused.refusal.needed() },
         };
         if let Err(failure) = self.spool.refused(&decided) {

@@ -5,9 +5,11 @@ mod revocations;
 use crate::door::Door;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use portcullis_domain::policy::{Policy, ServerPolicy, UnusableSnapshot};
-use portcullis_domain::principal::{Principal, Revocation};
+use portcullis_domain::principal::{Principal, Revocation, Subject};
+use portcullis_domain::registry::Name;
 use portcullis_domain::snapshot::{Snapshot, Update};
 use portcullis_guard::verifier::Verifier;
+use portcullis_oauth::client::ClientId;
 use portcullis_oauth::issuer::Issuer;
 use portcullis_oauth::jwk::InvalidKeySet;
 use portcullis_oauth::jwt::{Expected, TokenRefusal};
@@ -59,6 +61,7 @@ pub enum FeedError {
 pub(crate) struct Known {
     pub(crate) number: u64,
     policy: Policy,
+    agents: HashMap<ClientId, Name>,
     issuer: Issuer,
     leeway: Duration,
     max_life: Duration,
@@ -95,6 +98,11 @@ impl Known {
         }
         Ok(Self {
             number: snapshot.number,
+            agents: snapshot
+                .agents
+                .iter()
+                .map(|agent| (agent.client_id.clone(), agent.name.clone()))
+                .collect(),
             issuer: snapshot.issuer.clone(),
             leeway: Duration::from_secs(snapshot.leeway_seconds),
             max_life: Duration::from_secs(snapshot.max_life_seconds),
@@ -123,6 +131,14 @@ impl Known {
             && policy.server().canonical_uri == door.server.canonical_uri
             && policy.server().placement == door.server.placement)
             .then_some(policy)
+    }
+
+    /// What an agent is called, for the record.
+    pub(crate) fn agent_name(&self, principal: &Principal) -> Option<&Name> {
+        match &principal.subject {
+            Subject::Agent(client) => self.agents.get(client),
+            Subject::User(_) => None,
+        }
     }
 
     /// How long after its `exp` a token still counts.

@@ -10,7 +10,7 @@ use crate::error::Refusal;
 use crate::exchange::{Refused, policy_of};
 use crate::forward::Forwarded;
 use crate::headers::{self, Era, PROTOCOL_VERSION, SESSION_ID};
-use crate::ledger::Recorded;
+use crate::ledger::{Recorded, What};
 use crate::program;
 use axum::body::Body;
 use bytes::Bytes;
@@ -26,7 +26,7 @@ impl Inner {
     pub(crate) async fn listen(&self, caller: &Caller, parts: &Parts) -> Result<Response<Body>, Refused> {
         let (session, permits) = self.in_session(caller, parts)?;
         let slot = self.slots.take(&caller.principal).ok_or(Refusal::TooManyCalls)?;
-        let recorded = self.record(caller, &permits, ("GET", None)).await?;
+        let recorded = self.record(caller, &permits, What::verb("GET")).await?;
         let answered = match &caller.door.behind {
             Behind::Program(_) => self.of_program(session),
             Behind::Address(_) | Behind::Nothing => self.bodiless(permits, caller, parts, session).await,
@@ -48,7 +48,7 @@ impl Inner {
     ) -> Result<Response<Body>, Refused> {
         let (session, permits) = self.in_session(caller, parts)?;
         let id = session.ok_or(Refusal::SessionNeeded)?;
-        let recorded = self.record(caller, &permits, ("DELETE", None)).await?;
+        let recorded = self.record(caller, &permits, What::verb("DELETE")).await?;
         let answered = match &caller.door.behind {
             Behind::Program(_) => self.children.end(id).map(|()| Answer::Accepted).map_err(program::refusal),
             Behind::Address(_) | Behind::Nothing => self.bodiless(permits, caller, parts, session).await,
@@ -83,7 +83,8 @@ impl Inner {
             }
             Some(_) | None => {}
         }
-        let permits = authorize_connection(policy_of(caller)?, &caller.principal).map_err(Refusal::Denied)?;
+        let permits = authorize_connection(policy_of(caller)?, &caller.principal, &caller.circumstances())
+            .map_err(Refusal::Denied)?;
         Ok((session, permits))
     }
 

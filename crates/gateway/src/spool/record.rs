@@ -2,13 +2,15 @@
 //! Never arguments, never a token.
 
 use crate::authorize::Permits;
+use crate::ledger::What;
 use portcullis_domain::policy::{Permit, RuleRef};
 use portcullis_domain::principal::Principal;
-use portcullis_domain::registry::Server;
+use portcullis_domain::registry::{Name, Server};
 use portcullis_oauth::scope::ScopeSet;
 use portcullis_oauth::time::Timestamp;
 use serde::Serialize;
 use std::io;
+use std::time::Duration;
 
 /// Longest text of a caller's choice, in characters.
 const MAX_WORD: usize = 200;
@@ -22,10 +24,12 @@ pub(crate) struct Decided<'a> {
     /// Joins decision and outcome; unique within the node's run.
     pub(crate) call: &'a str,
     pub(crate) principal: &'a Principal,
+    /// Of an agent that the snapshot knows.
+    pub(crate) agent: Option<&'a Name>,
+    /// The number of the snapshot that it was decided by.
+    pub(crate) policy: u64,
     pub(crate) server: &'a Server,
-    pub(crate) method: &'a str,
-    /// Name or URI.
-    pub(crate) object: Option<&'a str>,
+    pub(crate) what: What<'a>,
     pub(crate) judgement: Judgement<'a>,
 }
 
@@ -43,6 +47,8 @@ pub(crate) struct Ended<'a> {
     pub(crate) status: u16,
     /// A fixed word.
     pub(crate) how: &'a str,
+    /// Until the answer began.
+    pub(crate) took: Duration,
 }
 
 #[derive(Serialize)]
@@ -55,6 +61,10 @@ struct DecidedLine<'a> {
     reason: Option<&'a str>,
     subject: String,
     client: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    agent: Option<&'a Name>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    roles: &'a [String],
     session: String,
     token: String,
     server: String,
@@ -62,9 +72,12 @@ struct DecidedLine<'a> {
     method: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     object: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    object_kind: Option<&'static str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     rules: Vec<RuleRef>,
     granted: &'a ScopeSet,
+    policy: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     needed: Option<ScopeSet>,
 }
@@ -76,6 +89,7 @@ struct EndedLine<'a> {
     call: &'a str,
     status: u16,
     how: &'a str,
+    milliseconds: u64,
 }
 
 /// Something that is one line of the spool.
@@ -102,14 +116,18 @@ impl Record for Decided<'_> {
             reason,
             subject: self.principal.subject.to_string(),
             client: self.principal.client_id.as_str(),
+            agent: self.agent,
+            roles: &self.principal.roles,
             session: self.principal.session.to_string(),
             token: self.principal.token.to_string(),
             server: self.server.id.to_string(),
             server_name: self.server.name.as_str(),
-            method: cut(self.method),
-            object: self.object.map(cut),
+            method: cut(self.what.method),
+            object: self.what.object.map(cut),
+            object_kind: self.what.object_kind,
             rules,
             granted: &self.principal.scopes,
+            policy: self.policy,
             needed,
         })
     }
@@ -123,6 +141,7 @@ impl Record for Ended<'_> {
             call: self.call,
             status: self.status,
             how: self.how,
+            milliseconds: u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX),
         })
     }
 }
