@@ -12,6 +12,9 @@ use std::io;
 use std::path::PathBuf;
 use tokio::net::UnixStream;
 
+/// The longest page there is.
+const PAGE: u32 = 500;
+
 /// Where the server is.
 #[derive(clap::Args)]
 pub(crate) struct Place {
@@ -72,6 +75,14 @@ impl std::fmt::Display for Problem {
     }
 }
 
+/// A part of a list.
+#[derive(Deserialize)]
+pub(crate) struct Page<T> {
+    pub(crate) items: Vec<T>,
+    /// What `cursor` has to be to go on.
+    pub(crate) next: Option<String>,
+}
+
 /// What is sent.
 pub(crate) enum Body {
     Nothing,
@@ -83,6 +94,20 @@ impl Place {
     /// Asks for something.
     pub(crate) async fn get(&self, path: &str) -> Result<Answer, AdminError> {
         self.send(Method::GET, path, Body::Nothing, None).await
+    }
+
+    /// Asks for a list, whole: every page of it, one after the other.
+    pub(crate) async fn pages<T: DeserializeOwned>(&self, path: &str) -> Result<Vec<T>, AdminError> {
+        let joint = if path.contains('?') { '&' } else { '?' };
+        let mut all = Vec::new();
+        let mut cursor = String::new();
+        loop {
+            let page = self.get(&format!("{path}{joint}limit={PAGE}{cursor}")).await?;
+            let Page { items, next } = page.json()?;
+            all.extend(items);
+            let Some(next) = next else { return Ok(all) };
+            cursor = format!("&cursor={}", segment(&next));
+        }
     }
 
     /// Ends something.

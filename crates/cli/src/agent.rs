@@ -75,11 +75,6 @@ fn seconds(text: &str) -> Result<u64, &'static str> {
 }
 
 #[derive(Deserialize)]
-struct Agents {
-    agents: Vec<Agent>,
-}
-
-#[derive(Deserialize)]
 struct Agent {
     name: String,
     client_id: String,
@@ -106,12 +101,13 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
 }
 
 async fn list(arguments: List) -> Result<(), Failure> {
-    let answer = arguments.place.get("/api/v1/agents").await?;
+    const PATH: &str = "/api/v1/agents";
     if arguments.json {
-        return Ok(print(&format!("{:#}\n", answer.json::<Value>()?))?);
+        let all: Vec<Value> = arguments.place.pages(PATH).await?;
+        return Ok(print(&format!("{:#}\n", Value::from(all)))?);
     }
-    let agents: Agents = answer.json()?;
-    let rows: Vec<[String; 5]> = agents.agents.into_iter().map(Agent::row).collect();
+    let agents: Vec<Agent> = arguments.place.pages(PATH).await?;
+    let rows: Vec<[String; 5]> = agents.into_iter().map(Agent::row).collect();
     Ok(print(&table(["NAME", "OWNER", "SERVERS", "SECRETS", "CLIENT ID"], &rows))?)
 }
 

@@ -1,6 +1,6 @@
 //! `portcullis session`: what is going on, and an end to it (PC-45).
 
-use crate::admin::{Place, segment};
+use crate::admin::{Page, Place, segment};
 use crate::exit::Failure;
 use crate::terminal::{agreed, print, table, visible};
 use serde::Deserialize;
@@ -28,13 +28,13 @@ enum Command {
 #[derive(clap::Args)]
 #[command(after_help = HELP)]
 struct List {
-    /// How many, 1000 at most
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    /// How many, 500 at most
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=500))]
     limit: u32,
 
-    /// Go on after this session, the last of the list before
-    #[arg(long, value_name = "ID")]
-    after: Option<String>,
+    /// Go on where the list before ended
+    #[arg(long)]
+    cursor: Option<String>,
 
     #[command(flatten)]
     place: Place,
@@ -64,12 +64,6 @@ struct Revoke {
 }
 
 #[derive(Deserialize)]
-struct Sessions {
-    sessions: Vec<Session>,
-    next: Option<String>,
-}
-
-#[derive(Deserialize)]
 struct Session {
     id: String,
     agent: Option<String>,
@@ -90,16 +84,16 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
 }
 
 async fn list(arguments: List) -> Result<(), Failure> {
-    let after = arguments.after.map(|id| format!("&after={}", segment(&id))).unwrap_or_default();
-    let answer = arguments.place.get(&format!("/api/v1/sessions?limit={}{after}", arguments.limit)).await?;
+    let cursor = arguments.cursor.map(|id| format!("&cursor={}", segment(&id))).unwrap_or_default();
+    let answer = arguments.place.get(&format!("/api/v1/sessions?limit={}{cursor}", arguments.limit)).await?;
     if arguments.json {
         return Ok(print(&format!("{:#}\n", answer.json::<Value>()?))?);
     }
-    let Sessions { sessions, next } = answer.json()?;
-    let rows: Vec<[String; 7]> = sessions.into_iter().map(Session::row).collect();
+    let Page::<Session> { items, next } = answer.json()?;
+    let rows: Vec<[String; 7]> = items.into_iter().map(Session::row).collect();
     print(&table(["ID", "OWNER", "CLIENT", "SERVER", "SCOPES", "STARTED", "ENDS"], &rows))?;
     if let Some(next) = next {
-        print(&format!("There are more: --after {}\n", visible(&next)))?;
+        print(&format!("There are more: --cursor {}\n", visible(&next)))?;
     }
     Ok(())
 }

@@ -96,11 +96,6 @@ struct Remove {
 }
 
 #[derive(Deserialize)]
-struct Users {
-    users: Vec<User>,
-}
-
-#[derive(Deserialize)]
 struct User {
     name: String,
     groups: Vec<String>,
@@ -126,12 +121,13 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
 }
 
 async fn list(arguments: List) -> Result<(), Failure> {
-    let answer = arguments.place.get("/api/v1/users").await?;
+    const PATH: &str = "/api/v1/users";
     if arguments.json {
-        return Ok(print(&format!("{:#}\n", answer.json::<Value>()?))?);
+        let all: Vec<Value> = arguments.place.pages(PATH).await?;
+        return Ok(print(&format!("{:#}\n", Value::from(all)))?);
     }
-    let users: Users = answer.json()?;
-    let rows: Vec<[String; 4]> = users.users.into_iter().map(User::row).collect();
+    let users: Vec<User> = arguments.place.pages(PATH).await?;
+    let rows: Vec<[String; 4]> = users.into_iter().map(User::row).collect();
     Ok(print(&table(["NAME", "ADMIN", "STATE", "GROUPS"], &rows))?)
 }
 

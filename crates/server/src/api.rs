@@ -1,54 +1,56 @@
 //! The admin API, every route on one page. It is served on the Unix socket of this machine only, never on an address.
 //!
-//! Whoever calls is a `LocalOperator`; only the socket's accept loop makes one, and no handler compiles here without
-//! taking one first.
+//! Whoever calls is an `Operator<R>`, where `R` is the right that the route needs; only the socket's accept loop makes one,
+//! and no handler compiles here without taking one first.
 
 mod agents;
 mod error;
 mod fleet;
 mod input;
 mod operator;
+mod page;
 mod path;
 mod policy;
+mod route;
 mod sessions;
+mod shown;
 pub mod socket;
 mod users;
 
 use crate::app::App;
 use crate::layers;
 use axum::Router;
-use axum::handler::Handler;
 use axum::middleware::from_fn;
-use axum::routing::{MethodFilter, MethodRouter, on};
 use std::sync::Arc;
 
 use error::Refusal;
 use input::Missing;
-use operator::FirstIsOperator;
 pub use operator::admit;
+use page::Page;
+use route::{Route, delete, get, post};
 
-/// One method of one address.
-struct Route {
-    method: &'static str,
-    path: &'static str,
-    handler: MethodRouter<Arc<App>>,
-}
-
-/// Every route. One file per noun.
+/// Every route: method, path, what it does, handler (whose type says which right it needs and what it reads), and the
+/// answer. One file per noun.
 fn routes() -> Vec<Route> {
     vec![
-        get("/api/v1/fleet", fleet::export),
-        post("/api/v1/fleet/plan", fleet::plan),
-        post("/api/v1/fleet/apply", fleet::apply),
-        post("/api/v1/policy/explain", policy::explain),
-        get("/api/v1/agents", agents::list),
-        post("/api/v1/agents/{name}/rotate", agents::rotate),
-        get("/api/v1/sessions", sessions::list),
-        delete("/api/v1/sessions/{id}", sessions::revoke),
-        get("/api/v1/users", users::list),
-        post("/api/v1/users", users::add),
-        delete("/api/v1/users/{name}", users::disable),
-        post("/api/v1/users/{name}/password", users::password),
+        get("/api/v1/fleet", "The registered fleet as a file", fleet::export).answers_toml(),
+        post("/api/v1/fleet/plan", "What applying a fleet file would change", fleet::plan)
+            .answers::<crate::fleet::Preview>(200),
+        post("/api/v1/fleet/apply", "Make the registry what a fleet file says", fleet::apply)
+            .answers::<crate::fleet::Applied>(200),
+        post("/api/v1/policy/explain", "What the decision would be, and why", policy::explain)
+            .answers::<policy::Explanation>(200),
+        get("/api/v1/agents", "All agents, by name", agents::list).answers::<Page<agents::Listed>>(200),
+        post("/api/v1/agents/{name}/rotate", "Give an agent a new secret", agents::rotate)
+            .answers::<agents::Rotated>(200),
+        get("/api/v1/sessions", "Live sessions, newest first", sessions::list)
+            .answers::<Page<sessions::Listed>>(200),
+        delete("/api/v1/sessions/{id}", "End a session", sessions::revoke),
+        get("/api/v1/users", "All users, by name", users::list).answers::<Page<users::User>>(200),
+        post("/api/v1/users", "Add a user", users::add).answers::<users::OneTime>(201),
+        delete("/api/v1/users/{name}", "Disable a user for good", users::disable),
+        post("/api/v1/users/{name}/password", "Give a user another password", users::password)
+            .answers::<users::OneTime>(200),
     ]
 }
 
@@ -66,28 +68,4 @@ pub fn router(app: &Arc<App>) -> Router {
         .method_not_allowed_fallback(async || Refusal::Method)
         .with_state(Arc::clone(app))
         .layer(from_fn(layers::survive))
-}
-
-fn delete<H, T>(path: &'static str, handler: H) -> Route
-where
-    H: Handler<T, Arc<App>>,
-    T: FirstIsOperator + 'static,
-{
-    Route { method: "DELETE", path, handler: on(MethodFilter::DELETE, handler) }
-}
-
-fn get<H, T>(path: &'static str, handler: H) -> Route
-where
-    H: Handler<T, Arc<App>>,
-    T: FirstIsOperator + 'static,
-{
-    Route { method: "GET", path, handler: on(MethodFilter::GET, handler) }
-}
-
-fn post<H, T>(path: &'static str, handler: H) -> Route
-where
-    H: Handler<T, Arc<App>>,
-    T: FirstIsOperator + 'static,
-{
-    Route { method: "POST", path, handler: on(MethodFilter::POST, handler) }
 }

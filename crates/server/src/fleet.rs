@@ -21,6 +21,7 @@ use portcullis_domain::secret::{ClientSecret, Hashed};
 use portcullis_oauth::client::{AuthMethod, ClientId, GrantType};
 use portcullis_oauth::time::Timestamp;
 use portcullis_store::{ClientKind, Error, Inserted, NewClient, Recorded, Tx};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// Somebody else may change the registry between our reading and our writing; then we plan again.
@@ -30,7 +31,7 @@ const ATTEMPTS: usize = 5;
 const STALE: &str = "fleet_planned_on_this_registry";
 
 /// What was done.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Applied {
     /// Servers, agents and roles that are new or changed.
     pub put: usize,

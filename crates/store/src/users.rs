@@ -77,6 +77,9 @@ statements! {
         "SELECT id, username, password_hash, must_change, user_groups, admin, disabled FROM account WHERE username = $1";
     USERS =
         "SELECT id, username, password_hash, must_change, user_groups, admin, disabled FROM account ORDER BY username";
+    USERS_AFTER =
+        "SELECT id, username, password_hash, must_change, user_groups, admin, disabled FROM account
+         WHERE username > $1 ORDER BY username LIMIT $2";
     COUNT =
         "SELECT COUNT(*) AS n FROM account";
     BROWSER_SESSION =
@@ -132,6 +135,21 @@ impl Reader<'_> {
     /// Every account, disabled ones included, by name.
     pub async fn users(&mut self) -> Result<Vec<StoredUser>, Error> {
         let rows = self.connection.rows(USERS, values![]).await?;
+        rows.into_iter().map(read).collect()
+    }
+
+    /// At most `limit` accounts, disabled ones included, by name, after the one of this name.
+    pub async fn users_after(
+        &mut self,
+        username: Option<String>,
+        limit: u32,
+    ) -> Result<Vec<StoredUser>, Error> {
+        // No name is empty.
+        let after = username.unwrap_or_default();
+        if after.contains('\0') {
+            return Ok(Vec::new());
+        }
+        let rows = self.connection.rows(USERS_AFTER, values![after.as_str(), limit]).await?;
         rows.into_iter().map(read).collect()
     }
 

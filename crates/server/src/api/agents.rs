@@ -2,8 +2,10 @@
 
 use super::error::Refusal;
 use super::input::{BadInput, Input, Missing};
-use super::operator::LocalOperator;
+use super::operator::{Operator, Reads, Writes};
+use super::page::{Page, Paging};
 use super::path::Named;
+use super::shown::Shown;
 use crate::app::App;
 use crate::fleet::{self, Delivery, RotateError, Rotation};
 use axum::Json;
@@ -12,9 +14,11 @@ use axum::response::{IntoResponse, Response};
 use http::header;
 use portcullis_domain::audit::{Kind, Outcome};
 use portcullis_domain::registry::Access;
-use portcullis_domain::secret::Plain;
+use portcullis_domain::secret::ClientSecret;
 use portcullis_oauth::client::ClientId;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,23 +29,22 @@ const OVERLAP: u64 = 24 * 60 * 60;
 /// The longest that they may go on.
 const MAX_OVERLAP: u64 = 30 * OVERLAP;
 
-#[derive(Serialize)]
-pub(super) struct Agents {
-    agents: Vec<Listed>,
-}
-
-#[derive(Serialize)]
-struct Listed {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Agent")]
+pub(super) struct Listed {
     name: String,
+    #[schemars(with = "String")]
     client_id: ClientId,
     owner: String,
+    #[schemars(with = "BTreeMap<String, Vec<String>>")]
     access: Access,
     /// Any of them will do.
     live_secrets: usize,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Rotation")]
 pub(super) struct Wish {
     #[serde(default = "overlap")]
     overlap_seconds: u64,
@@ -52,24 +55,32 @@ fn overlap() -> u64 {
 }
 
 /// Exactly one of `delivered_to` and `client_secret`.
-#[derive(Serialize)]
-struct Rotated<'a> {
-    agent: &'a str,
-    client_id: &'a ClientId,
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Rotated {
+    agent: String,
+    #[schemars(with = "String")]
+    client_id: ClientId,
     #[serde(skip_serializing_if = "Option::is_none")]
     delivered_to: Option<PathBuf>,
     /// Shown once.
     #[serde(skip_serializing_if = "Option::is_none")]
-    client_secret: Option<&'a str>,
+    #[schemars(with = "Option<String>")]
+    client_secret: Option<Shown<ClientSecret>>,
     overlap_seconds: u64,
 }
 
 /// `GET /api/v1/agents`
-pub(super) async fn list(_: LocalOperator, State(app): State<Arc<App>>) -> Result<Json<Agents>, Refusal> {
+pub(super) async fn list(
+    operator: Operator<Reads>,
+    State(app): State<Arc<App>>,
+    paging: Paging,
+) -> Result<Json<Page<Listed>>, Refusal> {
+    operator.everywhere()?;
     let now = app.clock.now();
     let mut handle = app.store.read().await?;
     let mut agents = Vec::new();
-    for agent in handle.reader().registry().await?.agents {
+    let registered = handle.reader().registry().await?.agents;
+    for agent in paging.cut(registered, |agent| agent.name.as_str()) {
         let client = handle.reader().client(&agent.client_id, now).await?;
         agents.push(Listed {
             name: agent.name.to_string(),
@@ -79,16 +90,17 @@ pub(super) async fn list(_: LocalOperator, State(app): State<Arc<App>>) -> Resul
             live_secrets: client.map_or(0, |client| client.secrets.len()),
         });
     }
-    Ok(Json(Agents { agents }))
+    Ok(Json(paging.page(agents, |agent| agent.name.clone())))
 }
 
 /// `POST /api/v1/agents/{name}/rotate`
 pub(super) async fn rotate(
-    operator: LocalOperator,
+    operator: Operator<Writes>,
     State(app): State<Arc<App>>,
     Named(name): Named,
     Input(wish): Input<Wish>,
 ) -> Result<Response, Refusal> {
+    operator.everywhere()?;
     if wish.overlap_seconds > MAX_OVERLAP {
         return Err(BadInput::Malformed("overlap_seconds is at most 30 days".to_owned()).into());
     }
@@ -107,10 +119,10 @@ pub(super) async fn rotate(
         Delivery::Shown(secret) => (None, Some(secret)),
     };
     let body = Json(Rotated {
-        agent: agent.name.as_str(),
-        client_id: &agent.client_id,
+        agent: agent.name.to_string(),
+        client_id: agent.client_id,
         delivered_to,
-        client_secret: secret.as_ref().map(Plain::reveal),
+        client_secret: secret.map(Shown),
         overlap_seconds: wish.overlap_seconds,
     });
     Ok(([(header::CACHE_CONTROL, "no-store")], body).into_response())

@@ -1,6 +1,7 @@
 //! What the admin API answers when it refuses: problem+json (RFC 9457), one exhaustive match.
 
 use super::input::{BadInput, Missing};
+use super::operator::RightName;
 use crate::fault::Fault;
 use crate::fleet::DeliverError;
 use axum::Json;
@@ -35,6 +36,12 @@ pub(crate) enum Refusal {
     /// Not through the socket.
     #[error("no operator")]
     NoOperator,
+    /// An operator, but not for this.
+    #[error("no right")]
+    NoRight(RightName),
+    /// About something that belongs to no server, or to all.
+    #[error("own servers only")]
+    OwnServersOnly,
 }
 
 /// RFC 9457 s3.
@@ -81,6 +88,15 @@ impl Refusal {
             Self::Missing(_) => (StatusCode::NOT_FOUND, "missing", "There is no such thing"),
             Self::Moved => (StatusCode::PRECONDITION_FAILED, "moved", "The registry has changed"),
             Self::NoOperator => (StatusCode::UNAUTHORIZED, "no_operator", "Not an operator of this machine"),
+            Self::NoRight(RightName::Owns) => {
+                (StatusCode::FORBIDDEN, "owners_only", "Only owners may do this")
+            }
+            Self::NoRight(RightName::Audits | RightName::Reads | RightName::Writes) => {
+                (StatusCode::FORBIDDEN, "insufficient_scope", "The token does not suffice")
+            }
+            Self::OwnServersOnly => {
+                (StatusCode::FORBIDDEN, "own_servers_only", "Not only about your own servers")
+            }
         }
     }
 
@@ -95,6 +111,10 @@ impl Refusal {
             Self::Missing(missing) => missing.to_string(),
             Self::Moved => "somebody else changed it since this was planned: plan again".to_owned(),
             Self::NoOperator => "the admin API is served on the socket in the data folder only".to_owned(),
+            Self::NoRight(right) => right.wanted().to_owned(),
+            Self::OwnServersOnly => {
+                "you administer the servers that name you as an owner, and nothing else".to_owned()
+            }
         }
     }
 }

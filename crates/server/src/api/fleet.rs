@@ -2,7 +2,7 @@
 
 use super::error::Refusal;
 use super::input::FleetText;
-use super::operator::LocalOperator;
+use super::operator::{Operator, Reads, Writes};
 use crate::app::App;
 use crate::fault::Fault;
 use crate::fleet::{self, Applied, ApplyError, Preview, Terms, Version};
@@ -15,9 +15,10 @@ use std::sync::Arc;
 
 /// `GET /api/v1/fleet`
 pub(super) async fn export(
-    _: LocalOperator,
+    operator: Operator<Reads>,
     State(app): State<Arc<App>>,
 ) -> Result<impl IntoResponse, Refusal> {
+    operator.everywhere()?;
     let (fleet, version) = fleet::export(&app).await?;
     let text = fleet.to_toml(&app.config.issuer).map_err(|_| Fault::Shape("the registered fleet"))?;
     Ok(([(header::CONTENT_TYPE, "application/toml".to_owned()), (header::ETAG, version.etag())], text))
@@ -25,23 +26,25 @@ pub(super) async fn export(
 
 /// `POST /api/v1/fleet/plan`. The entity tag names the registry that it was planned for.
 pub(super) async fn plan(
-    _: LocalOperator,
+    operator: Operator<Reads>,
     State(app): State<Arc<App>>,
     FleetText(text): FleetText,
 ) -> Result<([(header::HeaderName, String); 1], Json<Preview>), Refusal> {
+    operator.everywhere()?;
     let preview = fleet::preview(&app, &parse(&app, &text)?).await?;
     Ok(([(header::ETAG, preview.version.etag())], Json(preview)))
 }
 
 /// `POST /api/v1/fleet/apply`, with `If-Match` for what was planned only (RFC 9110 s13.1.1).
 pub(super) async fn apply(
-    operator: LocalOperator,
+    operator: Operator<Writes>,
     State(app): State<Arc<App>>,
     headers: HeaderMap,
     FleetText(text): FleetText,
 ) -> Result<Json<Applied>, Refusal> {
+    operator.everywhere()?;
     let fleet = parse(&app, &text)?;
-    let terms = Terms { uid: Some(operator.uid()), only_to: if_match(&headers) };
+    let terms = Terms { uid: operator.uid(), only_to: if_match(&headers) };
     let applied = fleet::apply_on(&app, &fleet, &terms).await.map_err(|error| match error {
         ApplyError::Deliver(error) => Refusal::Deliver(error),
         ApplyError::Moved => Refusal::Moved,

@@ -2,7 +2,7 @@
 
 use super::error::Refusal;
 use super::input::{BadInput, Input, Missing};
-use super::operator::LocalOperator;
+use super::operator::{Operator, Reads};
 use crate::app::{App, Current};
 use crate::issuer::today::roles_of;
 use axum::Json;
@@ -13,11 +13,12 @@ use portcullis_domain::principal::{Principal, Subject};
 use portcullis_oauth::client::ClientId;
 use portcullis_oauth::scope::{Scope, ScopeSet};
 use portcullis_oauth::time::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// Exactly one of `agent` and `user`, and exactly one of `tool`, `prompt` and `resource`.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Question {
     agent: Option<String>,
@@ -28,15 +29,17 @@ pub(super) struct Question {
     resource: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct Explanation {
     /// Whether a token can be had that opens it.
     allowed: bool,
     /// The first `[[server.rule]]` that is about it, counted from 1.
     rule: Option<usize>,
     /// Scopes that all such rules need together.
+    #[schemars(with = "Vec<String>")]
     needs: Vec<Scope>,
     /// The most that they can ever have on this server, implied scopes included.
+    #[schemars(with = "Vec<String>")]
     ceiling: Vec<Scope>,
     /// The same for people.
     says: String,
@@ -53,7 +56,7 @@ struct Asked {
 
 /// `POST /api/v1/policy/explain`
 pub(super) async fn explain(
-    _: LocalOperator,
+    operator: Operator<Reads>,
     State(app): State<Arc<App>>,
     Input(question): Input<Question>,
 ) -> Result<Json<Explanation>, Refusal> {
@@ -63,6 +66,7 @@ pub(super) async fn explain(
     let current = app.current.load_full();
     let server =
         current.policy.server(&question.server).ok_or_else(|| Missing::Server(question.server.clone()))?;
+    operator.touches(&server.server().name)?;
     let asked = question.asked(&app, &current).await?;
     Ok(Json(answer(server, &asked, operation)))
 }

@@ -1,14 +1,14 @@
 //! Live sessions: list, and end one (PC-45).
 
 use super::error::Refusal;
-use super::input::{BadInput, Missing};
-use super::operator::LocalOperator;
+use super::input::Missing;
+use super::operator::{Operator, Reads, Writes};
+use super::page::{Page, Paging};
 use super::path::Named;
 use crate::app::App;
 use crate::fault::Fault;
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use http::StatusCode;
 use portcullis_domain::audit::{Kind, Outcome};
 use portcullis_domain::grant::{Session, SessionOwner};
@@ -18,77 +18,49 @@ use portcullis_oauth::client::ClientId;
 use portcullis_oauth::scope::{Scope, ScopeSet};
 use portcullis_oauth::time::Timestamp;
 use portcullis_store::{ClientKind, ReadHandle, Registry};
-use serde::{Deserialize, Serialize};
+use schemars::JsonSchema;
+use serde::Serialize;
 use std::sync::Arc;
 
-/// The most that one answer has.
-const MAX_LIMIT: u32 = 1000;
-
-/// Which part of the list; newest first.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Page {
-    #[serde(default = "limit")]
-    limit: u32,
-    /// The last session of the page before.
-    after: Option<SessionId>,
-}
-
-fn limit() -> u32 {
-    100
-}
-
-#[derive(Serialize)]
-pub(super) struct Sessions {
-    sessions: Vec<Listed>,
-    /// What `after` has to be to go on; absent on the last page.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    next: Option<SessionId>,
-}
-
 /// Exactly one of `agent` and `user`.
-#[derive(Serialize)]
-struct Listed {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Session")]
+pub(super) struct Listed {
+    #[schemars(with = "String")]
     id: SessionId,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
     agent: Option<Name>,
     #[serde(skip_serializing_if = "Option::is_none")]
     user: Option<String>,
+    #[schemars(with = "String")]
     client_id: ClientId,
     /// What the client calls itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     client_name: Option<String>,
     server: String,
+    #[schemars(with = "Vec<String>")]
     scopes: Vec<Scope>,
     started: String,
     ends: String,
 }
 
-/// `GET /api/v1/sessions?limit=&after=`
+/// `GET /api/v1/sessions`
 pub(super) async fn list(
-    _: LocalOperator,
+    operator: Operator<Reads>,
     State(app): State<Arc<App>>,
-    page: Result<Query<Page>, QueryRejection>,
-) -> Result<Json<Sessions>, Refusal> {
-    let Query(page) = page.map_err(|error| BadInput::Malformed(error.body_text()))?;
-    if !(1..=MAX_LIMIT).contains(&page.limit) {
-        return Err(BadInput::Malformed(format!("limit is 1 to {MAX_LIMIT}")).into());
-    }
+    paging: Paging,
+) -> Result<Json<Page<Listed>>, Refusal> {
+    operator.everywhere()?;
     let now = app.clock.now();
+    let after = paging.after()?;
     let mut handle = app.store.read().await?;
     let registry = handle.reader().registry().await?;
-    // One more, to know whether there is one.
-    let mut found = handle.reader().live_sessions(page.after, page.limit + 1, now).await?;
-    let is_more = u32::try_from(found.len()).is_ok_and(|len| len > page.limit);
-    if is_more {
-        found.pop();
-    }
-    let next = found.last().filter(|_| is_more).map(|session| session.id);
     let mut sessions = Vec::new();
-    for session in found {
+    for session in handle.reader().live_sessions(after, paging.one_more(), now).await? {
         sessions.push(listed(session, &registry, &mut handle, now).await?);
     }
-    Ok(Json(Sessions { sessions, next }))
+    Ok(Json(paging.page(sessions, |session| session.id.to_string())))
 }
 
 async fn listed(
@@ -136,10 +108,11 @@ fn moment(at: Timestamp) -> Result<String, Fault> {
 
 /// `DELETE /api/v1/sessions/{id}`. When it answers, the gateway here refuses already.
 pub(super) async fn revoke(
-    operator: LocalOperator,
+    operator: Operator<Writes>,
     State(app): State<Arc<App>>,
     Named(name): Named,
 ) -> Result<StatusCode, Refusal> {
+    operator.everywhere()?;
     let Ok(id) = name.parse::<SessionId>() else {
         return Err(Missing::Session(name).into());
     };

@@ -2,8 +2,10 @@
 
 use super::error::Refusal;
 use super::input::{BadInput, Input, Missing};
-use super::operator::LocalOperator;
+use super::operator::{Operator, Reads, Writes};
+use super::page::{Page, Paging};
 use super::path::Named;
+use super::shown::Shown;
 use crate::app::App;
 use crate::fault::Fault;
 use crate::setup;
@@ -17,16 +19,12 @@ use portcullis_domain::secret::{GeneratedPassword, Plain};
 use portcullis_oauth::time::Timestamp;
 use portcullis_oauth::token::Presented;
 use portcullis_store::{Error, NewUser, Recorded, StoredUser, Tx};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-#[derive(Serialize)]
-pub(super) struct Users {
-    users: Vec<User>,
-}
-
-#[derive(Serialize)]
-struct User {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct User {
     name: String,
     groups: Vec<String>,
     admin: bool,
@@ -35,8 +33,9 @@ struct User {
     must_change: bool,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "NewUser")]
 pub(super) struct Wanted {
     username: String,
     #[serde(default)]
@@ -46,10 +45,11 @@ pub(super) struct Wanted {
 }
 
 /// Shown once.
-#[derive(Serialize)]
-struct OneTime<'a> {
-    username: &'a str,
-    password: &'a str,
+#[derive(Serialize, JsonSchema)]
+pub(super) struct OneTime {
+    username: String,
+    #[schemars(with = "String")]
+    password: Shown<GeneratedPassword>,
 }
 
 /// How an attempt to disable somebody ended.
@@ -61,17 +61,23 @@ enum Disabled {
 }
 
 /// `GET /api/v1/users`
-pub(super) async fn list(_: LocalOperator, State(app): State<Arc<App>>) -> Result<Json<Users>, Refusal> {
-    let users = app.store.read().await?.reader().users().await?;
-    Ok(Json(Users { users: users.into_iter().map(User::from).collect() }))
+pub(super) async fn list(
+    operator: Operator<Reads>,
+    State(app): State<Arc<App>>,
+    paging: Paging,
+) -> Result<Json<Page<User>>, Refusal> {
+    operator.everywhere()?;
+    let users = app.store.read().await?.reader().users_after(paging.after()?, paging.one_more()).await?;
+    Ok(Json(paging.page(users, |user| user.username.clone()).map(User::from)))
 }
 
 /// `POST /api/v1/users`
 pub(super) async fn add(
-    operator: LocalOperator,
+    operator: Operator<Writes>,
     State(app): State<Arc<App>>,
     Input(wanted): Input<Wanted>,
 ) -> Result<Response, Refusal> {
+    operator.everywhere()?;
     wanted.check()?;
     let Wanted { username, groups, admin } = wanted;
     let (password, password_hash) = new_password(&app).await?;
@@ -88,15 +94,16 @@ pub(super) async fn add(
         let says = "there is a user of this name, or was: names are never given again";
         return Err(Refusal::Conflict(says.to_owned()));
     }
-    Ok(one_time(StatusCode::CREATED, &username, &password))
+    Ok(one_time(StatusCode::CREATED, username, password))
 }
 
 /// `POST /api/v1/users/{name}/password`. What the old password opened ends.
 pub(super) async fn password(
-    operator: LocalOperator,
+    operator: Operator<Writes>,
     State(app): State<Arc<App>>,
     Named(name): Named,
 ) -> Result<Response, Refusal> {
+    operator.everywhere()?;
     let user = find(&app, &name).await?;
     let (password, hash) = new_password(&app).await?;
     let now = app.clock.now();
@@ -116,15 +123,16 @@ pub(super) async fn password(
         return Err(Refusal::Conflict("this user is disabled, and stays so".to_owned()));
     }
     app.catch_up().await;
-    Ok(one_time(StatusCode::OK, &user.username, &password))
+    Ok(one_time(StatusCode::OK, user.username, password))
 }
 
 /// `DELETE /api/v1/users/{name}`. The account stays, disabled, so that what it did keeps its name.
 pub(super) async fn disable(
-    operator: LocalOperator,
+    operator: Operator<Writes>,
     State(app): State<Arc<App>>,
     Named(name): Named,
 ) -> Result<StatusCode, Refusal> {
+    operator.everywhere()?;
     let user = find(&app, &name).await?;
     let now = app.clock.now();
     let until = now + app.config.tokens.revocation_memory();
@@ -175,8 +183,8 @@ async fn new_password(app: &App) -> Result<(Plain<GeneratedPassword>, String), F
     Ok((password, hash))
 }
 
-fn one_time(status: StatusCode, username: &str, password: &Plain<GeneratedPassword>) -> Response {
-    let body = Json(OneTime { username, password: password.reveal() });
+fn one_time(status: StatusCode, username: String, password: Plain<GeneratedPassword>) -> Response {
+    let body = Json(OneTime { username, password: Shown(password) });
     (status, [(header::CACHE_CONTROL, "no-store")], body).into_response()
 }
 

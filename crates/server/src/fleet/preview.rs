@@ -7,7 +7,9 @@ use portcullis_domain::fleet::{Difference, Fleet};
 use portcullis_domain::registry::Name;
 use portcullis_oauth::time::Timestamp;
 use portcullis_store::{Error, ReadHandle, Registry};
+use schemars::JsonSchema;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// Which registry it is, by its content. Revocations and keys, which the feed numbers too, do not change it.
@@ -15,14 +17,16 @@ use std::fmt::Write as _;
 pub struct Version(String);
 
 /// What applying would do.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Preview {
     /// In the words of the fleet file.
     #[serde(flatten)]
+    #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub difference: Difference,
     /// Whether something may be taken from somebody.
     pub takes_away: bool,
     /// Agents that would get a secret, and a file with it.
+    #[schemars(with = "Vec<String>")]
     pub secrets: Vec<Name>,
     /// Running sessions that would end.
     pub ends: Vec<Ending>,
@@ -32,7 +36,7 @@ pub struct Preview {
 }
 
 /// Sessions that end with a server or an agent.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Ending {
     /// `server NAME` or `agent NAME`. A session of both is counted twice.
     pub with: String,

@@ -43,7 +43,7 @@ async fn pc_51_a_user_is_added_signs_in_and_must_choose_a_password() {
     let dana = json!({
         "name": "dana@example.com", "groups": ["ops"], "admin": false, "disabled": false, "must_change": true,
     });
-    assert_eq!(listed, json!({ "users": [dana] }));
+    assert_eq!(listed, json!({ "items": [dana] }));
 
     let mut browser = Browser::new(&test, "dana@example.com", &password).signed_in().await;
     assert!(browser.get("/account").await.text().contains("new_password"));
@@ -73,7 +73,7 @@ async fn adm_04_bad_users_are_refused_and_nobody_is_added() {
     ] {
         assert_problem(&operator.json(USERS, &bad).await, StatusCode::BAD_REQUEST, "malformed");
     }
-    assert_eq!(operator.get(USERS).await.json::<Value>(), json!({ "users": [] }));
+    assert_eq!(operator.get(USERS).await.json::<Value>(), json!({ "items": [] }));
     add(&operator, json!({ "username": "a" })).await;
     assert_problem(
         &operator.json(USERS, &json!({ "username": "a" })).await,
@@ -137,7 +137,7 @@ async fn adm_06_11_a_disabled_user_stays_so_and_the_last_administrator_is_not_on
     let refused = if one.status == StatusCode::NO_CONTENT { two } else { one };
     assert_problem(&refused, StatusCode::CONFLICT, "conflict");
     let listed: Value = operator.get(USERS).await.json();
-    let users = listed["users"].as_array().unwrap();
+    let users = listed["items"].as_array().unwrap();
     assert_eq!(users.iter().filter(|user| user["admin"] == true && user["disabled"] == false).count(), 1);
     let missing = delete(&operator, "/api/v1/users/%FF").await;
     assert_problem(&missing, StatusCode::BAD_REQUEST, "malformed");
@@ -168,7 +168,7 @@ async fn pc_14_a_rotated_agent_has_both_secrets_for_a_while() {
         assert_eq!(token(&test, id, secret).await.status, StatusCode::OK);
     }
     let listed: Value = operator.get("/api/v1/agents").await.json();
-    assert_eq!(listed["agents"][0]["live_secrets"], 2);
+    assert_eq!(listed["items"][0]["live_secrets"], 2);
     test.advance(Duration::from_mins(1)).await;
     assert_eq!(token(&test, id, &old.client_secret).await.status, StatusCode::UNAUTHORIZED);
     let kept: Value = token(&test, id, &new.client_secret).await.json();
@@ -225,17 +225,17 @@ async fn pc_45_sessions_are_listed_in_pages_and_a_revoked_one_is_over() {
         test.advance(Duration::from_secs(1)).await;
     }
     let first: Value = operator.get("/api/v1/sessions?limit=2").await.json();
-    let sessions = first["sessions"].as_array().unwrap();
+    let sessions = first["items"].as_array().unwrap();
     assert_eq!(sessions.len(), 2);
     assert_eq!(sessions[0]["id"], issued[2]["session_id"], "the newest first");
     assert_eq!((&sessions[0]["agent"], &sessions[0]["server"]), (&json!("ci-bot"), &json!("notes")));
     assert_eq!(sessions[0]["scopes"], json!(["notes:read"]));
     assert_eq!(sessions[0]["started"], "2027-01-15T08:00:02Z");
-    let after = format!("/api/v1/sessions?limit=2&after={}", first["next"].as_str().unwrap());
+    let after = format!("/api/v1/sessions?limit=2&cursor={}", first["next"].as_str().unwrap());
     let second: Value = operator.get(&after).await.json();
-    assert_eq!(second["sessions"][0]["id"], issued[0]["session_id"]);
-    assert_eq!((second["sessions"].as_array().unwrap().len(), second.get("next")), (1, None));
-    for bad in ["limit=0", "limit=1001", "limit=x", "after=x", "owner=x"] {
+    assert_eq!(second["items"][0]["id"], issued[0]["session_id"]);
+    assert_eq!((second["items"].as_array().unwrap().len(), second.get("next")), (1, None));
+    for bad in ["limit=0", "limit=501", "limit=x", "cursor=x", "after=x", "owner=x"] {
         let answer = operator.get(&format!("/api/v1/sessions?{bad}")).await;
         assert_problem(&answer, StatusCode::BAD_REQUEST, "malformed");
     }
@@ -255,5 +255,5 @@ async fn pc_45_sessions_are_listed_in_pages_and_a_revoked_one_is_over() {
         assert_problem(&delete(&operator, missing).await, StatusCode::NOT_FOUND, "missing");
     }
     let left: Value = operator.get("/api/v1/sessions").await.json();
-    assert_eq!(left["sessions"].as_array().unwrap().len(), 2);
+    assert_eq!(left["items"].as_array().unwrap().len(), 2);
 }
