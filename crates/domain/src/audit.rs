@@ -3,8 +3,12 @@
 use crate::id::{GrantId, ServerId, SessionId, UserId};
 use portcullis_oauth::client::ClientId;
 use portcullis_oauth::scope::ScopeSet;
+use serde::de::IntoDeserializer as _;
+use serde::de::value::StrDeserializer;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
 
 /// What happened. Text form is stable: `noun.verb`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,6 +16,9 @@ pub enum Kind {
     /// A client registered itself.
     #[serde(rename = "client.registered")]
     ClientRegistered,
+    /// A client that registered itself was removed.
+    #[serde(rename = "client.removed")]
+    ClientRemoved,
     /// A person agreed or refused.
     #[serde(rename = "consent.decided")]
     ConsentDecided,
@@ -48,6 +55,15 @@ pub enum Kind {
     /// A token, session or more was revoked.
     #[serde(rename = "token.revoked")]
     TokenRevoked,
+    /// A tool was seen that is not as it was approved, or that nobody approved (PC-33).
+    #[serde(rename = "tool.changed")]
+    ToolChanged,
+    /// Definitions of tools were approved: by a person, or by the first sight.
+    #[serde(rename = "tool.pinned")]
+    ToolPinned,
+    /// Groups or rights of an account, or that it may sign in again.
+    #[serde(rename = "user.changed")]
+    UserChanged,
     /// An account was made.
     #[serde(rename = "user.created")]
     UserCreated,
@@ -55,6 +71,26 @@ pub enum Kind {
     #[serde(rename = "user.disabled")]
     UserDisabled,
 }
+
+impl fmt::Display for Kind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A unit variant is written as its name.
+        self.serialize(formatter)
+    }
+}
+
+impl FromStr for Kind {
+    type Err = UnknownKind;
+    fn from_str(text: &str) -> Result<Self, UnknownKind> {
+        let text: StrDeserializer<'_, serde::de::value::Error> = text.into_deserializer();
+        Self::deserialize(text).map_err(|_| UnknownKind)
+    }
+}
+
+/// A text is no kind of event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no kind of event")]
+pub struct UnknownKind;
 
 /// Allowed or refused; a refusal carries its reason code.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -148,6 +184,15 @@ impl Event {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_text_of_a_kind_is_the_one_that_is_stored() {
+        for kind in [Kind::TokenDecided, Kind::UserChanged] {
+            assert_eq!(serde_json::to_string(&kind).unwrap(), format!("\"{kind}\""));
+            assert_eq!(kind.to_string().parse(), Ok(kind));
+        }
+        assert_eq!("token".parse::<Kind>(), Err(UnknownKind));
+    }
 
     #[test]
     fn pc_50_a_record_is_one_line_and_reads_back() {

@@ -21,6 +21,8 @@ pub enum ClientKind {
         /// The agent's.
         name: Name,
     },
+    /// The operator registered it.
+    Registered,
     /// It registered itself (RFC 7591).
     SelfRegistered,
 }
@@ -132,9 +134,10 @@ impl Reader<'_> {
     }
 }
 
-fn read(row: Row) -> Result<StoredClient, Error> {
+pub(crate) fn read(row: Row) -> Result<StoredClient, Error> {
     let kind = match (row.text("kind")?.as_str(), row.parsed_or_none("agent_name")?) {
         ("agent", Some(name)) => ClientKind::Agent { name },
+        ("registered", None) => ClientKind::Registered,
         ("self_registered", None) => ClientKind::SelfRegistered,
         _ => return Err(row.corrupt("kind")),
     };
@@ -159,6 +162,7 @@ impl Tx {
     pub async fn insert_client(&mut self, client: &NewClient) -> Result<Inserted, Error> {
         let (kind, agent_name) = match &client.kind {
             ClientKind::Agent { name } => ("agent", Some(name.to_string())),
+            ClientKind::Registered => ("registered", None),
             ClientKind::SelfRegistered => ("self_registered", None),
         };
         let uris: Vec<&str> = client.redirect_uris.iter().map(RedirectUri::as_str).collect();

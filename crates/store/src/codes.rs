@@ -21,8 +21,9 @@ statements! {
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, NULL)
          ON CONFLICT (flow) DO NOTHING";
     // AS-CODE-02: whoever changes the row has redeemed the code; there is one who does.
+    // PC-45: nor is one redeemed that was ended after it was read.
     REDEEM =
-        "UPDATE code SET redeemed_as = $2 WHERE hash = $1 AND redeemed_as IS NULL";
+        "UPDATE code SET redeemed_as = $2 WHERE hash = $1 AND redeemed_as IS NULL AND expires_at > $3";
 }
 
 impl Reader<'_> {
@@ -78,13 +79,13 @@ impl Tx {
         Ok(self.connection.execute(INSERT_CODE, values).await? == 1)
     }
 
-    /// Redeems a code as `session`; false when it was redeemed before.
+    /// Redeems a code as `session`; false when it was redeemed before, or has ended.
     pub async fn redeem_code(
         &mut self,
         code: &Hashed<AuthorizationCode>,
         session: SessionId,
     ) -> Result<bool, Error> {
-        let values = values![code, session];
+        let values = values![code, session, self.now()];
         Ok(self.connection.execute(REDEEM, values).await? == 1)
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::row::Row;
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use portcullis_domain::id::{FamilyId, GrantId, OperationId, ServerId, SessionId, TokenId, UserId};
 use portcullis_domain::registry::Name;
 use portcullis_domain::secret::{Hashed, Kind};
@@ -98,6 +99,30 @@ impl Connection {
     /// Runs a statement that gives one row or none.
     pub(crate) async fn row(&mut self, sql: &'static str, values: &[Value]) -> Result<Option<Row>, Error> {
         Ok(self.rows(sql, values).await?.pop())
+    }
+
+    /// Runs a statement; hands over its rows one by one, so that a table need not fit into memory.
+    pub(crate) async fn each<E: From<Error>>(
+        &mut self,
+        sql: &'static str,
+        mut take: impl FnMut(Row) -> Result<(), E> + Send,
+    ) -> Result<(), E> {
+        self.begin_statement(&[])?;
+        let mut rows = match &mut self.link {
+            Link::Postgres(link) => {
+                postgres(sql, &[]).fetch(&mut **link).map_ok(Row::from).map_err(Error::from).boxed()
+            }
+            Link::Sqlite(link) => sqlite(sql, &[]).fetch(link).map_ok(Row::from).map_err(Error::from).boxed(),
+            Link::SqliteRead(link) => {
+                sqlite(sql, &[]).fetch(&mut **link).map_ok(Row::from).map_err(Error::from).boxed()
+            }
+        };
+        while let Some(row) = rows.try_next().await? {
+            take(row)?;
+        }
+        drop(rows);
+        self.state = State::Intact;
+        Ok(())
     }
 
     /// After a failed statement there is no other: PostgreSQL would refuse it, and SQLite might run it outside of the
@@ -199,6 +224,7 @@ as_text!(
     &ClientId,
     &Name,
     &ScopeSet,
+    &String,
     &str,
     FamilyId,
     GrantId,

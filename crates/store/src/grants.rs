@@ -1,6 +1,7 @@
 //! What users agreed to: client × server × scopes.
 
 use crate::connection::values;
+use crate::endings::Ended;
 use crate::error::Error;
 use crate::reader::Reader;
 use crate::row::Row;
@@ -42,6 +43,8 @@ statements! {
         "UPDATE user_grant SET revoked = TRUE, updated_at = $2 WHERE id = $1 AND NOT revoked";
     GRANTS_OF_SERVER =
         "SELECT id FROM user_grant WHERE server_id = $1 AND NOT revoked ORDER BY id";
+    GRANTS_OF_CLIENT =
+        "SELECT id FROM user_grant WHERE client_id = $1 AND NOT revoked ORDER BY id";
     EXPIRE_CODES =
         "UPDATE code SET expires_at = $2 WHERE grant_id = $1 AND redeemed_as IS NULL AND expires_at > $2";
 }
@@ -98,13 +101,31 @@ impl Tx {
 
     /// Revokes a grant, its codes, and its sessions, no token of which lives past `until`. False when it was revoked before.
     pub async fn revoke_grant(&mut self, id: GrantId, until: Timestamp) -> Result<bool, Error> {
+        Ok(self.end_grant(id, until).await?.is_some())
+    }
+
+    /// The same; what it ended, or `None`.
+    pub async fn end_grant(&mut self, id: GrantId, until: Timestamp) -> Result<Option<Ended>, Error> {
         let values = values![id, self.now()];
         if self.connection.execute(REVOKE_GRANT, values).await? == 0 {
-            return Ok(false);
+            return Ok(None);
         }
         self.connection.execute(EXPIRE_CODES, values![id, self.now()]).await?;
-        self.end_sessions_of(sessions::Of::Grant(id), until).await?;
-        Ok(true)
+        let sessions = self.end_sessions_of(sessions::Of::Grant(id), until).await?;
+        Ok(Some(Ended { sessions, grants: 1 }))
+    }
+
+    pub(crate) async fn revoke_grants_of_client(
+        &mut self,
+        client: &ClientId,
+        until: Timestamp,
+    ) -> Result<(), Error> {
+        let rows = self.connection.rows(GRANTS_OF_CLIENT, values![client]).await?;
+        for row in rows {
+            let id = row.named("user_grant of client", client).parsed("id")?;
+            self.revoke_grant(id, until).await?;
+        }
+        Ok(())
     }
 
     pub(crate) async fn revoke_grants_on(&mut self, server: ServerId, until: Timestamp) -> Result<(), Error> {

@@ -5,9 +5,11 @@
 //! acknowledged before COMMIT. What must happen once is one conditional statement, and the affected rows are the answer.
 
 mod audit;
+pub mod backup;
 mod clients;
 mod codes;
 mod connection;
+mod endings;
 mod engine;
 mod error;
 mod families;
@@ -15,9 +17,12 @@ mod feed;
 mod grants;
 mod housekeeping;
 mod keys;
+mod lists;
 mod migrations;
+mod pins;
 mod reader;
 mod registry;
+pub mod restore;
 mod revocations;
 mod row;
 mod sessions;
@@ -30,11 +35,17 @@ mod tx;
 mod users;
 mod write;
 
+pub use audit::{AuditFilter, AuditOrder, AuditRecord};
 pub use clients::{ClientKind, Inserted, NewClient, StoredClient};
+pub use endings::Ended;
 pub use error::{Error, Fault, OpenError};
 pub use feed::{Change, ChangeKind};
 pub use grants::StoredGrant;
 pub use keys::{KeyPurpose, StoredKey};
+pub use lists::clients::{ClientSort, ListedClient};
+pub use lists::grants::{GrantFilter, ListedGrant};
+pub use lists::sessions::{ListedSession, SessionFilter};
+pub use pins::{PinnedTool, Sighted};
 pub use reader::{ReadHandle, Reader};
 pub use registry::Registry;
 pub use store::Store;

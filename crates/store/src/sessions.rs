@@ -27,13 +27,13 @@ statements! {
     REVOKE_FAMILIES =
         "UPDATE family SET revoked = TRUE WHERE session_id = $1 AND NOT revoked";
     LIVE_SESSIONS_OF_CLIENT =
-        "SELECT id FROM session WHERE client_id = $1 AND NOT revoked ORDER BY id";
+        "SELECT id, ends_at FROM session WHERE client_id = $1 AND NOT revoked ORDER BY id";
     LIVE_SESSIONS_OF_GRANT =
-        "SELECT id FROM session WHERE grant_id = $1 AND NOT revoked ORDER BY id";
+        "SELECT id, ends_at FROM session WHERE grant_id = $1 AND NOT revoked ORDER BY id";
     LIVE_SESSIONS_OF_SERVER =
-        "SELECT id FROM session WHERE server_id = $1 AND NOT revoked ORDER BY id";
+        "SELECT id, ends_at FROM session WHERE server_id = $1 AND NOT revoked ORDER BY id";
     LIVE_SESSIONS_OF_USER =
-        "SELECT id FROM session WHERE user_id = $1 AND NOT revoked ORDER BY id";
+        "SELECT id, ends_at FROM session WHERE user_id = $1 AND NOT revoked ORDER BY id";
 
     COUNT_OF_CLIENT =
         "SELECT COUNT(*) AS n FROM session WHERE client_id = $1 AND NOT revoked AND ends_at > $2";
@@ -95,7 +95,7 @@ impl Reader<'_> {
     }
 }
 
-fn read(row: Row) -> Result<Session, Error> {
+pub(crate) fn read(row: Row) -> Result<Session, Error> {
     let id: SessionId = row.parsed("id")?;
     let row = row.named("session", id);
     let owner = match (row.parsed_or_none("user_id")?, row.parsed_or_none("grant_id")?) {
@@ -161,21 +161,26 @@ impl Tx {
 
     /// Ends every session of a client; its tokens are refused whenever they were made, and none lives past `until`.
     pub async fn end_sessions_of_client(&mut self, client: &ClientId, until: Timestamp) -> Result<(), Error> {
-        self.end_sessions_of(Of::Client(client), until).await
+        self.end_sessions_of(Of::Client(client), until).await.map(|_| ())
     }
 
-    pub(crate) async fn end_sessions_of(&mut self, owner: Of<'_>, until: Timestamp) -> Result<(), Error> {
+    /// How many of them were alive.
+    pub(crate) async fn end_sessions_of(&mut self, owner: Of<'_>, until: Timestamp) -> Result<u64, Error> {
         let (sql, value): (_, Value) = match owner {
             Of::Client(client) => (LIVE_SESSIONS_OF_CLIENT, client.into()),
             Of::Grant(grant) => (LIVE_SESSIONS_OF_GRANT, grant.into()),
             Of::Server(server) => (LIVE_SESSIONS_OF_SERVER, server.into()),
             Of::User(user) => (LIVE_SESSIONS_OF_USER, user.into()),
         };
+        let mut alive = 0;
         for row in self.connection.rows(sql, &[value]).await? {
-            let id = row.named("session", "by its owner").parsed("id")?;
-            self.revoke_session(id, until).await?;
+            let row = row.named("session", "by its owner");
+            let was_over = row.time("ends_at")?.has_passed(self.now());
+            if self.revoke_session(row.parsed("id")?, until).await? && !was_over {
+                alive += 1;
+            }
         }
-        Ok(())
+        Ok(alive)
     }
 
     pub(crate) async fn hold_client(&mut self, id: &ClientId) -> Result<(), Error> {

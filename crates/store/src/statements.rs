@@ -35,8 +35,8 @@ mod tests {
     use crate::connection::Dialect;
     use crate::testing::TestDatabase;
     use crate::{
-        audit, clients, codes, engine, families, feed, grants, housekeeping, keys, registry, revocations,
-        sessions, settings, users,
+        audit, clients, codes, endings, engine, families, feed, grants, housekeeping, keys, lists, pins,
+        registry, restore, revocations, sessions, settings, users,
     };
     use sqlx::{
         Connection as _, Executor as _, PgConnection, SqlSafeStr as _, SqliteConnection, Statement as _,
@@ -46,13 +46,19 @@ mod tests {
         audit::ALL,
         clients::ALL,
         codes::ALL,
+        endings::ALL,
         engine::postgres::attempt::ALL,
         families::ALL,
         feed::ALL,
         grants::ALL,
         housekeeping::ALL,
         keys::ALL,
+        lists::clients::ALL,
+        lists::grants::ALL,
+        lists::sessions::ALL,
+        pins::ALL,
         registry::ALL,
+        restore::ALL,
         revocations::ALL,
         sessions::ALL,
         settings::ALL,

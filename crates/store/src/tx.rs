@@ -1,11 +1,9 @@
 //! A transaction as write closures see it.
 
-use crate::audit;
-use crate::connection::{Connection, values};
+use crate::connection::Connection;
 use crate::error::Error;
 use crate::feed::ChangeKind;
 use crate::reader::Reader;
-use crate::row::json;
 use portcullis_domain::audit::Event;
 use portcullis_oauth::time::Timestamp;
 
@@ -42,13 +40,6 @@ impl Tx {
     /// Reads inside of this transaction.
     pub fn read(&mut self) -> Reader<'_> {
         Reader { connection: &mut self.connection }
-    }
-
-    /// Writes one more audit event, beside the one of [`Tx::record`].
-    pub async fn also(&mut self, event: &Event) -> Result<(), Error> {
-        let values = values![self.now, json(event)?];
-        self.connection.execute(audit::INSERT, values).await?;
-        Ok(())
     }
 
     /// Writes the audit event of this write (none ends without one), and wraps what the write gives.

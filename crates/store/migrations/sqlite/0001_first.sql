@@ -2,7 +2,7 @@
 
 CREATE TABLE client (
     id            TEXT    NOT NULL CONSTRAINT client_pkey PRIMARY KEY,
-    kind          TEXT    NOT NULL CONSTRAINT client_kind CHECK (kind IN ('agent', 'self_registered')),
+    kind          TEXT    NOT NULL CONSTRAINT client_kind CHECK (kind IN ('agent', 'registered', 'self_registered')),
     agent_name    TEXT,
     name          TEXT,
     client_uri    TEXT,
@@ -62,8 +62,9 @@ CREATE TABLE user_grant (
 ) STRICT;
 -- One live grant of each kind; a revoked one never comes back to life.
 CREATE UNIQUE INDEX user_grant_live ON user_grant (user_id, client_id, server_id) WHERE NOT revoked;
-CREATE INDEX user_grant_by_client ON user_grant (client_id);
-CREATE INDEX user_grant_by_server ON user_grant (server_id);
+CREATE INDEX user_grant_by_user ON user_grant (user_id, id);
+CREATE INDEX user_grant_by_client ON user_grant (client_id, id);
+CREATE INDEX user_grant_by_server ON user_grant (server_id, id);
 
 CREATE TABLE code (
     hash         BLOB    NOT NULL CONSTRAINT code_pkey PRIMARY KEY,
@@ -83,6 +84,7 @@ CREATE TABLE code (
 ) STRICT;
 CREATE INDEX code_by_grant ON code (grant_id);
 CREATE INDEX code_by_client ON code (client_id);
+CREATE INDEX code_by_user ON code (user_id);
 
 CREATE TABLE session (
     id         TEXT    NOT NULL CONSTRAINT session_pkey PRIMARY KEY,
@@ -97,10 +99,10 @@ CREATE TABLE session (
     revoked    INTEGER NOT NULL,
     CONSTRAINT session_owner CHECK ((user_id IS NULL) = (grant_id IS NULL))
 ) STRICT;
-CREATE INDEX session_by_client ON session (client_id);
-CREATE INDEX session_by_user ON session (user_id);
+CREATE INDEX session_by_client ON session (client_id, id);
+CREATE INDEX session_by_user ON session (user_id, id);
 CREATE INDEX session_by_grant ON session (grant_id);
-CREATE INDEX session_by_server ON session (server_id);
+CREATE INDEX session_by_server ON session (server_id, id);
 CREATE INDEX session_by_end ON session (ends_at);
 
 CREATE TABLE family (
@@ -151,9 +153,37 @@ CREATE TABLE server (
     body TEXT NOT NULL
 ) STRICT;
 
+-- PC-33: definitions of tools as they were approved.
+CREATE TABLE pin (
+    server_id   TEXT    NOT NULL CONSTRAINT pin_server REFERENCES server (id) ON DELETE CASCADE,
+    tool        TEXT    NOT NULL,
+    digest      TEXT    NOT NULL,
+    definition  TEXT    NOT NULL,
+    approval    INTEGER NOT NULL,
+    approved_at INTEGER NOT NULL,
+    approved_by TEXT    NOT NULL,
+    CONSTRAINT pin_pkey PRIMARY KEY (server_id, tool)
+) STRICT;
+
+-- Definitions that were seen and are not the approved ones: the newest of each tool.
+CREATE TABLE sighting (
+    server_id  TEXT    NOT NULL CONSTRAINT sighting_server REFERENCES server (id) ON DELETE CASCADE,
+    tool       TEXT    NOT NULL,
+    digest     TEXT    NOT NULL,
+    definition TEXT    NOT NULL,
+    seen_at    INTEGER NOT NULL,
+    CONSTRAINT sighting_pkey PRIMARY KEY (server_id, tool)
+) STRICT;
+
 CREATE TABLE agent (
     client_id TEXT NOT NULL CONSTRAINT agent_pkey PRIMARY KEY CONSTRAINT agent_client REFERENCES client (id),
     name      TEXT NOT NULL CONSTRAINT agent_name UNIQUE,
+    body      TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE registered_client (
+    client_id TEXT NOT NULL CONSTRAINT registered_client_pkey PRIMARY KEY CONSTRAINT registered_client_client REFERENCES client (id),
+    name      TEXT NOT NULL CONSTRAINT registered_client_name UNIQUE,
     body      TEXT NOT NULL
 ) STRICT;
 
@@ -167,11 +197,25 @@ CREATE TABLE setting (
     value TEXT NOT NULL
 ) STRICT;
 
+-- The columns after `at` repeat what the body says, to search by (PC-52).
 CREATE TABLE audit (
-    number INTEGER NOT NULL CONSTRAINT audit_pkey PRIMARY KEY AUTOINCREMENT,
-    at     INTEGER NOT NULL,
-    body   TEXT    NOT NULL
+    number     INTEGER NOT NULL CONSTRAINT audit_pkey PRIMARY KEY AUTOINCREMENT,
+    at         INTEGER NOT NULL,
+    kind       TEXT    NOT NULL,
+    outcome    TEXT    NOT NULL CONSTRAINT audit_outcome CHECK (outcome IN ('allowed', 'refused')),
+    actor      TEXT    NOT NULL,
+    client_id  TEXT,
+    user_id    TEXT,
+    server_id  TEXT,
+    session_id TEXT,
+    body       TEXT    NOT NULL
 ) STRICT;
+CREATE INDEX audit_by_kind ON audit (kind, number);
+CREATE INDEX audit_by_client ON audit (client_id, number) WHERE client_id IS NOT NULL;
+CREATE INDEX audit_by_user ON audit (user_id, number) WHERE user_id IS NOT NULL;
+CREATE INDEX audit_by_server ON audit (server_id, number) WHERE server_id IS NOT NULL;
+CREATE INDEX audit_by_session ON audit (session_id, number) WHERE session_id IS NOT NULL;
+CREATE INDEX audit_by_time ON audit (at, number);
 -- PC-50: what was recorded stays as it was recorded.
 CREATE TRIGGER audit_no_update BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'audit is append only'); END;
 CREATE TRIGGER audit_no_delete BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'audit is append only'); END;

@@ -10,5 +10,7 @@ mod once;
 mod opening;
 mod purge;
 mod refresh;
+mod revoke;
+mod searches;
 mod values;
 mod world;
