@@ -230,16 +230,17 @@ fn word(kind: &str) -> &'static str {
     }
 }
 
-fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a String>) -> String {
-    let known: Vec<&String> = known.collect();
+/// The word that may have been meant, or all that there are.
+pub(crate) fn nearest<T: AsRef<str>>(name: &str, known: impl Iterator<Item = T>) -> String {
+    let known: Vec<T> = known.collect();
+    let known: Vec<&str> = known.iter().map(AsRef::as_ref).collect();
     let best = known.iter().map(|candidate| (strsim::damerau_levenshtein(name, candidate), *candidate)).min();
     match best {
         Some((distance, candidate)) if distance <= 1 + name.len() / 3 => {
             format!("did you mean {candidate:?}?")
         }
         _ => {
-            let names: Vec<&str> = known.iter().map(|name| name.as_str()).collect();
-            format!("there is: {}", names.join(", "))
+            format!("there is: {}", known.join(", "))
         }
     }
 }

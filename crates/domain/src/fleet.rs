@@ -1,15 +1,16 @@
 //! The fleet file (PC-34): as written, then checked; every mistake is reported at once, with its line.
 
 use crate::document::{self, Document, line_of};
-use crate::registry::{Access, Agent, Role, Server};
+use crate::registry::{Access, Agent, Client, Role, Server};
 use portcullis_oauth::issuer::Issuer;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 mod check;
 mod difference;
 #[cfg(test)]
 mod laws;
+mod moment;
 mod raw;
 mod written;
 
@@ -22,6 +23,8 @@ pub struct Fleet {
     pub servers: Vec<Server<()>>,
     /// In the file's order.
     pub agents: Vec<Agent<()>>,
+    /// In the file's order.
+    pub clients: Vec<Client<()>>,
     /// In the file's order.
     pub roles: Vec<Role>,
     /// `[self_registered]`
@@ -68,7 +71,7 @@ impl Fleet {
             }
             Some(Err(_)) | None => return Err(in_order(problems)),
         };
-        let mut check = check::Check { text, surroundings, problems };
+        let mut check = check::Check { text, surroundings, problems, delivered: BTreeMap::new() };
         let fleet = check.fleet(raw);
         if check.problems.is_empty() { Ok(fleet) } else { Err(in_order(check.problems)) }
     }

@@ -2,6 +2,7 @@
 
 use crate::id::ServerId;
 use portcullis_oauth::client::ClientId;
+use portcullis_oauth::redirect::RedirectUri;
 use portcullis_oauth::resource::ResourceUri;
 use portcullis_oauth::scope::{Scope, ScopeSet};
 use portcullis_oauth::time::Timestamp;
@@ -242,6 +243,63 @@ pub struct Agent<Id = ClientId> {
     pub introspects: Vec<Name>,
     /// Where its secret is delivered: `file:PATH`. `None`: it has no secret yet.
     pub deliver: Option<String>,
+}
+
+impl<Id> Agent<Id> {
+    /// Whether it may get nothing and do nothing any more.
+    pub fn has_ended(&self, now: Timestamp) -> bool {
+        self.disabled || self.expires_at.is_some_and(|end| end.has_passed(now))
+    }
+}
+
+/// OAuth client software that the operator registered; `Client<()>` is one that was declared and has no client id yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Client<Id = ClientId> {
+    /// Ours; it names itself with this.
+    pub client_id: Id,
+    /// Unique among clients.
+    pub name: Name,
+    /// For people: it stands on the consent page.
+    pub title: String,
+    /// Who answers for it.
+    pub owner: String,
+    /// Where answers may go; compared as RFC 8252 s7 and OAuth 2.1 s8.4 say. Never empty.
+    pub redirect_uris: Vec<RedirectUri>,
+    /// How it proves itself.
+    pub auth: ClientAuth,
+    /// Where its secret is delivered: `file:PATH`. Public clients have none.
+    pub deliver: Option<String>,
+    /// Gets no token, and none of its tokens counts.
+    pub disabled: bool,
+    /// The most that anybody may do through it.
+    pub access: Access,
+}
+
+/// How a registered client proves itself at the token endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientAuth {
+    /// It cannot keep a secret: PKCE is all it has.
+    None,
+    /// By a secret that we make.
+    Secret,
+}
+
+impl<Id> Client<Id> {
+    /// The same client under another client id.
+    pub fn with_id<New>(self, client_id: New) -> Client<New> {
+        Client {
+            client_id,
+            name: self.name,
+            title: self.title,
+            owner: self.owner,
+            redirect_uris: self.redirect_uris,
+            auth: self.auth,
+            deliver: self.deliver,
+            disabled: self.disabled,
+            access: self.access,
+        }
+    }
 }
 
 /// What people may do, by group or by name.

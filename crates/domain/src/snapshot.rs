@@ -1,11 +1,14 @@
 //! What a gateway needs to decide: one immutable, numbered, serialisable value, and the updates that bring it.
 
+use crate::id::ServerId;
+use crate::pins::Pins;
 use crate::principal::Revocation;
-use crate::registry::{Access, Agent, Role, Server};
+use crate::registry::{Access, Agent, Client, Role, Server};
 use portcullis_oauth::issuer::Issuer;
 use portcullis_oauth::jwk::JwkSet;
 use portcullis_oauth::time::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Registry, policy and public keys at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,10 +27,16 @@ pub struct Snapshot {
     pub servers: Vec<Server>,
     /// Registered agents with their ceilings.
     pub agents: Vec<Agent>,
+    /// Clients that the operator registered, with their ceilings.
+    #[serde(default)]
+    pub clients: Vec<Client>,
     /// Roles of people with their ceilings.
     pub roles: Vec<Role>,
     /// What clients that registered themselves may reach, for any user.
     pub self_registered: Access,
+    /// PC-33: how the tools of each server are to look.
+    #[serde(default)]
+    pub pins: BTreeMap<ServerId, Pins>,
 }
 
 /// One message of the feed that a gateway follows. Travels as JSON bytes, even within one process.
@@ -64,10 +73,8 @@ pub enum Update {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::id::ServerId;
     use crate::registry::{Members, Placement, Rule, ScopeMeaning, Upstream, UpstreamCredential};
     use portcullis_oauth::scope::ScopeSet;
-    use std::collections::BTreeMap;
 
     fn scopes(text: &str) -> ScopeSet {
         text.parse().unwrap()
@@ -127,12 +134,14 @@ pub(crate) mod tests {
                 introspects: vec![],
                 deliver: None,
             }],
+            clients: vec![],
             roles: vec![Role {
                 name: "engineers".parse().unwrap(),
                 members: Members { group: Some("eng".into()), users: vec![] },
                 access: access("notes:write"),
             }],
             self_registered: access("notes:read notes:write"),
+            pins: BTreeMap::new(),
         }
     }
 

@@ -65,6 +65,7 @@ impl Full {
         let mut handle = store.read().await?;
         let registry = handle.reader().registry().await?;
         let revocations = handle.reader().revocations(now).await?;
+        let pins = handle.reader().pins().await?;
         let (keys, assertion_key) = keys::load(&mut handle, master).await?;
         let snapshot = Snapshot {
             number: registry.number,
@@ -74,8 +75,10 @@ impl Full {
             max_life_seconds: crate::config::Tokens::MAX_ACCESS.as_secs(),
             servers: registry.servers,
             agents: registry.agents,
+            clients: registry.clients,
             roles: registry.roles,
             self_registered: registry.self_registered,
+            pins,
         };
         Ok(Self { keys, assertion_key, snapshot, revocations, as_of: now })
     }

@@ -13,10 +13,11 @@ pub use remarks::remarks;
 pub(crate) use rotate::{Delivery, RotateError, Rotation, rotate};
 
 use crate::app::App;
+use deliver::Recipient;
 use plan::{Plan, World};
 use portcullis_domain::audit::{Actor, Event, Kind, Outcome};
 use portcullis_domain::fleet::Fleet;
-use portcullis_domain::registry::Agent;
+use portcullis_domain::registry::{Agent, Client, ClientAuth};
 use portcullis_domain::secret::{ClientSecret, Hashed};
 use portcullis_oauth::client::{AuthMethod, ClientId, GrantType};
 use portcullis_oauth::time::Timestamp;
@@ -33,9 +34,9 @@ const STALE: &str = "fleet_planned_on_this_registry";
 /// What was done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Applied {
-    /// Servers, agents and roles that are new or changed.
+    /// Servers, agents, clients and roles that are new or changed.
     pub put: usize,
-    /// Servers, agents and roles that are gone.
+    /// Servers, agents, clients and roles that are gone.
     pub removed: usize,
     /// Secrets that were made and delivered.
     pub secrets: usize,
@@ -107,10 +108,10 @@ async fn apply_once(app: &App, fleet: &Fleet, terms: &Terms) -> Result<Applied, 
     }
     // The files first: a secret that is stored but was never written down would be lost.
     let mut secrets = Vec::new();
-    for agent in &plan.without_secret {
+    for recipient in &plan.without_secret {
         secrets.push((
-            agent.client_id.clone(),
-            deliver::new_secret(agent, &app.config.issuer, &mut app.entropy.rng())?,
+            recipient.client_id.clone(),
+            deliver::new_secret(recipient, &app.config.issuer, &mut app.entropy.rng())?,
         ));
     }
     let applied = Applied { put: plan.puts(), removed: plan.removals(), secrets: secrets.len() };
@@ -126,10 +127,11 @@ pub(crate) async fn deliver_again(app: &App, names: &[&str]) -> Result<(), Apply
     let _turn = app.deliveries.lock().await;
     let current = app.current.load_full();
     for agent in current.snapshot.agents.iter().filter(|agent| names.contains(&agent.name.as_str())) {
-        if deliver::is_there(agent) {
+        let recipient = Recipient::from(agent);
+        if deliver::is_there(&recipient) {
             continue;
         }
-        let secret = deliver::new_secret(agent, &app.config.issuer, &mut app.entropy.rng())?;
+        let secret = deliver::new_secret(&recipient, &app.config.issuer, &mut app.entropy.rng())?;
         let input = (agent.client_id.clone(), secret);
         app.store
             .write(app.clock.now(), input, |(client, secret), tx| {
@@ -156,6 +158,9 @@ async fn write(change: &Change, tx: &mut Tx) -> Result<Recorded<Applied>, Error>
     for agent in &plan.remove_agents {
         tx.remove_agent(agent, *until).await?;
     }
+    for client in &plan.remove_clients {
+        tx.remove_registered(client, *until).await?;
+    }
     for role in &plan.remove_roles {
         tx.remove_role(role).await?;
     }
@@ -169,6 +174,14 @@ async fn write(change: &Change, tx: &mut Tx) -> Result<Recorded<Applied>, Error>
     }
     for agent in &plan.put_agents {
         tx.put_agent(agent).await?;
+    }
+    for client in &plan.new_clients {
+        if tx.insert_client(&row_of(client, tx.now())).await? != Inserted::New {
+            return Err(Error::Conflict(STALE));
+        }
+    }
+    for client in &plan.put_clients {
+        tx.put_registered(client).await?;
     }
     for role in &plan.put_roles {
         tx.put_role(role).await?;
@@ -193,6 +206,23 @@ fn client_of(agent: &Agent, now: Timestamp) -> NewClient {
         redirect_uris: Vec::new(),
         auth_method: AuthMethod::ClientSecretBasic,
         grant_types: vec![GrantType::ClientCredentials],
+        created_at: now,
+        fingerprint: None,
+    }
+}
+
+fn row_of(client: &Client, now: Timestamp) -> NewClient {
+    NewClient {
+        client_id: client.client_id.clone(),
+        kind: ClientKind::Registered,
+        name: Some(client.title.clone()),
+        client_uri: None,
+        redirect_uris: client.redirect_uris.clone(),
+        auth_method: match client.auth {
+            ClientAuth::None => AuthMethod::None,
+            ClientAuth::Secret => AuthMethod::ClientSecretBasic,
+        },
+        grant_types: vec![GrantType::AuthorizationCode, GrantType::RefreshToken],
         created_at: now,
         fingerprint: None,
     }

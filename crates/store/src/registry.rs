@@ -10,8 +10,8 @@ use crate::statements::statements;
 use crate::tx::Tx;
 use portcullis_domain::id::ServerId;
 use portcullis_domain::principal::{Revocation, RevokedTarget};
-use portcullis_domain::registry::{Access, Agent, Name, Role, Server};
-use portcullis_oauth::client::ClientId;
+use portcullis_domain::registry::{Access, Agent, Client, ClientAuth, Name, Role, Server};
+use portcullis_oauth::client::{AuthMethod, ClientId};
 use portcullis_oauth::time::Timestamp;
 use serde::de::DeserializeOwned;
 
@@ -25,6 +25,8 @@ pub struct Registry {
     /// By name.
     pub agents: Vec<Agent>,
     /// By name.
+    pub clients: Vec<Client>,
+    /// By name.
     pub roles: Vec<Role>,
     /// What clients that registered themselves may reach.
     pub self_registered: Access,
@@ -36,6 +38,7 @@ const SELF_REGISTERED: &str = "registry.self_registered";
 statements! {
     SERVERS = "SELECT name, body FROM server";
     AGENTS = "SELECT name, body FROM agent";
+    CLIENTS = "SELECT name, body FROM registered_client";
     ROLES = "SELECT name, body FROM role";
     PUT_SERVER =
         "INSERT INTO server (id, name, body) VALUES ($1, $2, $3)
@@ -50,6 +53,14 @@ statements! {
         "UPDATE client SET agent_name = $2 WHERE id = $1 AND agent_name <> $2";
     REMOVE_AGENT =
         "DELETE FROM agent WHERE client_id = $1";
+    PUT_REGISTERED =
+        "INSERT INTO registered_client (client_id, name, body) VALUES ($1, $2, $3)
+         ON CONFLICT (client_id) DO UPDATE SET name = excluded.name, body = excluded.body
+         WHERE registered_client.body <> excluded.body";
+    DESCRIBE_CLIENT =
+        "UPDATE client SET name = $2, redirect_uris = $3, auth_method = $4 WHERE id = $1";
+    REMOVE_REGISTERED =
+        "DELETE FROM registered_client WHERE client_id = $1";
     DISABLE_CLIENT =
         "UPDATE client SET disabled = TRUE WHERE id = $1 AND NOT disabled";
     FORGET_SECRETS =
@@ -69,9 +80,11 @@ impl Reader<'_> {
         let number = self.latest_change().await?;
         let mut servers: Vec<Server> = self.bodies(SERVERS, "server").await?;
         let mut agents: Vec<Agent> = self.bodies(AGENTS, "agent").await?;
+        let mut clients: Vec<Client> = self.bodies(CLIENTS, "registered_client").await?;
         let mut roles: Vec<Role> = self.bodies(ROLES, "role").await?;
         servers.sort_by(|a, b| a.name.cmp(&b.name));
         agents.sort_by(|a, b| a.name.cmp(&b.name));
+        clients.sort_by(|a, b| a.name.cmp(&b.name));
         roles.sort_by(|a, b| a.name.cmp(&b.name));
         let self_registered = match self.setting(SELF_REGISTERED).await? {
             None => Access::new(),
@@ -81,7 +94,7 @@ impl Reader<'_> {
                 row: SELF_REGISTERED.to_owned(),
             })?,
         };
-        Ok(Registry { number, servers, agents, roles, self_registered })
+        Ok(Registry { number, servers, agents, clients, roles, self_registered })
     }
 
     async fn bodies<T: DeserializeOwned>(
@@ -131,13 +144,47 @@ impl Tx {
     pub async fn remove_agent(&mut self, client: &ClientId, until: Timestamp) -> Result<bool, Error> {
         let removed = self.connection.execute(REMOVE_AGENT, values![client]).await?;
         if removed == 1 {
-            self.connection.execute(DISABLE_CLIENT, values![client]).await?;
-            self.connection.execute(FORGET_SECRETS, values![client]).await?;
-            self.end_sessions_of(sessions::Of::Client(client), until).await?;
-            self.revoke(&Revocation { target: RevokedTarget::Client(client.clone()), at: self.now(), until })
-                .await?;
+            self.end_client(client, until).await?;
         }
         Ok(self.registry_changed(removed))
+    }
+
+    /// Adds or changes a registered client, whose client row exists; whether anything changed.
+    pub async fn put_registered(&mut self, client: &Client) -> Result<bool, Error> {
+        let values = values![&client.client_id, &client.name, json(client)?];
+        let put = self.connection.execute(PUT_REGISTERED, values).await?;
+        if put == 1 {
+            let method = match client.auth {
+                ClientAuth::None => AuthMethod::None,
+                ClientAuth::Secret => AuthMethod::ClientSecretBasic,
+            };
+            let uris = json(&client.redirect_uris)?;
+            let values = values![&client.client_id, client.title.clone(), uris, json(&method)?];
+            self.connection.execute(DESCRIBE_CLIENT, values).await?;
+            if client.auth == ClientAuth::None {
+                self.connection.execute(FORGET_SECRETS, values![&client.client_id]).await?;
+            }
+        }
+        Ok(self.registry_changed(put))
+    }
+
+    /// Removes a registered client: it is disabled, its secrets are gone, what people granted it and its sessions end, and
+    /// none of its tokens lives past `until`.
+    pub async fn remove_registered(&mut self, client: &ClientId, until: Timestamp) -> Result<bool, Error> {
+        let removed = self.connection.execute(REMOVE_REGISTERED, values![client]).await?;
+        if removed == 1 {
+            self.revoke_grants_of_client(client, until).await?;
+            self.end_client(client, until).await?;
+        }
+        Ok(self.registry_changed(removed))
+    }
+
+    async fn end_client(&mut self, client: &ClientId, until: Timestamp) -> Result<(), Error> {
+        self.connection.execute(DISABLE_CLIENT, values![client]).await?;
+        self.connection.execute(FORGET_SECRETS, values![client]).await?;
+        self.end_sessions_of(sessions::Of::Client(client), until).await?;
+        let target = RevokedTarget::Client(client.clone());
+        self.revoke(&Revocation { target, at: self.now(), until }).await
     }
 
     /// Adds or changes a role; whether anything changed.

@@ -1,7 +1,7 @@
 //! What changes from one fleet to another, in the words of the fleet file, for a person to review (PC-34).
 
 use super::Fleet;
-use super::written::{WrittenAgent, WrittenRole, WrittenServer, written};
+use super::written::{WrittenAgent, WrittenClient, WrittenRole, WrittenServer, written};
 use crate::policy::implied;
 use crate::registry::{Access, Name, Server};
 use portcullis_oauth::issuer::Issuer;
@@ -17,6 +17,9 @@ pub struct Difference {
     pub servers: Changes,
     /// By name.
     pub agents: Changes,
+    /// By name.
+    #[serde(default)]
+    pub clients: Changes,
     /// By name.
     pub roles: Changes,
     /// Fields of `[self_registered]`.
@@ -86,6 +89,13 @@ impl Difference {
                 |key| key,
                 |agent| value(&WrittenAgent::of(agent)),
             ),
+            clients: changes(
+                &before.clients,
+                &after.clients,
+                |client| client.name.clone(),
+                |key| key,
+                |client| value(&WrittenClient::of(client)),
+            ),
             roles: changes(
                 &before.roles,
                 &after.roles,
@@ -104,14 +114,14 @@ impl Difference {
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        let kinds = [&self.servers, &self.agents, &self.roles];
+        let kinds = [&self.servers, &self.agents, &self.clients, &self.roles];
         kinds.iter().all(|changes| changes.is_empty()) && self.self_registered.is_empty()
     }
 
     /// Whether something may be taken from somebody: a thing goes, a ceiling is lower, a role has other members, or a rule
     /// that there was is another.
     pub fn takes_away(&self) -> bool {
-        let kinds = [&self.servers, &self.agents, &self.roles];
+        let kinds = [&self.servers, &self.agents, &self.clients, &self.roles];
         let another_rule = |field: &FieldChange| field.field.starts_with("rule ") && !field.before.is_null();
         let other_members = |field: &FieldChange| field.field.starts_with("members");
         kinds.iter().any(|changes| !changes.removed.is_empty())

@@ -2,11 +2,12 @@
 
 use super::{Difference, Fleet, Surroundings};
 use crate::registry::{
-    Access, Agent, Members, Name, Placement, Risk, Role, Rule, ScopeMeaning, Server, Upstream,
-    UpstreamCredential,
+    Access, Agent, Client, ClientAuth, Members, Name, Pinning, Placement, Risk, Role, Rule, ScopeMeaning,
+    Server, Upstream, UpstreamCredential,
 };
 use portcullis_oauth::issuer::Issuer;
 use portcullis_oauth::scope::{Scope, ScopeSet};
+use portcullis_oauth::time::Timestamp;
 use proptest::prelude::*;
 use proptest::sample::select;
 use std::collections::BTreeSet;
@@ -30,17 +31,26 @@ fn words() -> impl Strategy<Value = String> {
     ]
 }
 
+/// A part of a path: what an example has in the place of something real is refused.
+fn place() -> impl Strategy<Value = String> {
+    let harmless = |c: &char| !matches!(c, '<' | '$' | '/' | '.');
+    words().prop_map(move |words| words.chars().filter(harmless).collect())
+}
+
 /// What people read before they agree: never nothing.
 fn sentence() -> impl Strategy<Value = String> {
     words().prop_map(|words| if words.trim().is_empty() { "Words".to_owned() } else { words })
 }
 
-fn rule() -> impl Strategy<Value = Rule> {
-    let patterns = || prop::collection::vec(select(vec!["list_*", "read", "note://*", "a\"b"]), 0..3);
-    let patterns = || patterns().prop_map(|all| all.into_iter().map(str::to_owned).collect::<Vec<_>>());
+/// Patterns of which none says again what another says, neither in its rule nor in another.
+fn rule(at: usize) -> impl Strategy<Value = Rule> {
+    let patterns = || proptest::sample::subsequence(vec!["list_*", "read", "note://*", "a\"b"], 0..3);
+    let patterns = move || {
+        patterns().prop_map(move |all| all.into_iter().map(|text| format!("{at}{text}")).collect::<Vec<_>>())
+    };
     (patterns(), patterns(), patterns(), scopes(), any::<bool>()).prop_map(
-        |(mut tools, prompts, resources, mut scopes, high)| {
-            tools.push("t".to_owned());
+        move |(mut tools, prompts, resources, mut scopes, high)| {
+            tools.push(format!("t{at}"));
             scopes.insert(SCOPES[0].parse().unwrap());
             let risk = if high { Risk::High } else { Risk::Usual };
             Rule { tools, prompts, resources, scopes, risk }
@@ -69,10 +79,16 @@ fn server(at: usize) -> impl Strategy<Value = Server<()>> {
         host.parse().unwrap()
     });
     let meanings = prop::collection::vec((sentence(), scopes()), SCOPES.len());
-    let parts =
-        (sentence(), own, placement(), prop::option::of(1..=60_u64), prop::collection::vec(words(), 0..2));
-    (parts, scopes(), meanings, prop::collection::vec(rule(), 0..3)).prop_map(
-        move |((title, canonical_uri, placement, minutes, labels), default_scopes, meanings, rules)| Server {
+    let parts = (sentence(), own, placement(), prop::option::of(1..=60_u64), labels());
+    let held = (labels(), any::<bool>(), select(vec![Pinning::Approved, Pinning::FirstSight, Pinning::Off]));
+    (parts, held, scopes(), meanings, (rule(0), rule(1), 0..3_usize)).prop_map(
+        move |(
+            (title, canonical_uri, placement, minutes, labels),
+            (owners, observe, pinning),
+            default_scopes,
+            meanings,
+            (first, second, count),
+        )| Server {
             id: (),
             name: format!("s{at}").parse().unwrap(),
             title,
@@ -80,18 +96,22 @@ fn server(at: usize) -> impl Strategy<Value = Server<()>> {
             placement,
             access_seconds: minutes.map(|minutes| minutes * 60),
             labels,
-            owners: vec![],
-            observe: false,
-            pinning: crate::registry::Pinning::default(),
+            owners,
+            observe,
+            pinning,
             default_scopes,
             scopes: SCOPES
                 .iter()
                 .zip(meanings)
                 .map(|(scope, (says, implies))| (scope.parse().unwrap(), ScopeMeaning { says, implies }))
                 .collect(),
-            rules,
+            rules: [first, second].into_iter().take(count).collect(),
         },
     )
+}
+
+fn labels() -> impl Strategy<Value = Vec<String>> {
+    prop::collection::vec(words(), 0..2)
 }
 
 fn access() -> impl Strategy<Value = Access> {
@@ -100,18 +120,42 @@ fn access() -> impl Strategy<Value = Access> {
 }
 
 fn agent(name: &'static str) -> impl Strategy<Value = Agent<()>> {
-    let deliver = prop::option::of(words().prop_map(|place| format!("file:x{place}")));
-    (words(), access(), any::<bool>(), deliver).prop_map(move |(owner, access, introspects, deliver)| Agent {
-        client_id: (),
-        name: name.parse().unwrap(),
-        owner,
-        labels: vec![],
-        disabled: false,
-        expires_at: None,
-        access,
-        introspects: if introspects { vec!["s1".parse().unwrap()] } else { vec![] },
-        deliver,
-    })
+    let deliver = prop::option::of(place().prop_map(move |place| format!("file:agent-{name}-{place}")));
+    // Up to the year 9999.
+    let end = prop::option::of((0..253_402_300_800_i64).prop_map(Timestamp::from_seconds));
+    (words(), access(), any::<bool>(), deliver, (labels(), any::<bool>(), end)).prop_map(
+        move |(owner, access, introspects, deliver, (labels, disabled, expires_at))| Agent {
+            client_id: (),
+            name: name.parse().unwrap(),
+            owner,
+            labels,
+            disabled,
+            expires_at,
+            access,
+            introspects: if introspects { vec!["s1".parse().unwrap()] } else { vec![] },
+            deliver,
+        },
+    )
+}
+
+fn client(name: &'static str) -> impl Strategy<Value = Client<()>> {
+    let uris =
+        vec!["https://c.example/cb", "http://127.0.0.1/cb", "http://[::1]:9/x?y", "com.example.app:/cb"];
+    let uris = proptest::sample::subsequence(uris, 1..=4);
+    let deliver = prop::option::of(place().prop_map(move |place| format!("file:client-{name}-{place}")));
+    (sentence(), words(), uris, deliver, any::<bool>(), access()).prop_map(
+        move |(title, owner, uris, deliver, disabled, access)| Client {
+            client_id: (),
+            name: name.parse().unwrap(),
+            title,
+            owner,
+            redirect_uris: uris.into_iter().map(|uri| uri.parse().unwrap()).collect(),
+            auth: if deliver.is_some() { ClientAuth::Secret } else { ClientAuth::None },
+            deliver,
+            disabled,
+            access,
+        },
+    )
 }
 
 fn role() -> impl Strategy<Value = Role> {
@@ -124,8 +168,10 @@ fn role() -> impl Strategy<Value = Role> {
 
 fn fleets() -> impl Strategy<Value = Fleet> {
     let agents = (prop::option::of(agent("one")), prop::option::of(agent("two")));
-    (server(0), server(1), agents, prop::option::of(role()), access()).prop_map(
-        |(first, second, (one, two), role, self_registered)| Fleet {
+    let clients = (prop::option::of(client("one")), prop::option::of(client("two")));
+    (server(0), server(1), agents, clients, prop::option::of(role()), access()).prop_map(
+        |(first, second, (one, two), (app, site), role, self_registered)| Fleet {
+            clients: app.into_iter().chain(site).collect(),
             servers: vec![first, second],
             agents: one.into_iter().chain(two).collect(),
             roles: role.into_iter().collect(),
@@ -151,7 +197,7 @@ proptest! {
         let difference = Difference::between(&before, &after, &issuer());
         prop_assert_eq!(difference.is_empty(), before == after);
         prop_assert!(Difference::between(&after, &after, &issuer()).is_empty());
-        for changed in difference.servers.changed.iter().chain(&difference.agents.changed).chain(&difference.roles.changed) {
+        for changed in [&difference.servers, &difference.agents, &difference.clients, &difference.roles].into_iter().flat_map(|kind| &kind.changed) {
             prop_assert!(!changed.fields.is_empty(), "{}", changed.name);
         }
     }

@@ -1,12 +1,13 @@
 //! The fleet file exactly as written: shape only, nothing checked.
 
-use crate::registry::{Members, Name, Pinning, Risk, UpstreamCredential};
+use crate::registry::{ClientAuth, Members, Name, Pinning, Risk, UpstreamCredential};
 use portcullis_oauth::scope::{Scope, ScopeSet};
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use toml::Spanned;
+use toml::value::Datetime;
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -15,6 +16,8 @@ pub(super) struct RawFleet {
     pub(super) server: Vec<RawServer>,
     #[serde(default)]
     pub(super) agent: Vec<RawAgent>,
+    #[serde(default)]
+    pub(super) client: Vec<RawClient>,
     #[serde(default)]
     pub(super) role: Vec<RawRole>,
     pub(super) self_registered: Option<RawSelfRegistered>,
@@ -131,6 +134,10 @@ pub(super) struct RawAgent {
     pub(super) labels: Vec<String>,
     #[serde(default)]
     pub(super) disabled: bool,
+    /// From then on as if it were disabled: a date (the moment it begins in UTC), or a date with time and offset (RFC 3339).
+    #[serde(default)]
+    #[schemars(schema_with = "moment")]
+    pub(super) expires: Option<Spanned<RawMoment>>,
     pub(super) credential: Option<RawCredential>,
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, Vec<String>>")]
@@ -138,6 +145,38 @@ pub(super) struct RawAgent {
     #[serde(default)]
     #[schemars(with = "Vec<String>")]
     pub(super) introspects: Vec<Spanned<String>>,
+}
+
+/// Written as a date of TOML, or as a text.
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub(super) enum RawMoment {
+    Date(Datetime),
+    Text(String),
+}
+
+/// TOML has dates, JSON has not: an editor's schema calls both a text.
+fn moment(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({ "type": ["datetime", "string", "null"] })
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawClient {
+    #[schemars(with = "String")]
+    pub(super) name: Spanned<String>,
+    pub(super) title: Option<String>,
+    pub(super) owner: String,
+    #[schemars(with = "Vec<String>")]
+    pub(super) redirect_uris: Spanned<Vec<Spanned<String>>>,
+    #[schemars(with = "ClientAuth")]
+    pub(super) auth: Spanned<ClientAuth>,
+    pub(super) credential: Option<RawCredential>,
+    #[serde(default)]
+    pub(super) disabled: bool,
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, Vec<String>>")]
+    pub(super) access: RawAccess,
 }
 
 #[derive(Deserialize, JsonSchema)]

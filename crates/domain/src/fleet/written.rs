@@ -1,11 +1,12 @@
 //! A fleet in the shape of its file: what `export` prints, and what differences are told in.
 
-use super::Fleet;
+use super::{Fleet, moment};
 use crate::registry::{
-    Access, Agent, Members, Name, Pinning, Placement, Risk, Role, Rule, ScopeMeaning, Server, Upstream,
-    UpstreamCredential,
+    Access, Agent, Client, ClientAuth, Members, Name, Pinning, Placement, Risk, Role, Rule, ScopeMeaning,
+    Server, Upstream, UpstreamCredential,
 };
 use portcullis_oauth::issuer::Issuer;
+use portcullis_oauth::redirect::RedirectUri;
 use portcullis_oauth::resource::ResourceUri;
 use portcullis_oauth::scope::Scope;
 use serde::Serialize;
@@ -20,6 +21,7 @@ impl Fleet {
         let file = WrittenFleet {
             server: self.servers.iter().map(|server| WrittenServer::of(server, issuer)).collect(),
             agent: self.agents.iter().map(WrittenAgent::of).collect(),
+            client: self.clients.iter().map(WrittenClient::of).collect(),
             role: self.roles.iter().map(WrittenRole::of).collect(),
             self_registered: (!self.self_registered.is_empty())
                 .then(|| WrittenSelfRegistered { access: written(&self.self_registered) }),
@@ -38,6 +40,7 @@ pub(super) fn written(access: &Access) -> WrittenAccess<'_> {
 struct WrittenFleet<'a> {
     server: Vec<WrittenServer<'a>>,
     agent: Vec<WrittenAgent<'a>>,
+    client: Vec<WrittenClient<'a>>,
     role: Vec<WrittenRole<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     self_registered: Option<WrittenSelfRegistered<'a>>,
@@ -164,6 +167,8 @@ pub(super) struct WrittenAgent<'a> {
     labels: &'a [String],
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     disabled: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires: Option<String>,
     #[serde(skip_serializing_if = "<[Name]>::is_empty")]
     introspects: &'a [Name],
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -181,16 +186,51 @@ struct WrittenSecret<'a> {
     deliver: &'a str,
 }
 
+impl<'a> WrittenCredential<'a> {
+    fn of(deliver: &'a str) -> Self {
+        Self { secret: WrittenSecret { deliver } }
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct WrittenClient<'a> {
+    name: &'a Name,
+    title: &'a str,
+    owner: &'a str,
+    redirect_uris: &'a [RedirectUri],
+    auth: ClientAuth,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    disabled: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    credential: Option<WrittenCredential<'a>>,
+    access: WrittenAccess<'a>,
+}
+
+impl<'a> WrittenClient<'a> {
+    pub(super) fn of<Id>(client: &'a Client<Id>) -> Self {
+        Self {
+            name: &client.name,
+            title: &client.title,
+            owner: &client.owner,
+            redirect_uris: &client.redirect_uris,
+            auth: client.auth,
+            disabled: client.disabled,
+            credential: client.deliver.as_deref().map(WrittenCredential::of),
+            access: written(&client.access),
+        }
+    }
+}
+
 impl<'a> WrittenAgent<'a> {
     pub(super) fn of<Id>(agent: &'a Agent<Id>) -> Self {
-        let deliver = agent.deliver.as_deref();
         Self {
             name: &agent.name,
             owner: &agent.owner,
             labels: &agent.labels,
             disabled: agent.disabled,
+            expires: agent.expires_at.map(moment::written),
             introspects: &agent.introspects,
-            credential: deliver.map(|deliver| WrittenCredential { secret: WrittenSecret { deliver } }),
+            credential: agent.deliver.as_deref().map(WrittenCredential::of),
             access: written(&agent.access),
         }
     }

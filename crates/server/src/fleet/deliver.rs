@@ -1,8 +1,9 @@
-//! Secrets of agents: made, written where their user reads them, and known to us as a hash only (PC-41, PC-44).
+//! Secrets of agents and clients: made, written where their user reads them, and known to us as a hash only (PC-41, PC-44).
 
 use crate::data::write_private;
-use portcullis_domain::registry::Agent;
+use portcullis_domain::registry::{Agent, Client};
 use portcullis_domain::secret::{ClientSecret, Hashed, Plain};
+use portcullis_oauth::client::ClientId;
 use portcullis_oauth::issuer::Issuer;
 use rand::CryptoRng;
 use serde::Serialize;
@@ -12,14 +13,37 @@ use zeroize::Zeroizing;
 
 /// A secret could not be written where it belongs.
 #[derive(Debug, thiserror::Error)]
-#[error("the secret of agent {agent} cannot be written to {}", path.display())]
+#[error("the secret of {whose} cannot be written to {}", path.display())]
 pub struct DeliverError {
-    agent: String,
+    whose: String,
     path: PathBuf,
     source: io::Error,
 }
 
-/// The file of an agent's credentials.
+/// Whose secret it is, and where it belongs.
+#[derive(Clone, Debug)]
+pub(super) struct Recipient {
+    pub(super) client_id: ClientId,
+    /// `agent NAME` or `client NAME`
+    pub(super) whose: String,
+    pub(super) deliver: Option<String>,
+}
+
+impl From<&Agent> for Recipient {
+    fn from(agent: &Agent) -> Self {
+        let whose = format!("agent {}", agent.name);
+        Self { client_id: agent.client_id.clone(), whose, deliver: agent.deliver.clone() }
+    }
+}
+
+impl From<&Client> for Recipient {
+    fn from(client: &Client) -> Self {
+        let whose = format!("client {}", client.name);
+        Self { client_id: client.client_id.clone(), whose, deliver: client.deliver.clone() }
+    }
+}
+
+/// The file of somebody's credentials.
 #[derive(Serialize)]
 struct Credentials<'a> {
     client_id: &'a str,
@@ -30,45 +54,45 @@ struct Credentials<'a> {
 
 /// Makes a secret and writes the file (0600, whole or not at all).
 pub(super) fn new_secret(
-    agent: &Agent,
+    recipient: &Recipient,
     issuer: &Issuer,
     rng: &mut impl CryptoRng,
 ) -> Result<Hashed<ClientSecret>, DeliverError> {
-    let path = place(agent).unwrap_or(Path::new(""));
+    let path = place(recipient).unwrap_or(Path::new(""));
     let secret = Plain::<ClientSecret>::generate(rng);
     let credentials =
-        Credentials { client_id: agent.client_id.as_str(), client_secret: secret.reveal(), issuer };
+        Credentials { client_id: recipient.client_id.as_str(), client_secret: secret.reveal(), issuer };
     serde_json::to_vec(&credentials)
         .map_err(io::Error::from)
         .map(Zeroizing::new)
         .and_then(|json| write_private(path, &json))
-        .map_err(|source| DeliverError { agent: agent.name.to_string(), path: path.to_owned(), source })?;
+        .map_err(|source| DeliverError { whose: recipient.whose.clone(), path: path.to_owned(), source })?;
     Ok(secret.hashed())
 }
 
 /// Whether the file is where it was delivered, or none is asked for.
-pub(super) fn is_there(agent: &Agent) -> bool {
-    place(agent).is_none_or(Path::exists)
+pub(super) fn is_there(recipient: &Recipient) -> bool {
+    place(recipient).is_none_or(Path::exists)
 }
 
 /// What is in the file now.
-pub(super) fn content(agent: &Agent) -> Option<Zeroizing<Vec<u8>>> {
-    place(agent).and_then(|path| std::fs::read(path).ok()).map(Zeroizing::new)
+pub(super) fn content(recipient: &Recipient) -> Option<Zeroizing<Vec<u8>>> {
+    place(recipient).and_then(|path| std::fs::read(path).ok()).map(Zeroizing::new)
 }
 
 /// Undoes a delivery: nobody knows the secret that was written.
-pub(super) fn put_back(agent: &Agent, before: Option<&Vec<u8>>) {
-    let Some(path) = place(agent) else { return };
+pub(super) fn put_back(recipient: &Recipient, before: Option<&Vec<u8>>) {
+    let Some(path) = place(recipient) else { return };
     let undone = match before {
         Some(before) => write_private(path, before),
         None => std::fs::remove_file(path),
     };
     if let Err(error) = undone {
-        tracing::error!(agent = %agent.name, %error, "the file of a secret that was not stored is still there");
+        tracing::error!(whose = recipient.whose, %error, "the file of a secret that was not stored is still there");
     }
 }
 
 /// `file:PATH`, which the fleet file's check allows only.
-pub(super) fn place(agent: &Agent) -> Option<&Path> {
-    agent.deliver.as_deref().map(|place| Path::new(place.strip_prefix("file:").unwrap_or(place)))
+pub(super) fn place(recipient: &Recipient) -> Option<&Path> {
+    recipient.deliver.as_deref().map(|place| Path::new(place.strip_prefix("file:").unwrap_or(place)))
 }

@@ -1,10 +1,11 @@
 //! What has to change for the registry to be what a fleet says.
 
+use super::deliver::Recipient;
 use super::preview::Version;
 use crate::app::App;
 use portcullis_domain::fleet::Fleet;
 use portcullis_domain::id::{self, ServerId};
-use portcullis_domain::registry::{Access, Agent, Name, Role, Server};
+use portcullis_domain::registry::{Access, Agent, Client, Name, Role, Server};
 use portcullis_oauth::client::ClientId;
 use portcullis_oauth::time::Timestamp;
 use portcullis_store::{Error, Registry};
@@ -14,7 +15,7 @@ use std::collections::HashSet;
 /// What there is.
 pub(super) struct World {
     registry: Registry,
-    /// Agents that can authenticate already.
+    /// Agents and clients that can authenticate already.
     with_secret: HashSet<ClientId>,
 }
 
@@ -28,11 +29,15 @@ pub(super) struct Plan {
     /// Those of `put_agents` that have no client yet.
     pub(super) new_agents: Vec<Agent>,
     pub(super) remove_agents: Vec<ClientId>,
+    pub(super) put_clients: Vec<Client>,
+    /// Those of `put_clients` that are not known yet.
+    pub(super) new_clients: Vec<Client>,
+    pub(super) remove_clients: Vec<ClientId>,
     pub(super) put_roles: Vec<Role>,
     pub(super) remove_roles: Vec<Name>,
     pub(super) self_registered: Option<Access>,
-    /// Agents that should have a secret and have none.
-    pub(super) without_secret: Vec<Agent>,
+    /// Agents and clients that should have a secret and have none.
+    pub(super) without_secret: Vec<Recipient>,
 }
 
 impl World {
@@ -40,10 +45,11 @@ impl World {
         let mut handle = app.store.read().await?;
         let registry = handle.reader().registry().await?;
         let mut with_secret = HashSet::new();
-        for agent in &registry.agents {
-            let client = handle.reader().client(&agent.client_id, now).await?;
+        let agents = registry.agents.iter().map(|agent| &agent.client_id);
+        for id in agents.chain(registry.clients.iter().map(|client| &client.client_id)) {
+            let client = handle.reader().client(id, now).await?;
             if client.is_some_and(|client| !client.secrets.is_empty()) {
-                with_secret.insert(agent.client_id.clone());
+                with_secret.insert(id.clone());
             }
         }
         Ok(Self { registry, with_secret })
@@ -81,8 +87,22 @@ impl Plan {
                 Some(agent.clone().with_id(client_id))
             })
             .collect();
-        let missing =
-            |agent: &&Agent| agent.deliver.is_some() && !world.with_secret.contains(&agent.client_id);
+        let clients: Vec<Client> = fleet
+            .clients
+            .iter()
+            .filter_map(|client| {
+                let known = base.clients.iter().find(|known| known.name == client.name);
+                let client_id = match known {
+                    Some(known) => known.client_id.clone(),
+                    None => id::client_id(now, rng).parse().ok()?,
+                };
+                Some(client.clone().with_id(client_id))
+            })
+            .collect();
+        let is_without = |of: &Recipient| of.deliver.is_some() && !world.with_secret.contains(&of.client_id);
+        let recipients = agents.iter().map(Recipient::from).chain(clients.iter().map(Recipient::from));
+        let is_new_client =
+            |client: &&Client| base.clients.iter().all(|known| known.client_id != client.client_id);
         let is_new = |agent: &&Agent| base.agents.iter().all(|known| known.client_id != agent.client_id);
         Self {
             put_servers: not_in(&servers, &base.servers),
@@ -92,7 +112,15 @@ impl Plan {
                 .map(|known| known.id)
                 .filter(|id| servers.iter().all(|server| server.id != *id))
                 .collect(),
-            without_secret: agents.iter().filter(missing).cloned().collect(),
+            without_secret: recipients.filter(is_without).collect(),
+            new_clients: clients.iter().filter(is_new_client).cloned().collect(),
+            put_clients: not_in(&clients, &base.clients),
+            remove_clients: base
+                .clients
+                .iter()
+                .map(|known| known.client_id.clone())
+                .filter(|id| clients.iter().all(|client| client.client_id != *id))
+                .collect(),
             new_agents: agents.iter().filter(is_new).cloned().collect(),
             put_agents: not_in(&agents, &base.agents),
             remove_agents: base
@@ -120,11 +148,13 @@ impl Plan {
 
     pub(super) fn puts(&self) -> usize {
         let access = usize::from(self.self_registered.is_some());
-        self.put_servers.len() + self.put_agents.len() + self.put_roles.len() + access
+        let put = self.put_servers.len() + self.put_agents.len() + self.put_clients.len();
+        put + self.put_roles.len() + access
     }
 
     pub(super) fn removals(&self) -> usize {
-        self.remove_servers.len() + self.remove_agents.len() + self.remove_roles.len()
+        let removed = self.remove_servers.len() + self.remove_agents.len() + self.remove_clients.len();
+        removed + self.remove_roles.len()
     }
 
     /// Whether the registry is still the one that this was planned on.
@@ -132,6 +162,7 @@ impl Plan {
         let base = &self.base;
         registry.servers == base.servers
             && registry.agents == base.agents
+            && registry.clients == base.clients
             && registry.roles == base.roles
             && registry.self_registered == base.self_registered
     }

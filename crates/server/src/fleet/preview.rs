@@ -4,7 +4,6 @@ use super::plan::{Plan, World};
 use crate::app::App;
 use aws_lc_rs::digest;
 use portcullis_domain::fleet::{Difference, Fleet};
-use portcullis_domain::registry::Name;
 use portcullis_oauth::time::Timestamp;
 use portcullis_store::{Error, ReadHandle, Registry};
 use schemars::JsonSchema;
@@ -25,9 +24,8 @@ pub struct Preview {
     pub difference: Difference,
     /// Whether something may be taken from somebody.
     pub takes_away: bool,
-    /// Agents that would get a secret, and a file with it.
-    #[schemars(with = "Vec<String>")]
-    pub secrets: Vec<Name>,
+    /// Who would get a secret, and a file with it: `agent NAME` or `client NAME`.
+    pub secrets: Vec<String>,
     /// Running sessions that would end.
     pub ends: Vec<Ending>,
     /// Of which registry this is said.
@@ -46,8 +44,9 @@ pub struct Ending {
 
 impl Version {
     pub(super) fn of(registry: &Registry) -> Self {
-        let Registry { number: _, servers, agents, roles, self_registered } = registry;
-        let text = serde_json::to_vec(&(servers, agents, roles, self_registered)).unwrap_or_default();
+        let Registry { number: _, servers, agents, clients, roles, self_registered } = registry;
+        let text =
+            serde_json::to_vec(&(servers, agents, clients, roles, self_registered)).unwrap_or_default();
         let hash = digest::digest(&digest::SHA256, &text);
         let mut hex = String::with_capacity(32);
         for byte in &hash.as_ref()[..16] {
@@ -78,7 +77,7 @@ pub async fn preview(app: &App, fleet: &Fleet) -> Result<Preview, Error> {
     Ok(Preview {
         takes_away: difference.takes_away(),
         difference,
-        secrets: plan.without_secret.iter().map(|agent| agent.name.clone()).collect(),
+        secrets: plan.without_secret.iter().map(|recipient| recipient.whose.clone()).collect(),
         ends: endings(world.registry(), &plan, handle, now).await?,
         version: world.version(),
     })
@@ -99,6 +98,10 @@ async fn endings(
         let sessions = handle.reader().live_sessions_of_client(&agent.client_id, now).await?;
         all.push(Ending { with: format!("agent {}", agent.name), sessions });
     }
+    for client in registry.clients.iter().filter(|client| plan.remove_clients.contains(&client.client_id)) {
+        let sessions = handle.reader().live_sessions_of_client(&client.client_id, now).await?;
+        all.push(Ending { with: format!("client {}", client.name), sessions });
+    }
     all.retain(|ending| ending.sessions > 0);
     Ok(all)
 }
@@ -113,6 +116,7 @@ fn fleet_of(registry: &Registry) -> Fleet {
     Fleet {
         servers: registry.servers.iter().cloned().map(|server| server.with_id(())).collect(),
         agents: registry.agents.iter().cloned().map(|agent| agent.with_id(())).collect(),
+        clients: registry.clients.iter().cloned().map(|client| client.with_id(())).collect(),
         roles: registry.roles.clone(),
         self_registered: registry.self_registered.clone(),
     }

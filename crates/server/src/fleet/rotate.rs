@@ -1,6 +1,6 @@
 //! Another secret for an agent, with an end to the old ones (PC-14).
 
-use super::deliver::{self, DeliverError};
+use super::deliver::{self, DeliverError, Recipient};
 use crate::app::App;
 use portcullis_domain::audit::{Event, Outcome};
 use portcullis_domain::principal::{Revocation, RevokedTarget};
@@ -57,8 +57,9 @@ pub(crate) async fn rotate(
     let _turn = app.deliveries.lock().await;
     let now = app.clock.now();
     // The file first: a secret that is stored but was never written down would be lost.
-    let before = deliver::content(agent);
-    let (secret, delivery) = make(app, agent)?;
+    let recipient = Recipient::from(agent);
+    let before = deliver::content(&recipient);
+    let (secret, delivery) = make(app, &recipient)?;
     event.client = Some(agent.client_id.clone());
     let change = Change {
         client: agent.client_id.clone(),
@@ -70,7 +71,7 @@ pub(crate) async fn rotate(
     let written = app.store.write(now, change, |change, tx| Box::pin(write(change, tx))).await;
     if !matches!(written, Ok(true)) {
         // Nobody knows the new one, so the agent keeps the one that it had.
-        deliver::put_back(agent, before.as_deref());
+        deliver::put_back(&recipient, before.as_deref());
     }
     if !written? {
         return Ok(None);
@@ -79,11 +80,11 @@ pub(crate) async fn rotate(
     Ok(Some(delivery))
 }
 
-fn make(app: &App, agent: &Agent) -> Result<(Hashed<ClientSecret>, Delivery), DeliverError> {
+fn make(app: &App, recipient: &Recipient) -> Result<(Hashed<ClientSecret>, Delivery), DeliverError> {
     let mut rng = app.entropy.rng();
-    if let Some(path) = deliver::place(agent) {
+    if let Some(path) = deliver::place(recipient) {
         let path = path.to_owned();
-        return Ok((deliver::new_secret(agent, &app.config.issuer, &mut rng)?, Delivery::File(path)));
+        return Ok((deliver::new_secret(recipient, &app.config.issuer, &mut rng)?, Delivery::File(path)));
     }
     let secret = Plain::generate(&mut rng);
     Ok((secret.hashed(), Delivery::Shown(secret)))

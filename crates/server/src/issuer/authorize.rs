@@ -6,7 +6,7 @@ use crate::app::{App, Current};
 use crate::extract::{AuthorizationQuery, Now};
 use crate::fault::Fault;
 use crate::issuer::consent::{self, Asked};
-use crate::issuer::today::{may_use, roles_of};
+use crate::issuer::today::{ended, may_use, roles_of};
 use crate::login::person::{Person, Visitor};
 use crate::login::{Destination, password, sign_in};
 use crate::pages::error::PageRefusal;
@@ -27,7 +27,7 @@ use std::sync::Arc;
 /// Why a client is told no. Each is a redirect with `error`, `state` and `iss`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Declined {
-    #[error("this client may not use the authorization code grant")]
+    #[error("this client may not use the authorization code grant, or is disabled")]
     ClientMayNot,
     #[error("the user has to be asked")]
     ConsentRequired,
@@ -113,7 +113,7 @@ async fn answer(
     let back = WayBack { redirect_uri: redirect.as_str(), state: addressed.state.as_deref() };
     let considered = request.map_err(Declined::from).and_then(|request| {
         let prompt = request.prompt;
-        Ok((prompt, consider(app, &person, &client, &back, request)?))
+        Ok((prompt, consider(app, &Considered { person: &person, client: &client, now }, &back, request)?))
     });
     match considered {
         Ok((prompt, asked)) => go_on(app, &person, &client, asked, prompt, now).await,
@@ -154,26 +154,36 @@ fn after_sign_in(query: &str) -> String {
     url::form_urlencoded::Serializer::new(String::new()).extend_pairs(served).finish()
 }
 
+/// For whom a request is considered, and when.
+struct Considered<'a> {
+    person: &'a Person,
+    client: &'a StoredClient,
+    now: Timestamp,
+}
+
 /// What may be asked of this person on behalf of this client, by policy (PC-21).
 fn consider(
     app: &App,
-    person: &Person,
-    client: &StoredClient,
+    considered: &Considered<'_>,
     back: &WayBack<'_>,
     request: AuthorizeRequest,
 ) -> Result<Asked, Declined> {
+    let Considered { person, client, now } = *considered;
     if !client.grant_types.contains(&GrantType::AuthorizationCode) {
         return Err(Declined::ClientMayNot);
     }
     let current: Arc<Current> = app.current.load_full();
+    if ended(&client.client_id, &current, now).is_some() {
+        return Err(Declined::ClientMayNot);
+    }
     let server = current.policy.server_by_uri(request.resource.as_str());
     let server = server.ok_or(Declined::UnknownServer)?;
     let roles = roles_of(&person.user, &current);
-    if !may_use(server, &roles) {
+    let asker = Asker::User { client: &client.client_id, roles: &roles };
+    if !may_use(server, asker, now) {
         return Err(Declined::NotForThisUser);
     }
-    let asker = Asker::User { roles: &roles };
-    let scopes = server.issue(asker, request.scope.as_ref());
+    let scopes = server.issue(asker, request.scope.as_ref(), now);
     Ok(Asked {
         wearer: person.wearer(),
         flow: consent::new_flow(app),

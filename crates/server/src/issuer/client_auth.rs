@@ -44,7 +44,7 @@ impl Caller {
     pub(crate) fn is_agent(&self) -> bool {
         match self.client.kind {
             ClientKind::Agent { .. } => self.is_identified(),
-            ClientKind::SelfRegistered => false,
+            ClientKind::Registered | ClientKind::SelfRegistered => false,
         }
     }
 
@@ -98,11 +98,14 @@ fn prove(presented: &PresentedClient, stored: Option<&StoredClient>) -> Option<P
     }
 }
 
-/// Whether the client may send its secret this way: agents either way, others as they registered (AS-CLI-04).
+/// Whether the client may send its secret this way: who registered itself as it said, others either way (AS-CLI-04).
 fn takes(client: &StoredClient, method: AuthMethod) -> bool {
     match (&client.kind, client.auth_method) {
         (_, AuthMethod::None) => false,
-        (ClientKind::Agent { .. }, AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost) => true,
+        (
+            ClientKind::Agent { .. } | ClientKind::Registered,
+            AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost,
+        ) => true,
         (ClientKind::SelfRegistered, AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost) => {
             client.auth_method == method
         }

@@ -27,7 +27,7 @@ use portcullis_oauth::redirect::RedirectUri;
 use portcullis_oauth::resource::ResourceUri;
 use portcullis_oauth::scope::ScopeSet;
 use portcullis_oauth::time::Timestamp;
-use portcullis_store::{Error, Recorded, StoredClient, Tx};
+use portcullis_store::{ClientKind, Error, Recorded, StoredClient, Tx};
 use rand::Rng as _;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -100,6 +100,7 @@ pub(crate) fn show(
         flow: &sealed,
         username: &person.user.username,
         client: client.name.as_deref().unwrap_or_else(|| client.client_id.as_str()),
+        is_registered: client.kind == ClientKind::Registered,
         callback_host: &redirect.display_host(),
         is_on_this_computer: redirect.is_loopback(),
         server_title: &server.title,
@@ -186,7 +187,7 @@ fn prepare(
     let server = server.filter(|server| server.server().id == asked.server);
     let server = server.ok_or(Declined::UnknownServer)?;
     let roles = roles_of(&person.user, &current);
-    let scopes = left_of(&asked.scopes, Asker::User { roles: &roles }, server);
+    let scopes = left_of(&asked.scopes, Asker::User { client: &asked.client_id, roles: &roles }, server, now);
     let scopes = scopes.ok_or(Declined::NotForThisUser)?;
     let mut event = asked.event(person, Outcome::Allowed);
     event.granted = Some(scopes.clone());

@@ -6,7 +6,7 @@ use crate::extract::{ClientRequest, Now, Peer};
 use crate::fault::Fault;
 use crate::issuer::client_auth::{Caller, authenticate};
 use crate::issuer::error::Refusal;
-use crate::issuer::today::left_of;
+use crate::issuer::today::{ended, left_of};
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -55,6 +55,9 @@ pub(crate) async fn introspect(
     if !caller.is_identified() {
         return Err(Refusal::Client(AuthMethod::None));
     }
+    if let Some(ended) = ended(caller.id(), &app.current.load(), now) {
+        return Err(ended.into());
+    }
     let token = request.form.get("token").ok_or(Refusal::TokenMissing)?;
     let active = look(&app, &caller, token, now).await?;
     let no_store = [(header::CACHE_CONTROL, "no-store")];
@@ -84,10 +87,10 @@ async fn look(app: &App, caller: &Caller, token: &str, now: Timestamp) -> Result
     }
     let asker = match &principal.subject {
         Subject::Agent(client) => Asker::Agent(client),
-        Subject::User(_) => Asker::User { roles: &principal.roles },
+        Subject::User(_) => Asker::User { client: &principal.client_id, roles: &principal.roles },
     };
     // PC-21: what policy leaves today; a token of which nothing is left opens nothing.
-    let scopes = left_of(&claims.scope, asker, server);
+    let scopes = left_of(&claims.scope, asker, server, now);
     Ok(scopes.map(|scopes| describe(claims, scopes)))
 }
 

@@ -1,10 +1,12 @@
 //! What policy says now about somebody who was granted something earlier (PC-21): never more than then, often less.
 
 use crate::app::Current;
+use crate::issuer::error::GrantRefusal;
 use portcullis_domain::policy::{Asker, ServerPolicy};
 use portcullis_domain::registry::Server;
 use portcullis_oauth::client::ClientId;
 use portcullis_oauth::scope::{Scope, ScopeSet};
+use portcullis_oauth::time::Timestamp;
 use portcullis_store::StoredUser;
 
 /// Names of the roles that a person has today.
@@ -17,19 +19,39 @@ pub(crate) fn roles_of(user: &StoredUser, current: &Current) -> Vec<String> {
 }
 
 /// What is left of `granted`; `None` when it is nothing. An empty set never becomes the defaults here (style rule 14).
-pub(crate) fn left_of(granted: &ScopeSet, asker: Asker<'_>, server: &ServerPolicy) -> Option<ScopeSet> {
+pub(crate) fn left_of(
+    granted: &ScopeSet,
+    asker: Asker<'_>,
+    server: &ServerPolicy,
+    now: Timestamp,
+) -> Option<ScopeSet> {
     let declared = |scope: &&Scope| server.server().scopes.contains_key(*scope);
     let still: ScopeSet = granted.iter().filter(declared).collect();
     if still.is_empty() || still.iter().all(|scope| scope.as_str() == "offline_access") {
         return None;
     }
-    server.issue(asker, Some(&still)).ok()
+    server.issue(asker, Some(&still), now).ok()
 }
 
-/// Whether anything at all on this server is open to a person with these roles (AUTHZ-17).
-pub(crate) fn may_use(server: &ServerPolicy, roles: &[String]) -> bool {
+/// Whether anything at all on this server is open to this caller (AUTHZ-17).
+pub(crate) fn may_use(server: &ServerPolicy, asker: Asker<'_>, now: Timestamp) -> bool {
     let everything: ScopeSet = server.server().scopes.keys().collect();
-    left_of(&everything, Asker::User { roles }, server).is_some()
+    left_of(&everything, asker, server, now).is_some()
+}
+
+/// Why nothing is issued to a client whatever it asks for: the fleet says that it has ended. What has no end in the fleet
+/// has none here.
+pub(crate) fn ended(client: &ClientId, current: &Current, now: Timestamp) -> Option<GrantRefusal> {
+    let snapshot = &current.snapshot;
+    if let Some(agent) = snapshot.agents.iter().find(|agent| agent.client_id == *client) {
+        return match (agent.disabled, agent.has_ended(now)) {
+            (true, _) => Some(GrantRefusal::Disabled),
+            (false, true) => Some(GrantRefusal::Expired),
+            (false, false) => None,
+        };
+    }
+    let client = snapshot.clients.iter().find(|known| known.client_id == *client)?;
+    client.disabled.then_some(GrantRefusal::Disabled)
 }
 
 /// Whether the agent was given anything on this server (AS-RES-02).

@@ -11,6 +11,7 @@ use crate::fault::Fault;
 use crate::issuer::client_auth::{Caller, authenticate};
 use crate::issuer::error::{GrantRefusal, Refusal};
 use crate::issuer::mint::{Issued, TokenAnswer, answer};
+use crate::issuer::today::ended;
 use axum::extract::State;
 use portcullis_domain::audit::{Actor, Event, Kind, Outcome};
 use portcullis_domain::id::{FamilyId, SessionId, TokenId};
@@ -32,6 +33,9 @@ pub(crate) async fn token(
     let now = app.clock.now();
     let caller = authenticate(&app, &request, from, now).await?;
     let asking = Arc::new(Asking::new(&app, caller, now));
+    if let Some(ended) = ended(asking.caller.id(), &asking.current, now) {
+        return Err(asking.refuse(&app, ended.into()).await);
+    }
     match TokenRequest::read(&request.form) {
         Ok(request) => grant(&app, &asking, request).await,
         Err(refusal) => Err(asking.refuse(&app, refusal.into()).await),

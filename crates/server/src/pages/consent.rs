@@ -16,6 +16,8 @@ pub(crate) struct ConsentPage<'a> {
     pub(crate) username: &'a str,
     /// The name the client gave itself, or its identifier.
     pub(crate) client: &'a str,
+    /// Whether the operator registered it; else nobody did but itself.
+    pub(crate) is_registered: bool,
     /// Host of the redirect URI.
     pub(crate) callback_host: &'a str,
     /// The redirect stays on the user's machine, where any program may be listening (AS-CONS-02).

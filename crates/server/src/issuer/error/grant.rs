@@ -20,6 +20,12 @@ pub(crate) enum GrantRefusal {
     CodeUnknown,
     #[error("consent_withdrawn")]
     ConsentWithdrawn,
+    /// The fleet says that the client is disabled.
+    #[error("disabled")]
+    Disabled,
+    /// The fleet says when the agent ends, and that was before.
+    #[error("expired")]
+    Expired,
     /// Policy leaves none of the scopes of a session.
     #[error("nothing_left")]
     NothingLeft,
@@ -117,6 +123,13 @@ impl GrantRefusal {
             Self::ClientDisabled | Self::ConsentWithdrawn | Self::UserDisabled => {
                 (ErrorCode::InvalidGrant, "what was granted is no longer valid")
             }
+            Self::Disabled => {
+                (ErrorCode::UnauthorizedClient, "this client is disabled by the operator; ask its owner")
+            }
+            Self::Expired => (
+                ErrorCode::UnauthorizedClient,
+                "this client's time is over (expires in the fleet file); ask its owner",
+            ),
             Self::NothingLeft => (ErrorCode::InvalidGrant, "policy leaves nothing of what was granted"),
             Self::SessionEnded | Self::SessionUnknown => {
                 (ErrorCode::InvalidGrant, "session_id names no running session of this client on this server")

@@ -12,6 +12,7 @@ use portcullis_domain::id::SessionId;
 use portcullis_domain::policy::{Asker, ServerPolicy};
 use portcullis_oauth::resource::ResourceUri;
 use portcullis_oauth::scope::ScopeSet;
+use portcullis_oauth::time::Timestamp;
 use portcullis_store::{Error, Tx};
 use std::sync::Arc;
 
@@ -59,7 +60,7 @@ async fn decide(input: &Input, tx: &mut Tx, event: &mut Event) -> Result<Issued,
     };
     Ok(Issued {
         token: asking.new_token,
-        expires_at: asking.expiry(server, session.ends_at),
+        expires_at: asking.expiry(server, session.ends_at.min(end_of_agent(asking))),
         session,
         scopes,
         roles: None,
@@ -71,7 +72,7 @@ async fn decide(input: &Input, tx: &mut Tx, event: &mut Event) -> Result<Issued,
 async fn begin(input: &Input, server: &ServerPolicy, tx: &mut Tx) -> Result<(Session, ScopeSet), Stop> {
     let asking = &input.asking;
     let agent = Asker::Agent(asking.caller.id());
-    let scopes = server.issue(agent, input.wish.scope.as_ref()).map_err(GrantRefusal::from)?;
+    let scopes = server.issue(agent, input.wish.scope.as_ref(), asking.now).map_err(GrantRefusal::from)?;
     let session = Session {
         id: asking.new_session,
         client_id: asking.caller.id().clone(),
@@ -116,11 +117,18 @@ async fn go_on(
     let agent = Asker::Agent(asking.caller.id());
     let asked = match &input.wish.scope {
         Some(_) => server
-            .issue(agent, input.wish.scope.as_ref())
+            .issue(agent, input.wish.scope.as_ref(), asking.now)
             .map_err(GrantRefusal::from)?
             .intersection(&session.scopes),
         None => session.scopes.clone(),
     };
-    let scopes = left_of(&asked, agent, server).ok_or(GrantRefusal::Scope)?;
+    let scopes = left_of(&asked, agent, server, asking.now).ok_or(GrantRefusal::Scope)?;
     Ok((session, scopes))
+}
+
+/// No token of an agent lives past the agent's end.
+fn end_of_agent(asking: &Asking) -> Timestamp {
+    let mut agents = asking.current.snapshot.agents.iter();
+    let agent = agents.find(|agent| agent.client_id == *asking.caller.id());
+    agent.and_then(|agent| agent.expires_at).unwrap_or(Timestamp::from_seconds(i64::MAX))
 }

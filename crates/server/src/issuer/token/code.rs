@@ -143,7 +143,8 @@ fn issue(
 ) -> Result<Issued, GrantRefusal> {
     let asking = &input.asking;
     let roles = roles_of(user, &asking.current);
-    let scopes = left_of(&code.scopes, Asker::User { roles: &roles }, server);
+    let scopes =
+        left_of(&code.scopes, Asker::User { client: &code.client_id, roles: &roles }, server, asking.now);
     let scopes = scopes.ok_or(GrantRefusal::NothingLeft)?;
     let may_refresh = asking.caller.client.grant_types.contains(&GrantType::RefreshToken);
     let refresh = may_refresh.then_some(Claimed {

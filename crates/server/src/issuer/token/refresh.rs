@@ -9,7 +9,7 @@ use crate::issuer::mint::Issued;
 use crate::issuer::today::{left_of, roles_of};
 use portcullis_domain::audit::Event;
 use portcullis_domain::grant::{Session, SessionOwner};
-use portcullis_domain::policy::{Asker, ServerPolicy};
+use portcullis_domain::policy::Asker;
 use portcullis_domain::refresh::{Claimed, Family, Judgement};
 use portcullis_oauth::resource::ResourceUri;
 use portcullis_oauth::scope::{Scope, ScopeSet};
@@ -151,7 +151,9 @@ async fn issue(input: &Input, family: &Family, session: &Session, tx: &mut Tx) -
     let server = server.filter(|server| server.server().id == session.server);
     let server = server.ok_or(GrantRefusal::Target)?;
     let roles = roles_of(&user, &asking.current);
-    let scopes = scopes(input.wish.scope.as_ref(), session, &roles, server)?;
+    let wanted = wanted(input.wish.scope.as_ref(), session)?;
+    let asker = Asker::User { client: &session.client_id, roles: &roles };
+    let scopes = left_of(&wanted, asker, server, asking.now).ok_or(GrantRefusal::NothingLeft)?;
     Ok(Issued {
         token: asking.new_token,
         expires_at: asking.expiry(server, session.ends_at.min(family.absolute_end)),
@@ -164,19 +166,14 @@ async fn issue(input: &Input, family: &Family, session: &Session, tx: &mut Tx) -
 }
 
 /// AS-RT-07: a subset for this one token; the session keeps what was agreed to.
-fn scopes(
-    asked: Option<&ScopeSet>,
-    session: &Session,
-    roles: &[String],
-    server: &ServerPolicy,
-) -> Result<ScopeSet, GrantRefusal> {
+fn wanted(asked: Option<&ScopeSet>, session: &Session) -> Result<ScopeSet, GrantRefusal> {
     let counts = |scope: &&Scope| scope.as_str() != "offline_access";
     let asked: Option<ScopeSet> = asked.map(|asked| asked.iter().filter(counts).collect());
     let wanted = asked.filter(|asked| !asked.is_empty()).unwrap_or_else(|| session.scopes.clone());
     if !wanted.is_subset(&session.scopes) {
         return Err(GrantRefusal::Scope);
     }
-    left_of(&wanted, Asker::User { roles }, server).ok_or(GrantRefusal::NothingLeft)
+    Ok(wanted)
 }
 
 async fn alive(asking: &Asking, session: &Session, tx: &mut Tx) -> Result<StoredUser, Stop> {

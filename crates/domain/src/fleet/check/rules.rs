@@ -1,0 +1,145 @@
+//! Rules of one server: scopes, patterns, and patterns without effect.
+
+use super::Check;
+use crate::fleet::raw::RawRule;
+use crate::policy::glob;
+use crate::registry::{Risk, Rule};
+use portcullis_oauth::scope::ScopeSet;
+use toml::Spanned;
+
+impl Check<'_> {
+    /// The rules of one server.
+    pub(super) fn rules(&mut self, raw: Vec<RawRule>, declared: &ScopeSet) -> Vec<Rule> {
+        let mut seen = Seen::default();
+        let mut rules = Vec::new();
+        for (at, raw) in raw.into_iter().enumerate() {
+            let places = Places::of(&raw);
+            let Some(rule) = self.rule(raw, declared) else { continue };
+            for (kind, patterns) in places.0 {
+                for (place, pattern) in patterns {
+                    let said =
+                        Said { kind, number: at + 1, pattern, scopes: rule.scopes.clone(), risk: rule.risk };
+                    if let Some(says) = seen.useless(&said) {
+                        self.problem(place, says);
+                    }
+                    seen.0.push((place, said));
+                }
+            }
+            rules.push(rule);
+        }
+        rules
+    }
+
+    fn rule(&mut self, raw: RawRule, declared: &ScopeSet) -> Option<Rule> {
+        let at = raw.scopes.span().start;
+        let listed = raw.scopes.into_inner();
+        let none_listed = listed.is_empty();
+        let scopes = self.scope_set(listed, declared);
+        if none_listed {
+            self.problem(at, "a rule needs at least one scope: an empty list would let everybody in");
+        }
+        if raw.tools.is_empty() && raw.prompts.is_empty() && raw.resources.is_empty() {
+            self.problem(at, "a rule needs tools, prompts or resources that it is for");
+        }
+        let [tools, prompts, resources] =
+            [raw.tools, raw.prompts, raw.resources].map(|patterns| self.patterns(patterns));
+        (!scopes.is_empty()).then_some(Rule { tools, prompts, resources, scopes, risk: raw.risk })
+    }
+
+    fn patterns(&mut self, raw: Vec<Spanned<String>>) -> Vec<String> {
+        for pattern in &raw {
+            if pattern.get_ref().is_empty() || glob(pattern.get_ref()).is_err() {
+                self.problem(
+                    pattern.span().start,
+                    "not a pattern: write a name, with * for any run of characters",
+                );
+            }
+        }
+        raw.into_iter().map(Spanned::into_inner).collect()
+    }
+}
+
+/// Every pattern of a rule and where it stands.
+struct Places([(&'static str, Vec<(usize, String)>); 3]);
+
+impl Places {
+    fn of(raw: &RawRule) -> Self {
+        let places = |patterns: &[Spanned<String>]| {
+            patterns.iter().map(|pattern| (pattern.span().start, pattern.get_ref().clone())).collect()
+        };
+        Self([
+            ("tools", places(&raw.tools)),
+            ("prompts", places(&raw.prompts)),
+            ("resources", places(&raw.resources)),
+        ])
+    }
+}
+
+/// A pattern and what its rule says of it.
+struct Said {
+    kind: &'static str,
+    number: usize,
+    pattern: String,
+    scopes: ScopeSet,
+    risk: Risk,
+}
+
+#[derive(Default)]
+struct Seen(Vec<(usize, Said)>);
+
+impl Seen {
+    /// Every rule that matches counts, and all their scopes are needed together. So a pattern is a mistake where it says
+    /// nothing that another does not say of all that it matches, and where it stands twice, which looks like a choice and
+    /// is none.
+    fn useless(&self, new: &Said) -> Option<String> {
+        let related = self.0.iter().map(|(_, old)| old).filter(|old| old.kind == new.kind);
+        for old in related {
+            if old.pattern == new.pattern {
+                return Some(format!(
+                    "{:?} stands in rule {} too: every rule that matches counts, so write it once, with all its scopes",
+                    new.pattern, old.number
+                ));
+            }
+            let (wide, narrow) = if covers(&old.pattern, &new.pattern) {
+                (old, new)
+            } else if covers(&new.pattern, &old.pattern) {
+                (new, old)
+            } else {
+                continue;
+            };
+            let adds_risk = narrow.risk == Risk::High && wide.risk != Risk::High;
+            if narrow.scopes.is_subset(&wide.scopes) && !adds_risk {
+                return Some(format!(
+                    "{:?} of rule {} has no effect: {:?} of rule {} matches the same and needs the same scopes or more",
+                    narrow.pattern, narrow.number, wide.pattern, wide.number
+                ));
+            }
+        }
+        None
+    }
+}
+
+/// Whether `wide` matches everything that `narrow` matches. Exact, as `*` is the only sign with a meaning: what stands
+/// for any run of characters can only be matched by a `*`, as a character that is in no pattern can.
+pub(crate) fn covers(wide: &str, narrow: &str) -> bool {
+    glob(wide).is_ok_and(|wide| wide.compile_matcher().is_match(narrow.replace('*', "\u{1}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_covers_what_it_matches_whole() {
+        for (wide, narrow) in
+            [("*", "a"), ("*", "a*b"), ("list_*", "list_all"), ("a*", "a*b*"), ("*x*", "*x"), ("a", "a")]
+        {
+            assert!(covers(wide, narrow), "{wide} {narrow}");
+        }
+        for (wide, narrow) in
+            [("list_*", "*"), ("a*b", "a*"), ("a", "b"), ("list_?", "list_a"), ("*x", "*x*")]
+        {
+            assert!(!covers(wide, narrow), "{wide} {narrow}");
+        }
+    }
+}

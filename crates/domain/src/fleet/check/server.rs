@@ -1,0 +1,160 @@
+//! One server of a fleet file: address, placement, scopes.
+
+use super::Check;
+use crate::fleet::raw::{RawMode, RawScope, RawServer, RawUpstream};
+use crate::policy::MAX_SCOPES;
+use crate::registry::{Name, Placement, ScopeMeaning, Server, Upstream, UpstreamCredential};
+use portcullis_oauth::resource::ResourceUri;
+use portcullis_oauth::scope::{Scope, ScopeSet};
+use portcullis_oauth::upstream::UpstreamUrl;
+use std::collections::BTreeMap;
+use toml::Spanned;
+
+impl Check<'_> {
+    pub(super) fn server(&mut self, raw: RawServer) -> Option<Server<()>> {
+        let at = raw.name.span().start;
+        // A bad name was told already.
+        let name: Option<Name> = raw.name.get_ref().parse().ok();
+        let default_uri = |name: &Name| self.surroundings.issuer.join(&format!("/mcp/{name}"));
+        let canonical_uri: Option<ResourceUri> = match (&raw.canonical_uri, &name) {
+            (Some(uri), _) => self.read(uri),
+            (None, Some(name)) => default_uri(name).parse().ok(),
+            (None, None) => None,
+        };
+        let scopes = self.scopes(at, raw.scopes);
+        let declared: ScopeSet = scopes.keys().collect();
+        let rules = self.rules(raw.rule, &declared);
+        let placement = self.placement(at, raw.mode, raw.upstream, raw.credential);
+        let default_scopes = self.scope_set(raw.default_scopes, &declared);
+        if raw.title.as_ref().is_some_and(|title| title.trim().is_empty()) {
+            self.problem(at, "an empty title: people read it before they agree; leave it out for the name");
+        }
+        let access_seconds = raw.access.and_then(|text| self.access_life(&text));
+        let name = name?;
+        Some(Server {
+            id: (),
+            title: raw.title.unwrap_or_else(|| name.to_string()),
+            canonical_uri: canonical_uri?,
+            placement: placement?,
+            access_seconds,
+            labels: raw.labels,
+            owners: raw.owners,
+            observe: raw.observe,
+            pinning: raw.pinning,
+            default_scopes,
+            scopes,
+            rules,
+            name,
+        })
+    }
+
+    fn placement(
+        &mut self,
+        at: usize,
+        mode: RawMode,
+        upstream: Option<Spanned<RawUpstream>>,
+        credential: UpstreamCredential,
+    ) -> Option<Placement> {
+        match (mode, upstream) {
+            (RawMode::Direct, None) => Some(Placement::Direct),
+            (RawMode::Direct, Some(upstream)) => {
+                self.problem(
+                    upstream.span().start,
+                    "a direct server has no upstream: callers reach it without the gateway",
+                );
+                None
+            }
+            (RawMode::Gateway, None) => {
+                self.problem(
+                    at,
+                    "a server behind the gateway needs upstream = { url = \"…\" } or { command = \"…\" }",
+                );
+                None
+            }
+            (RawMode::Gateway, Some(upstream)) => {
+                let at = upstream.span().start;
+                self.upstream(at, upstream.into_inner())
+                    .map(|upstream| Placement::Gateway { upstream, credential })
+            }
+        }
+    }
+
+    fn upstream(&mut self, at: usize, raw: RawUpstream) -> Option<Upstream> {
+        if let Some(url) = &raw.url {
+            self.no_placeholder(at, "upstream.url", url);
+        }
+        match (raw.url, raw.command) {
+            (Some(url), None) => match url.parse::<UpstreamUrl>() {
+                Ok(_) => Some(Upstream::Url(url)),
+                Err(error) => {
+                    self.problem(at, format!("upstream.url {error}"));
+                    None
+                }
+            },
+            (None, Some(command)) if self.surroundings.commands.contains(&command) => {
+                Some(Upstream::Command(command))
+            }
+            (None, Some(command)) => {
+                self.problem(
+                    at,
+                    format!(
+                        "no program {command:?} on this machine: add [command.{command}] to portcullis.toml"
+                    ),
+                );
+                None
+            }
+            (Some(_), Some(_)) | (None, None) => {
+                self.problem(at, "upstream needs either url or command");
+                None
+            }
+        }
+    }
+
+    /// PC-12: "15m" or "900s"; 1 to 60 minutes.
+    fn access_life(&mut self, text: &Spanned<String>) -> Option<u64> {
+        let minutes = text.get_ref().strip_suffix('m').and_then(|digits| digits.parse::<u64>().ok());
+        match minutes {
+            Some(minutes) if (1..=60).contains(&minutes) => Some(minutes * 60),
+            _ => {
+                self.problem(text.span().start, "access is the life of access tokens, \"1m\" to \"60m\"");
+                None
+            }
+        }
+    }
+
+    fn scopes(
+        &mut self,
+        at: usize,
+        raw: BTreeMap<Spanned<String>, RawScope>,
+    ) -> BTreeMap<Scope, ScopeMeaning> {
+        let names: ScopeSet = raw.keys().filter_map(|name| name.get_ref().parse::<Scope>().ok()).collect();
+        if raw.len() > MAX_SCOPES {
+            self.problem(at, format!("a server declares at most {MAX_SCOPES} scopes"));
+        }
+        let mut scopes = BTreeMap::new();
+        for (name, meaning) in raw {
+            let (says, implies) = match meaning {
+                RawScope::Says(says) => (says, ScopeSet::default()),
+                RawScope::Full(table) => {
+                    let place = |text| Spanned::new(name.span(), text);
+                    let implies = table.implies.into_iter().map(place).collect();
+                    (table.says, self.scope_set(implies, &names))
+                }
+            };
+            if says.trim().is_empty() {
+                let says = format!(
+                    "the scope {:?} needs a sentence: people read it before they agree",
+                    name.get_ref()
+                );
+                self.problem(name.span().start, says);
+            }
+            if name.get_ref() == "offline_access" {
+                self.problem(name.span().start, "offline_access is no scope of a server");
+            }
+            if let Some(scope) = self.read(&name) {
+                scopes.insert(scope, ScopeMeaning { says, implies });
+            }
+        }
+        scopes
+    }
+}
