@@ -44,6 +44,16 @@ pub enum OpenError {
         /// The newest that we have.
         known: i64,
     },
+    /// Somebody else's tables, of before; or none.
+    #[error(
+        "the database has version {found}, this program knows version {known}: use the program that served it"
+    )]
+    OtherVersion {
+        /// The newest migration that was applied; 0 before the first.
+        found: i64,
+        /// The newest that we have.
+        known: i64,
+    },
     /// Another process held the SQLite file longer than we wait.
     #[error("another program is using the database file: end it, or try again")]
     Busy,

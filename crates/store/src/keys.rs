@@ -45,6 +45,26 @@ impl fmt::Debug for StoredKey {
     }
 }
 
+impl StoredKey {
+    /// From the cells of a row of `sealed_key` in a backup.
+    pub fn from_cells(cells: &[serde_json::Value]) -> Option<Self> {
+        let [purpose, version, kid, sealed, public, created_at] = cells else { return None };
+        let purpose = purpose.as_str()?;
+        let purposes = [KeyPurpose::AccessToken, KeyPurpose::Assertion, KeyPurpose::RefreshRoot];
+        Some(Self {
+            purpose: purposes.into_iter().find(|known| known.as_str() == purpose)?,
+            version: version.as_u64()?.try_into().ok()?,
+            kid: kid.as_str()?.to_owned(),
+            sealed: crate::backup::unhex(sealed.as_str()?)?,
+            public: match public.as_str() {
+                Some(text) => Some(serde_json::from_str(text).ok()?),
+                None => None,
+            },
+            created_at: Timestamp::from_seconds(created_at.as_i64()?),
+        })
+    }
+}
+
 impl KeyPurpose {
     fn as_str(self) -> &'static str {
         match self {

@@ -33,6 +33,11 @@ pub(crate) fn check_version(migrator: &Migrator, applied: Option<i64>) -> Result
     }
 }
 
+/// The version of the tables as this program knows them.
+pub(crate) fn newest() -> i64 {
+    SQLITE.last().map_or(0, |(number, ..)| *number)
+}
+
 /// The newest migration that was applied.
 pub(crate) const APPLIED: &str = "SELECT MAX(version) FROM _sqlx_migrations";
 

@@ -28,6 +28,11 @@ const CLOSING: Duration = Duration::from_millis(500);
 /// All that a handle reads is of one moment, and it cannot write.
 const BEGIN_READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
+/// As one whose answer to COMMIT is waited for; whoever uses the tables ends before.
+const BEGIN_ALONE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
+    SET LOCAL synchronous_commit = on;
+    SET LOCAL lock_timeout = '5s'";
+
 const IS_MIGRATED: &str = "SELECT to_regclass('_sqlx_migrations') IS NOT NULL";
 
 /// Connects once: of a server that is not there, the pool would only say that it waited.
@@ -43,6 +48,31 @@ async fn reach(options: &PgConnectOptions) -> Result<(), OpenError> {
         Ok(Err(error)) => Err(error.into()),
         Err(_) => Err(unreachable("it does not answer")),
     }
+}
+
+/// One connection and what version of the tables it finds. It is not called as those of a server are.
+async fn alone(url: &str) -> Result<(PgPool, Option<i64>), OpenError> {
+    let options = PgConnectOptions::from_str(url).map_err(|_| OpenError::Url)?;
+    reach(&options).await?;
+    let options = options.application_name("portcullis backup");
+    let pool =
+        PgPoolOptions::new().max_connections(1).acquire_timeout(ACQUIRING).connect_with(options).await?;
+    let migrated: bool = sqlx::query_scalar(IS_MIGRATED).fetch_one(&pool).await?;
+    let applied =
+        if migrated { sqlx::query_scalar(migrations::APPLIED).fetch_one(&pool).await? } else { None };
+    Ok((pool, applied))
+}
+
+/// Begins to read without changing anything, and says what version the tables have.
+pub(crate) async fn look(url: &str) -> Result<(Connection, Option<i64>), OpenError> {
+    let (pool, applied) = alone(url).await?;
+    Ok((Connection::new(Link::Postgres(pool.begin_with(BEGIN_READ).await?)), applied))
+}
+
+/// Begins to write, outside of the queue of writes and their time.
+pub(crate) async fn begin_alone(url: &str) -> Result<Connection, OpenError> {
+    let (pool, _) = alone(url).await?;
+    Ok(Connection::new(Link::Postgres(pool.begin_with(BEGIN_ALONE).await?)))
 }
 
 pub(crate) struct Postgres {

@@ -12,7 +12,7 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
     SqliteSynchronous,
 };
-use sqlx::{ConnectOptions as _, Connection as _};
+use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -85,6 +85,35 @@ impl Sqlite {
             drop(writer.await);
         }
     }
+}
+
+/// Begins to read without changing anything, and says what version the tables have. `None`: there is no file.
+pub(crate) async fn look(path: &Path) -> Result<Option<(Connection, Option<i64>)>, OpenError> {
+    if !path.try_exists().map_err(|_| OpenError::NotWritable(path.to_owned()))? {
+        return Ok(None);
+    }
+    let options = SqliteConnectOptions::new().filename(path).busy_timeout(BUSY).read_only(true);
+    let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await?;
+    let mut tx = pool.begin().await?;
+    let migrated: i64 = sqlx::query_scalar(IS_MIGRATED).fetch_one(&mut *tx).await?;
+    let applied = match migrated {
+        0 => None,
+        _ => sqlx::query_scalar(migrations::APPLIED).fetch_one(&mut *tx).await?,
+    };
+    Ok(Some((Connection::new(Link::SqliteRead(tx)), applied)))
+}
+
+/// Begins to write, outside of the queue of writes and their time.
+pub(crate) async fn begin_alone(path: &Path) -> Result<Connection, OpenError> {
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .busy_timeout(BUSY)
+        .foreign_keys(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full);
+    let mut connection = options.connect().await?;
+    connection.execute("BEGIN IMMEDIATE").await?;
+    Ok(Connection::new(Link::Sqlite(connection)))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
