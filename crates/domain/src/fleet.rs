@@ -11,10 +11,12 @@ mod difference;
 #[cfg(test)]
 mod laws;
 mod moment;
+mod narrowed;
 mod raw;
 mod written;
 
-pub use difference::{Changed, Changes, Difference, FieldChange, Narrowed};
+pub use difference::{Changed, Changes, Difference, FieldChange};
+pub use narrowed::Narrowed;
 
 /// A fleet file that was checked: every name, scope and pattern in it is good, and the parts fit together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -231,6 +233,145 @@ access = { notes = ["notes:read"] }
         told(&GOOD.replace("\"Team notes\"", "\" \""), &[(3, "empty title")]);
         told(&GOOD.replace("\"Read notes\"", "\"\""), &[(8, "needs a sentence")]);
         told(&GOOD.replace("says = \"Change notes\"", "says = \"\""), &[(9, "needs a sentence")]);
+    }
+
+    /// What is told about one more entry, each with the line within it.
+    fn with(entry: &str, wanted: &[(usize, &str)]) {
+        let lines = GOOD.lines().count();
+        let wanted: Vec<(usize, &str)> = wanted.iter().map(|(line, says)| (lines + line, *says)).collect();
+        told(&format!("{GOOD}{entry}"), &wanted);
+    }
+
+    #[test]
+    fn pc_63_patterns_without_effect_are_named_and_overlap_is_not() {
+        let server = |rules: &str| {
+            format!(
+                "[[server]]\nname = \"x\"\nmode = \"direct\"\n[server.scopes]\nr = \"Read\"\nw = \"Write\"\n{rules}"
+            )
+        };
+        let rule =
+            |tools: &str, scopes: &str| format!("[[server.rule]]\ntools = [{tools}]\nscopes = [{scopes}]\n");
+        parse(&server(&(rule("\"*\"", "\"r\"") + &rule("\"set_*\"", "\"w\"")))).unwrap();
+        for (rules, line, says) in [
+            (rule("\"a\", \"a\"", "\"r\""), 8, "stands in rule 1 too"),
+            (rule("\"a\"", "\"r\"") + &rule("\"a\"", "\"w\""), 11, "write it once, with all its scopes"),
+            (
+                rule("\"list_*\"", "\"r\"") + &rule("\"list_all\"", "\"r\""),
+                11,
+                "\"list_all\" of rule 2 has no effect",
+            ),
+            (
+                rule("\"list_all\"", "\"r\"") + &rule("\"*\"", "\"r\", \"w\""),
+                11,
+                "\"list_all\" of rule 1 has no effect",
+            ),
+        ] {
+            told(&server(&rules), &[(line, says)]);
+        }
+        let risky = rule("\"*\"", "\"r\"") + &rule("\"drop\"", "\"r\"") + "risk = \"high\"\n";
+        parse(&server(&risky)).unwrap();
+    }
+
+    #[test]
+    fn pc_30_addresses_that_are_ours_or_somebody_elses_are_refused() {
+        let at =
+            |uri: &str| format!("[[server]]\nname = \"x\"\ncanonical_uri = \"{uri}\"\nmode = \"direct\"\n");
+        for good in [
+            "https://mcp.example.com/mcp/x",
+            "https://mcp.example.com/tools/x",
+            "https://x.example.com/oauth",
+            "https://mcp.example.com:8443/login",
+        ] {
+            parse(&format!("{GOOD}{}", at(good))).unwrap();
+        }
+        for (bad, says) in [
+            ("https://mcp.example.com", "the address of this authority"),
+            ("https://MCP.example.com:443/", "the address of this authority"),
+            ("https://mcp.example.com./oauth/token", "answers itself"),
+            ("https://mcp.example.com/LOGIN", "answers itself"),
+            ("https://mcp.example.com/api/v1", "answers itself"),
+            ("https://mcp.example.com/console", "answers itself"),
+            ("https://mcp.example.com/mcp", "lies above the servers"),
+            ("https://x.example.com/.well-known/y", "metadata"),
+            ("https://mcp.example.com/mcp/notes", "confused"),
+            ("https://mcp.example.com/mcp/Notes", "confused"),
+            ("https://mcp.example.com/mcp/notes/deep", "one lies below the other"),
+            ("https://mcp.example.com/mcp/notes/", "no slash at the end"),
+            ("https://mcp.example.com/mcp/./notes", "dot segments"),
+            ("https://mcp.example.com/mcp/%6eotes", "encoded"),
+            ("https://mcp.example.com/mcp//x", "empty segments"),
+            ("http://mcp.example.com/mcp/x", "https"),
+        ] {
+            with(&at(bad), &[(3, says)]);
+        }
+        with("[[server]]\nname = \"portcullis\"\nmode = \"direct\"\n", &[(2, "our own API")]);
+        let here = at("http://localhost:9/a") + &at("http://127.0.0.1:9/a").replace("\"x\"", "\"y\"");
+        with(&here, &[(7, "confused")]);
+    }
+
+    #[test]
+    fn pc_63_secrets_go_to_one_place_each_and_examples_are_not_real() {
+        let agent = |name: &str, place: &str| {
+            format!(
+                "[[agent]]\nname = \"{name}\"\nowner = \"o\"\ncredential = {{ secret = {{ deliver = \"{place}\" }} }}\n"
+            )
+        };
+        with(
+            &agent("a", "file:/run/secrets//./ci-bot"),
+            &[(4, "the secret of agent \"ci-bot\" is delivered to this file too")],
+        );
+        for placeholder in ["file:/run/CHANGEME", "file:<path>", "file:${SECRETS}/x", "file:/x/replace-me"] {
+            with(&agent("a", placeholder), &[(4, "placeholder")]);
+        }
+        told(
+            &GOOD.replace("http://127.0.0.1:9000/mcp", "https://change-me.internal/mcp"),
+            &[(5, "placeholder")],
+        );
+    }
+
+    #[test]
+    fn an_end_is_a_date_or_a_moment() {
+        let agent = |end: &str| format!("[[agent]]\nname = \"a\"\nowner = \"o\"\nexpires = {end}\n");
+        let read = |end: &str| {
+            let fleet = parse(&agent(end)).unwrap();
+            fleet.agents[0].expires_at.map(portcullis_oauth::time::Timestamp::seconds)
+        };
+        for same in ["2027-01-31", "\"2027-01-31\"", "2027-01-31T00:00:00Z", "2027-01-31 02:00:00+02:00"] {
+            assert_eq!(read(same), Some(1_801_353_600), "{same}");
+        }
+        for bad in ["2027-01-31T00:00:00", "10:00:00", "\"soon\""] {
+            told(&agent(bad), &[(4, "expires is a date like")]);
+        }
+        told(&agent("20270131"), &[(4, "must be")]);
+    }
+
+    #[test]
+    fn a_client_is_read_whole_and_its_mistakes_are_told_together() {
+        let good = "[[client]]\nname = \"desk\"\nowner = \"o\"\nredirect_uris = [\"http://127.0.0.1/cb\"]\nauth = \"none\"\naccess = { notes = [\"notes:read\"] }\n";
+        let fleet = parse(&format!("{GOOD}{good}")).unwrap();
+        assert_eq!((fleet.clients[0].title.as_str(), fleet.clients[0].deliver.as_deref()), ("desk", None));
+        with(&good.replace("\"none\"", "\"secret\""), &[(2, "needs credential")]);
+        with(
+            &format!("{good}credential = {{ secret = {{ deliver = \"file:x\" }} }}\n"),
+            &[(2, "has no credential")],
+        );
+        with(&good.replace("[\"http://127.0.0.1/cb\"]", "[]"), &[(4, "1 to 16")]);
+        with(
+            &good
+                .replace(
+                    "\"http://127.0.0.1/cb\"",
+                    "\"http://a.example/cb\", \"https://a/x\", \"https://a/x\"",
+                )
+                .replace("notes = ", "note = ")
+                .replace("\"none\"", "\"secrets\""),
+            &[
+                (4, "http://a.example/cb"),
+                (4, "twice"),
+                (5, "did you mean \"secret\"?"),
+                (6, "did you mean \"notes\"?"),
+            ],
+        );
+        with(&format!("{good}{good}"), &[(8, "is taken")]);
     }
 
     #[test]

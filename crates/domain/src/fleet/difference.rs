@@ -1,11 +1,10 @@
 //! What changes from one fleet to another, in the words of the fleet file, for a person to review (PC-34).
 
 use super::Fleet;
+use super::narrowed::{Narrowed, narrowed};
 use super::written::{WrittenAgent, WrittenClient, WrittenRole, WrittenServer, written};
-use crate::policy::implied;
-use crate::registry::{Access, Name, Server};
+use crate::registry::{Name, Server};
 use portcullis_oauth::issuer::Issuer;
-use portcullis_oauth::scope::{Scope, ScopeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -59,17 +58,6 @@ pub struct FieldChange {
     pub after: Value,
 }
 
-/// Somebody whose ceiling is lower on a server that stays.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Narrowed {
-    /// `agent NAME`, `role NAME` or `self-registered clients`.
-    pub whose: String,
-    /// On which server.
-    pub server: Name,
-    /// What is gone, implied scopes included.
-    pub loses: Vec<Scope>,
-}
-
 impl Difference {
     /// From one to the other.
     pub fn between(before: &Fleet, after: &Fleet, issuer: &Issuer) -> Self {
@@ -118,16 +106,41 @@ impl Difference {
         kinds.iter().all(|changes| changes.is_empty()) && self.self_registered.is_empty()
     }
 
-    /// Whether something may be taken from somebody: a thing goes, a ceiling is lower, a role has other members, or a rule
-    /// that there was is another.
+    /// Whether something may be taken from somebody: a thing goes, a ceiling is lower, a rule or a condition is another, what
+    /// was let through is refused, or an end is nearer.
     pub fn takes_away(&self) -> bool {
         let kinds = [&self.servers, &self.agents, &self.clients, &self.roles];
-        let another_rule = |field: &FieldChange| field.field.starts_with("rule ") && !field.before.is_null();
-        let other_members = |field: &FieldChange| field.field.starts_with("members");
         kinds.iter().any(|changes| !changes.removed.is_empty())
             || !self.narrowed.is_empty()
-            || self.servers.fields().any(another_rule)
-            || self.roles.fields().any(other_members)
+            || self.servers.fields().any(FieldChange::may_close_a_server)
+            || self.agents.fields().chain(self.clients.fields()).any(FieldChange::may_stop_a_program)
+            || self.roles.fields().any(|field| field.is_in("members"))
+    }
+}
+
+impl FieldChange {
+    /// Whether it is the field or lies in it.
+    fn is_in(&self, field: &str) -> bool {
+        self.field.strip_prefix(field).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', ' ']))
+    }
+
+    /// Something that was written is another or gone.
+    fn replaces(&self, field: &str) -> bool {
+        self.is_in(field) && !self.before.is_null()
+    }
+
+    fn may_close_a_server(&self) -> bool {
+        let anew = ["mode", "upstream", "credential", "labels", "pinning", "observe"];
+        anew.iter().any(|field| self.is_in(field)) || self.replaces("rule") || self.replaces("owners")
+    }
+
+    fn may_stop_a_program(&self) -> bool {
+        let anew = ["disabled", "labels", "auth"];
+        anew.iter().any(|field| self.is_in(field) && !self.after.is_null())
+            || self.is_in("expires") && !self.after.is_null()
+            || self.replaces("introspects")
+            || self.replaces("redirect_uris")
+            || self.replaces("labels")
     }
 }
 
@@ -220,57 +233,4 @@ fn elements(before: &[Value], after: &[Value], path: &str) -> Vec<FieldChange> {
             after: after.get(at).cloned().unwrap_or_default(),
         })
         .collect()
-}
-
-fn narrowed(before: &Fleet, after: &Fleet) -> Vec<Narrowed> {
-    let stays = Staying::between(before, after);
-    let nothing = Access::new();
-    let mut all = Vec::new();
-    let agents: BTreeMap<&Name, &Access> =
-        after.agents.iter().map(|agent| (&agent.name, &agent.access)).collect();
-    for agent in &before.agents {
-        if let Some(access) = agents.get(&agent.name) {
-            stays.compare(&agent.access, access, || format!("agent {}", agent.name), &mut all);
-        }
-    }
-    let roles: BTreeMap<&Name, &Access> = after.roles.iter().map(|role| (&role.name, &role.access)).collect();
-    for role in &before.roles {
-        let access = roles.get(&role.name).copied().unwrap_or(&nothing);
-        stays.compare(&role.access, access, || format!("role {}", role.name), &mut all);
-    }
-    let whose = || "self-registered clients".to_owned();
-    stays.compare(&before.self_registered, &after.self_registered, whose, &mut all);
-    all
-}
-
-/// Servers that are there before and after.
-struct Staying<'a>(BTreeMap<&'a Name, (&'a Server<()>, &'a Server<()>)>);
-
-impl<'a> Staying<'a> {
-    fn between(before: &'a Fleet, after: &'a Fleet) -> Self {
-        let new: BTreeMap<&Name, &Server<()>> =
-            after.servers.iter().map(|server| (&server.name, server)).collect();
-        let pairs = before.servers.iter().filter_map(|old| {
-            let new = new.get(&old.name).filter(|new| new.canonical_uri == old.canonical_uri)?;
-            Some((&old.name, (old, *new)))
-        });
-        Self(pairs.collect())
-    }
-
-    fn compare(&self, before: &Access, after: &Access, whose: impl Fn() -> String, all: &mut Vec<Narrowed>) {
-        let nothing = ScopeSet::default();
-        for (name, had) in before {
-            let has = after.get(name).unwrap_or(&nothing);
-            let Some((old, new)) =
-                self.0.get(name).filter(|(old, new)| had != has || old.scopes != new.scopes)
-            else {
-                continue;
-            };
-            let loses = implied(old, had).difference(&implied(new, has));
-            if !loses.is_empty() {
-                let loses = loses.iter().cloned().collect();
-                all.push(Narrowed { whose: whose(), server: name.clone(), loses });
-            }
-        }
-    }
 }

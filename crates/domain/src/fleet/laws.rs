@@ -212,7 +212,9 @@ proptest! {
                 let all = |servers: &[Server<()>], access: &Access| {
                     access.get(&server.name).map(|scopes| closure(&servers[at], scopes)).unwrap_or_default()
                 };
-                let lost = all(&before.servers, &agent.access).difference(&all(&after.servers, &now.access));
+                let nothing = Access::new();
+                let effective = |agent: &Agent<()>| if agent.disabled { nothing.clone() } else { agent.access.clone() };
+                let lost = all(&before.servers, &effective(agent)).difference(&all(&after.servers, &effective(now)));
                 let whose = format!("agent {}", agent.name);
                 let told = difference.narrowed.iter().find(|n| n.whose == whose && n.server == server.name);
                 let told: ScopeSet = told.iter().flat_map(|narrowed| &narrowed.loses).collect();
@@ -268,4 +270,63 @@ fn pc_34_a_difference_speaks_of_the_file() {
     let mut wider = before.clone();
     wider.self_registered = before.agents[0].access.clone();
     assert!(!Difference::between(&before, &wider, &issuer()).takes_away(), "more is not less");
+}
+
+#[test]
+fn pc_34_tools_that_are_cut_off_are_named() {
+    let text = |rules: &str, agent: &str| {
+        format!(
+            "[[server]]\nname = \"s0\"\nupstream = {{ url = \"http://127.0.0.1:1\" }}\n[server.scopes]\nr = \"Read\"\n\
+             w = \"Write\"\n{rules}\n[[agent]]\nname = \"bot\"\nowner = \"me\"\naccess = {{ s0 = [\"r\"] }}\n{agent}"
+        )
+    };
+    let rule =
+        |tool: &str, scope: &str| format!("[[server.rule]]\ntools = [\"{tool}\"]\nscopes = [\"{scope}\"]\n");
+    let before = read(&text(&(rule("list_*", "r") + &rule("get", "r")), ""));
+    let cut = |rules: &str, agent: &str| {
+        let difference = Difference::between(&before, &read(&text(rules, agent)), &issuer());
+        assert_eq!(difference.takes_away(), !difference.narrowed.is_empty());
+        difference.narrowed.into_iter().flat_map(|narrowed| narrowed.tools).collect::<Vec<_>>()
+    };
+    assert_eq!(cut(&rule("list_*", "r"), ""), ["get"], "a rule that goes");
+    assert_eq!(cut(&(rule("list_*", "r") + &rule("get", "w")), ""), ["get"], "a rule that asks for more");
+    assert_eq!(
+        cut(&(rule("list_*", "r") + &rule("get", "r") + &rule("*", "w")), ""),
+        ["list_*", "get"],
+        "one more rule that matches them"
+    );
+    assert_eq!(cut(&(rule("list_*", "r") + &rule("get", "r")), "disabled = true\n"), ["list_*", "get"]);
+}
+
+#[test]
+fn pc_34_what_may_stop_somebody_is_said_to_take_away() {
+    let text = |server: &str, agent: &str, client: &str| {
+        format!(
+            "[[server]]\nname = \"s0\"\nupstream = {{ url = \"http://127.0.0.1:1\" }}\n{server}\n\
+             [[agent]]\nname = \"bot\"\nowner = \"me\"\n{agent}\n\
+             [[client]]\nname = \"app\"\nowner = \"me\"\nauth = \"none\"\n{client}\n"
+        )
+    };
+    let usual = [
+        "title = \"T\"\nobserve = true\nowners = [\"a\"]",
+        "expires = 2030-01-01",
+        "redirect_uris = [\"https://a.example/x\", \"https://a.example/y\"]",
+    ];
+    let before = read(&text(usual[0], usual[1], usual[2]));
+    let takes = |server: &str, agent: &str, client: &str| {
+        let after = read(&text(server, agent, client));
+        let difference = Difference::between(&before, &after, &issuer());
+        assert!(!difference.is_empty());
+        difference.takes_away()
+    };
+    let [server, agent, client] = usual;
+    assert!(!takes(&server.replace("\"T\"", "\"U\""), agent, client), "words");
+    assert!(takes(&server.replace("observe = true", ""), agent, client), "what was let through is refused");
+    assert!(takes(&server.replace("[\"a\"]", "[\"b\"]"), agent, client), "an owner goes");
+    assert!(takes(&(server.to_owned() + "\npinning = \"approved\""), agent, client), "a stricter pin");
+    assert!(takes(server, "expires = 2029-01-01", client), "a nearer end");
+    assert!(!takes(server, "", client), "no end any more");
+    assert!(takes(server, &(agent.to_owned() + "\ndisabled = true"), client));
+    assert!(takes(server, agent, "redirect_uris = [\"https://a.example/x\"]"), "a redirect URI goes");
+    assert!(takes(server, agent, &(client.to_owned() + "\ndisabled = true")));
 }

@@ -169,8 +169,8 @@ pub(super) struct RawClient {
     pub(super) owner: String,
     #[schemars(with = "Vec<String>")]
     pub(super) redirect_uris: Spanned<Vec<Spanned<String>>>,
-    #[schemars(with = "ClientAuth")]
-    pub(super) auth: Spanned<ClientAuth>,
+    #[serde(default)]
+    pub(super) auth: ClientAuth,
     pub(super) credential: Option<RawCredential>,
     #[serde(default)]
     pub(super) disabled: bool,

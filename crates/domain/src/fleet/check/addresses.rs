@@ -1,7 +1,7 @@
 //! Addresses of servers that cannot be told apart, or are ours (PC-30).
 
 use super::Check;
-use crate::registry::{Name, Server};
+use crate::registry::Server;
 use portcullis_oauth::issuer::Issuer;
 
 /// The first part of every path below the issuer that we answer ourselves.
@@ -30,7 +30,7 @@ impl Check<'_> {
     /// Compares the servers with each other and with us. `at` says where the address of each stands.
     pub(super) fn addresses(&mut self, servers: &[Server<()>], at: &[usize]) {
         let issuer = self.surroundings.issuer;
-        let mut known: Vec<(Seen, &Name)> = Vec::new();
+        let mut known: Vec<(Seen, &str, usize)> = Vec::new();
         for (server, at) in servers.iter().zip(at) {
             let name = server.name.as_str();
             if name == OUR_NAME {
@@ -43,8 +43,9 @@ impl Check<'_> {
                     server.canonical_uri.as_str()
                 );
                 self.problem(*at, says);
+                continue;
             }
-            known.push((seen, &server.name));
+            known.push((seen, server.name.as_str(), *at));
         }
         // Sorted by their parts, an address stands before all that lie below it.
         let mut order: Vec<usize> = (0..known.len()).collect();
@@ -61,9 +62,8 @@ impl Check<'_> {
                 } else {
                     "have canonical URIs of which one lies below the other: programs take the token of one for the other"
                 };
-                let says =
-                    format!("servers {:?} and {:?} {how}", known[first].1.as_str(), known[later].1.as_str());
-                self.problem(at[later], says);
+                let says = format!("servers {:?} and {:?} {how}", known[first].1, known[later].1);
+                self.problem(known[later].2, says);
             }
             above.push(this);
         }

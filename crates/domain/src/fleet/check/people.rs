@@ -68,17 +68,15 @@ impl Check<'_> {
             self.problem(at, "an empty title: people read it before they agree; leave it out for the name");
         }
         let redirect_uris = self.redirect_uris(raw.redirect_uris);
-        let auth = *raw.auth.get_ref();
+        let auth = raw.auth;
         match (auth, &raw.credential) {
             (ClientAuth::None, None) | (ClientAuth::Secret, Some(_)) => {}
             (ClientAuth::None, Some(_)) => self.problem(
-                raw.auth.span().start,
+                at,
                 "a client that shows no secret has no credential: leave it out, or write auth = \"secret\"",
             ),
-            (ClientAuth::Secret, None) => self.problem(
-                raw.auth.span().start,
-                "auth = \"secret\" needs credential = { secret = { deliver = \"file:PATH\" } }",
-            ),
+            (ClientAuth::Secret, None) => self
+                .problem(at, "auth = \"secret\" needs credential = { secret = { deliver = \"file:PATH\" } }"),
         }
         let whose = format!("client {:?}", raw.name.get_ref());
         let deliver = raw.credential.and_then(|credential| self.deliver(credential, whose));
