@@ -66,7 +66,8 @@ impl Spool {
             max_bytes: settings.max_bytes,
             closed_bytes: segments.iter().map(|(_, bytes)| bytes).sum(),
             reserved: 0,
-            number: segments.iter().map(|(number, _)| *number).max().unwrap_or(0),
+            // Also after all segments were moved away: no number is given twice.
+            number: segments.iter().map(|(number, _)| *number).fold(noted(&settings.dir)?, u64::max),
             segment: None,
             is_told: false,
         };
@@ -215,14 +216,9 @@ impl Open {
     fn next_segment(&mut self) -> io::Result<()> {
         self.close_segment();
         self.number += 1;
-        let mut options = OpenOptions::new();
-        options.append(true).create_new(true);
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::OpenOptionsExt as _;
-            options.mode(0o600);
-        }
-        let file = options.open(self.dir.join(format!("{:010}.jsonl", self.number)))?;
+        note(&self.dir, self.number)?;
+        let file = private(OpenOptions::new().append(true).create_new(true))
+            .open(self.dir.join(format!("{:010}.jsonl", self.number)))?;
         self.segment = Some(Segment { file: Arc::new(file), bytes: 0 });
         Ok(())
     }
@@ -237,6 +233,37 @@ impl Open {
     fn segment_handle(&self) -> Option<Arc<File>> {
         self.segment.as_ref().map(|segment| Arc::clone(&segment.file))
     }
+}
+
+fn private(options: &mut OpenOptions) -> &mut OpenOptions {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        options.mode(0o600);
+    }
+    options
+}
+
+/// Holds the highest number that was given.
+const NEWEST: &str = "newest";
+
+fn noted(dir: &Path) -> io::Result<u64> {
+    match std::fs::read_to_string(dir.join(NEWEST)) {
+        Ok(text) => {
+            text.trim().parse().map_err(|_| io::Error::other("the file spool/newest holds no number"))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whole or not at all, and before the segment is there.
+fn note(dir: &Path, number: u64) -> io::Result<()> {
+    let new = dir.join(".newest.new");
+    let mut file = private(OpenOptions::new().write(true).create(true).truncate(true)).open(&new)?;
+    writeln!(file, "{number}")?;
+    file.sync_all()?;
+    std::fs::rename(new, dir.join(NEWEST))
 }
 
 fn create_private_folder(dir: &Path) -> io::Result<()> {
@@ -271,4 +298,24 @@ fn segments(dir: &Path) -> io::Result<Vec<(u64, u64)>> {
 fn segment_number(path: &Path) -> Option<u64> {
     let name = path.file_name()?.to_str()?;
     name.strip_suffix(".jsonl")?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pc_50_no_segment_has_the_number_of_another_that_was_moved_away() {
+        let folder = std::env::temp_dir().join(format!("portcullis-spool-{}", std::process::id()));
+        let settings = SpoolSettings { dir: folder.clone(), max_bytes: 1024 * 1024 };
+        for number in 1..=3 {
+            drop(Spool::open(&settings).unwrap());
+            let found: Vec<u64> = segments(&folder).unwrap().into_iter().map(|(number, _)| number).collect();
+            assert_eq!(found, [number]);
+            std::fs::remove_file(folder.join(format!("{number:010}.jsonl"))).unwrap();
+        }
+        std::fs::write(folder.join(NEWEST), "what").unwrap();
+        assert!(Spool::open(&settings).is_err(), "it is not guessed");
+        std::fs::remove_dir_all(folder).unwrap();
+    }
 }

@@ -4,6 +4,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The folder, for as long as this process lives.
 #[derive(Debug)]
@@ -63,41 +64,91 @@ impl DataFolder {
 
 /// Writes a file that only its owner may read, whole or not at all: a new file takes the old one's place.
 pub(crate) fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
-    let new = beside(path);
-    let written = create_private(&new, content).and_then(|()| fs::rename(&new, path));
-    if written.is_err() {
-        let _leftover = fs::remove_file(&new);
-    }
-    written?;
-    sync_folder_of(path)
+    let mut new = NewFile::create(path)?;
+    new.write_all(content)?;
+    new.replace()
 }
 
 /// The same, but `AlreadyExists` if there is a file: of several that try at once, one wins.
 pub(crate) fn create_private_once(path: &Path, content: &[u8]) -> io::Result<()> {
-    let new = beside(path);
-    let linked = create_private(&new, content).and_then(|()| fs::hard_link(&new, path));
-    let _leftover = fs::remove_file(&new);
-    linked?;
-    sync_folder_of(path)
+    let mut new = NewFile::create(path)?;
+    new.write_all(content)?;
+    new.keep()
 }
 
-fn beside(path: &Path) -> PathBuf {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!(".{name}.{}.new", std::process::id()))
+/// Writes a file that is no secret, whole or not at all.
+pub fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut new = NewFile::create_with(path, 0o666)?;
+    new.write_all(content)?;
+    new.replace()
 }
 
-fn create_private(path: &Path, content: &[u8]) -> io::Result<()> {
-    // What a crash left behind is ours, and nobody else's process has this id.
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
+/// A file that is written beside its place and takes it when it is whole. Dropped before, it is gone.
+#[derive(Debug)]
+pub(crate) struct NewFile {
+    file: File,
+    beside: PathBuf,
+    place: PathBuf,
+}
+
+impl NewFile {
+    /// Begins one that only its owner may read.
+    pub(crate) fn create(place: &Path) -> io::Result<Self> {
+        Self::create_with(place, 0o600)
     }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(content)?;
-    file.sync_all()
+
+    fn create_with(place: &Path, mode: u32) -> io::Result<Self> {
+        let beside = beside(place);
+        // What a crash left behind is ours, and nobody else's process has this id.
+        match fs::remove_file(&beside) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&beside)?;
+        Ok(Self { file, beside, place: place.to_owned() })
+    }
+
+    /// Puts it where it belongs, in the place of what is there.
+    pub(crate) fn replace(self) -> io::Result<()> {
+        self.file.sync_all()?;
+        fs::rename(&self.beside, &self.place)?;
+        sync_folder_of(&self.place)
+    }
+
+    /// Puts it where it belongs; `AlreadyExists` if something is there.
+    pub(crate) fn keep(self) -> io::Result<()> {
+        self.file.sync_all()?;
+        fs::hard_link(&self.beside, &self.place)?;
+        sync_folder_of(&self.place)
+    }
 }
 
-fn sync_folder_of(path: &Path) -> io::Result<()> {
+impl io::Write for NewFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        // After `replace` there is nothing of this name.
+        let _leftover = fs::remove_file(&self.beside);
+    }
+}
+
+/// A name that no other process, and no other task of this one, writes to.
+fn beside(path: &Path) -> PathBuf {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    path.with_file_name(format!(".{name}.{}-{number}.new", std::process::id()))
+}
+
+pub(crate) fn sync_folder_of(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }

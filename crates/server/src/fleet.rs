@@ -1,6 +1,7 @@
 //! Applying a fleet (PC-34): the difference to the registry, in one transaction with its audit event, or not at all.
 
 mod deliver;
+mod file;
 mod leavers;
 mod plan;
 mod preview;
@@ -8,12 +9,14 @@ mod remarks;
 mod rotate;
 
 pub use deliver::DeliverError;
+pub(crate) use deliver::resume;
+pub(crate) use file::FleetFile;
 pub use preview::{Ending, Preview, Version, export, preview};
 pub use remarks::remarks;
 pub(crate) use rotate::{Delivery, RotateError, Rotation, rotate};
 
 use crate::app::App;
-use deliver::Recipient;
+use deliver::{Pending, Recipient};
 use plan::{Plan, World};
 use portcullis_domain::audit::{Actor, Event, Kind, Outcome};
 use portcullis_domain::fleet::Fleet;
@@ -107,19 +110,31 @@ async fn apply_once(app: &App, fleet: &Fleet, terms: &Terms) -> Result<Applied, 
         return Ok(Applied::default());
     }
     // The files first: a secret that is stored but was never written down would be lost.
-    let mut secrets = Vec::new();
-    for recipient in &plan.without_secret {
-        secrets.push((
-            recipient.client_id.clone(),
-            deliver::new_secret(recipient, &app.config.issuer, &mut app.entropy.rng())?,
-        ));
-    }
+    let pending = prepare(app, &plan.without_secret)?;
+    let secrets: Vec<_> = pending.iter().map(|one| (one.client_id.clone(), one.secret.clone())).collect();
     let applied = Applied { put: plan.puts(), removed: plan.removals(), secrets: secrets.len() };
     let until = now + app.config.tokens.revocation_memory();
     let change = Change { plan, secrets, until, applied, uid: terms.uid };
-    app.store.write(now, change, |change, tx| Box::pin(write(change, tx))).await?;
+    let written = app.store.write(now, change, |change, tx| Box::pin(write(change, tx))).await;
+    deliver::finish(app, &pending, &written).await;
+    written?;
     app.catch_up().await;
     Ok(applied)
+}
+
+/// All of them, or none.
+fn prepare(app: &App, recipients: &[Recipient]) -> Result<Vec<Pending>, DeliverError> {
+    let mut pending = Vec::new();
+    for recipient in recipients {
+        match Pending::prepare(recipient, &app.config.issuer, &mut app.entropy.rng()) {
+            Ok(one) => pending.push(one),
+            Err(error) => {
+                deliver::discard(&pending);
+                return Err(error);
+            }
+        }
+    }
+    Ok(pending)
 }
 
 /// A new secret for agents whose file is gone, without an end to the old one: for the demo, whose files are all there is.
@@ -131,16 +146,23 @@ pub(crate) async fn deliver_again(app: &App, names: &[&str]) -> Result<(), Apply
         if deliver::is_there(&recipient) {
             continue;
         }
-        let secret = deliver::new_secret(&recipient, &app.config.issuer, &mut app.entropy.rng())?;
-        let input = (agent.client_id.clone(), secret);
-        app.store
-            .write(app.clock.now(), input, |(client, secret), tx| {
+        let pending = prepare(app, &[recipient])?;
+        let input = pending.iter().map(|one| (one.client_id.clone(), one.secret.clone())).collect();
+        let written = app
+            .store
+            .write(app.clock.now(), input, |secrets: &Vec<_>, tx| {
                 Box::pin(async move {
-                    tx.insert_secret(client, secret, None).await?;
-                    tx.record(&secret_created(client), ()).await
+                    for (client, secret) in secrets {
+                        tx.insert_secret(client, secret, None).await?;
+                        tx.also(&secret_created(client)).await?;
+                    }
+                    tx.record(&applied_event(&Applied { secrets: secrets.len(), ..Applied::default() }), ())
+                        .await
                 })
             })
-            .await?;
+            .await;
+        deliver::finish(app, &pending, &written).await;
+        written?;
     }
     Ok(())
 }
@@ -189,6 +211,9 @@ async fn write(change: &Change, tx: &mut Tx) -> Result<Recorded<Applied>, Error>
     leavers::revoke(plan, tx, *until).await?;
     if let Some(access) = &plan.self_registered {
         tx.set_self_registered(access).await?;
+    }
+    if let Some(forbids) = &plan.forbids {
+        tx.set_forbids(forbids).await?;
     }
     for (client, secret) in secrets {
         tx.insert_secret(client, secret, None).await?;

@@ -136,6 +136,16 @@ pub async fn load(handle: &mut ReadHandle, master: &MasterKey) -> Result<(Keys, 
     Ok((keys, newest(of(KeyPurpose::Assertion), KeyPurpose::Assertion, master)?))
 }
 
+/// Whether this master key opens these keys, and nothing is missing among them: of a backup, before anything is changed.
+pub fn check(stored: &[StoredKey], master: &MasterKey) -> Result<(), KeyError> {
+    for purpose in PURPOSES {
+        if !stored.iter().any(|key| key.purpose == purpose) {
+            return Err(KeyError::Absent(purpose));
+        }
+    }
+    stored.iter().try_for_each(|key| Ok(open(key, master).map(drop)?))
+}
+
 fn first(
     purpose: KeyPurpose,
     master: &MasterKey,

@@ -1,6 +1,6 @@
 //! Another secret for an agent, with an end to the old ones (PC-14).
 
-use super::deliver::{self, DeliverError, Recipient};
+use super::deliver::{self, DeliverError, Pending, Recipient};
 use crate::app::App;
 use portcullis_domain::audit::{Event, Outcome};
 use portcullis_domain::principal::{Revocation, RevokedTarget};
@@ -58,8 +58,7 @@ pub(crate) async fn rotate(
     let now = app.clock.now();
     // The file first: a secret that is stored but was never written down would be lost.
     let recipient = Recipient::from(agent);
-    let before = deliver::content(&recipient);
-    let (secret, delivery) = make(app, &recipient)?;
+    let (secret, delivery, pending) = make(app, &recipient)?;
     event.client = Some(agent.client_id.clone());
     let change = Change {
         client: agent.client_id.clone(),
@@ -69,25 +68,30 @@ pub(crate) async fn rotate(
         event: event.with("agent", &agent.name).with("overlap_seconds", overlap.as_secs()),
     };
     let written = app.store.write(now, change, |change, tx| Box::pin(write(change, tx))).await;
-    if !matches!(written, Ok(true)) {
-        // Nobody knows the new one, so the agent keeps the one that it had.
-        deliver::put_back(&recipient, before.as_deref());
-    }
-    if !written? {
+    if matches!(written, Ok(false)) {
+        deliver::discard(&pending);
         return Ok(None);
+    }
+    let is_stored = deliver::finish(app, &pending, &written).await;
+    // After a COMMIT whose answer was lost: if the file could be put in its place, it was done.
+    if pending.is_empty() || !is_stored {
+        written?;
     }
     app.catch_up().await;
     Ok(Some(delivery))
 }
 
-fn make(app: &App, recipient: &Recipient) -> Result<(Hashed<ClientSecret>, Delivery), DeliverError> {
+/// What is to be stored, where it goes, and the file that waits for it.
+type Made = (Hashed<ClientSecret>, Delivery, Vec<Pending>);
+
+fn make(app: &App, recipient: &Recipient) -> Result<Made, DeliverError> {
     let mut rng = app.entropy.rng();
     if let Some(path) = deliver::place(recipient) {
-        let path = path.to_owned();
-        return Ok((deliver::new_secret(recipient, &app.config.issuer, &mut rng)?, Delivery::File(path)));
+        let pending = Pending::prepare(recipient, &app.config.issuer, &mut rng)?;
+        return Ok((pending.secret.clone(), Delivery::File(path.to_owned()), vec![pending]));
     }
     let secret = Plain::generate(&mut rng);
-    Ok((secret.hashed(), Delivery::Shown(secret)))
+    Ok((secret.hashed(), Delivery::Shown(secret), Vec::new()))
 }
 
 async fn write(change: &Change, tx: &mut Tx) -> Result<Recorded<bool>, Error> {

@@ -1,0 +1,170 @@
+//! The fleet file of `serve --fleet`: read at the start, and applied again whenever it changes (PC-34).
+
+use super::{Applied, ApplyError, Preview, apply, preview};
+use crate::app::App;
+use crate::config::Config;
+use aws_lc_rs::digest;
+use portcullis_domain::fleet::{Changes, Fleet, Problem, Surroundings};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+const POLL: Duration = Duration::from_secs(1);
+
+/// Looks between two attempts.
+const RESTING: u32 = 15;
+
+/// The file, and what of it was taken last.
+#[derive(Debug)]
+pub(crate) struct FleetFile {
+    path: PathBuf,
+    taken: Digest,
+    /// Looks to let pass: the database or a folder failed, and may do better later.
+    resting: u32,
+}
+
+/// Of the whole text.
+type Digest = [u8; 32];
+
+/// Why a fleet file was not taken.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FleetFileError {
+    #[error("cannot read the fleet file {}: {source}", path.display())]
+    Unreadable { path: PathBuf, source: io::Error },
+    #[error("the fleet file {} is not right:\n{}", path.display(), listing(problems))]
+    Wrong { path: PathBuf, problems: Vec<Problem> },
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+}
+
+fn listing(problems: &[Problem]) -> String {
+    let lines: Vec<String> = problems.iter().map(|problem| format!("  {problem}")).collect();
+    lines.join("\n")
+}
+
+impl FleetFile {
+    /// Reads it for the first time.
+    pub(crate) fn read(path: &Path, config: &Config) -> Result<(Self, Fleet), FleetFileError> {
+        let text = read(path)?;
+        let fleet = parse(path, &text, config)?;
+        Ok((Self { path: path.to_owned(), taken: digest_of(&text), resting: 0 }, fleet))
+    }
+
+    /// Looks at it until `stop`. A change counts when it is there at two looks, so that a file that is being written is
+    /// not taken; SIGHUP takes it at once, and also unchanged, which undoes what was changed otherwise.
+    pub(crate) async fn follow(mut self, app: Arc<App>, stop: CancellationToken) {
+        let mut hangup = match signal(SignalKind::hangup()) {
+            Ok(hangup) => hangup,
+            Err(error) => {
+                tracing::error!(%error, "the fleet file is not followed");
+                return;
+            }
+        };
+        let mut seen = None;
+        let mut complaint = None;
+        loop {
+            let asked = tokio::select! {
+                () = stop.cancelled() => return,
+                _ = hangup.recv() => true,
+                () = tokio::time::sleep(POLL) => false,
+            };
+            if !asked && self.resting > 0 {
+                self.resting -= 1;
+                continue;
+            }
+            let outcome = self.look(&app, asked, &mut seen).await;
+            let says = outcome.err().map(|error| chain(&error));
+            // Said once, not at every look.
+            if let Some(says) = says.as_ref().filter(|says| complaint.as_ref() != Some(*says)) {
+                tracing::error!("the fleet stays as it was: {says}");
+            }
+            complaint = says;
+        }
+    }
+
+    async fn look(
+        &mut self,
+        app: &App,
+        asked: bool,
+        seen: &mut Option<Digest>,
+    ) -> Result<(), FleetFileError> {
+        let text = read(&self.path)?;
+        let digest = digest_of(&text);
+        if !asked && digest == self.taken {
+            *seen = None;
+            return Ok(());
+        }
+        if !asked && seen.replace(digest) != Some(digest) {
+            return Ok(());
+        }
+        let fleet = parse(&self.path, &text, &app.config);
+        if fleet.is_err() {
+            // It will not become right by itself.
+            self.taken = digest;
+        }
+        let fleet = fleet?;
+        let preview = preview(app, &fleet).await.map_err(ApplyError::from)?;
+        self.resting = RESTING;
+        let applied = apply(app, &fleet).await?;
+        self.resting = 0;
+        self.taken = digest;
+        *seen = None;
+        tell(&self.path, &preview, applied);
+        Ok(())
+    }
+}
+
+fn tell(path: &Path, preview: &Preview, applied: Applied) {
+    let Applied { put, removed, secrets } = applied;
+    if put + removed + secrets == 0 {
+        return;
+    }
+    let difference = &preview.difference;
+    let kinds: [(&str, &Changes); 4] = [
+        ("server", &difference.servers),
+        ("agent", &difference.agents),
+        ("client", &difference.clients),
+        ("role", &difference.roles),
+    ];
+    let mut words = Vec::new();
+    for (kind, changes) in kinds {
+        words.extend(changes.added.iter().map(|name| format!("+ {kind} {name}")));
+        words.extend(changes.changed.iter().map(|changed| format!("~ {kind} {}", changed.name)));
+        words.extend(changes.removed.iter().map(|name| format!("- {kind} {name}")));
+    }
+    if !difference.self_registered.is_empty() {
+        words.push("~ self_registered".to_owned());
+    }
+    let changes = words.join(", ");
+    tracing::info!(file = %path.display(), put, removed, secrets, changes, "fleet applied: its file has changed");
+}
+
+fn read(path: &Path) -> Result<String, FleetFileError> {
+    std::fs::read_to_string(path)
+        .map_err(|source| FleetFileError::Unreadable { path: path.to_owned(), source })
+}
+
+fn parse(path: &Path, text: &str, config: &Config) -> Result<Fleet, FleetFileError> {
+    let commands = config.commands.keys().cloned().collect();
+    Fleet::parse(text, Surroundings { issuer: &config.issuer, commands: &commands })
+        .map_err(|problems| FleetFileError::Wrong { path: path.to_owned(), problems })
+}
+
+fn digest_of(text: &str) -> Digest {
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(digest::digest(&digest::SHA256, text.as_bytes()).as_ref());
+    bytes
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut says = error.to_string();
+    let mut next = error.source();
+    while let Some(error) = next {
+        says = format!("{says}: {error}");
+        next = error.source();
+    }
+    says
+}
