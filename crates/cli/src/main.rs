@@ -2,19 +2,25 @@
 
 mod admin;
 mod agent;
+mod backup;
 mod call;
+mod completions;
 mod config;
+mod doctor;
 mod credentials;
 mod exit;
 mod fleet;
+mod import;
+mod output;
 mod policy;
 mod serve;
+mod server;
 mod session;
 mod terminal;
 mod token;
 mod user;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use exit::Failure;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -35,15 +41,21 @@ struct Program {
 enum Command {
     Agent(agent::Arguments),
     Apply(fleet::ApplyArguments),
+    Backup(backup::BackupArguments),
     Call(call::Arguments),
+    Completions(completions::Arguments),
     Config(config::Arguments),
+    Doctor(doctor::Arguments),
     /// The demo's `ops` server, over stdio
     #[command(hide = true)]
     DemoOps,
     Export(fleet::ExportArguments),
+    Import(import::Arguments),
     Plan(fleet::PlanArguments),
     Policy(policy::Arguments),
+    Restore(backup::RestoreArguments),
     Serve(serve::Arguments),
+    Server(server::Arguments),
     Session(session::Arguments),
     Token(token::Arguments),
     User(user::Arguments),
@@ -66,13 +78,19 @@ async fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Agent(arguments) => agent::run(arguments).await,
         Command::Apply(arguments) => fleet::apply(arguments).await,
+        Command::Backup(arguments) => backup::backup(arguments).await,
         Command::Call(arguments) => call::run(arguments).await,
+        Command::Completions(arguments) => completions::run(arguments, Program::command()),
+        Command::Doctor(arguments) => doctor::run(arguments).await,
         Command::Config(arguments) => config::run(arguments),
         Command::DemoOps => serve::demo_ops().await,
         Command::Export(arguments) => fleet::export(arguments).await,
+        Command::Import(arguments) => import::run(arguments),
         Command::Plan(arguments) => fleet::plan(arguments).await,
         Command::Policy(arguments) => policy::run(arguments).await,
+        Command::Restore(arguments) => backup::restore(arguments).await,
         Command::Serve(arguments) => serve::run(arguments).await,
+        Command::Server(arguments) => server::run(arguments).await,
         Command::Session(arguments) => session::run(arguments).await,
         Command::Token(arguments) => token::run(arguments).await,
         Command::User(arguments) => user::run(arguments).await,

@@ -80,7 +80,7 @@ fn block_text(block: &ContentBlock) -> &str {
     }
 }
 
-type Connection = RunningService<RoleClient, ClientConfig>;
+pub(crate) type Connection = RunningService<RoleClient, ClientConfig>;
 
 impl Client {
     /// Connects, calls one tool, and disconnects.
@@ -140,13 +140,13 @@ fn speaks_by_headers(connection: &Connection) -> bool {
     server.is_some_and(|info| info.protocol_version >= ProtocolVersion::STANDARD_HEADERS)
 }
 
-fn who_we_are() -> ClientConfig {
+pub(crate) fn who_we_are() -> ClientConfig {
     let name = Implementation::new("portcullis-client", env!("CARGO_PKG_VERSION"));
     ClientConfig::new(ClientCapabilities::default(), name)
 }
 
 /// 2026-07-28 if the server knows it, else the handshake of before.
-fn either_era() -> ClientLifecycleMode {
+pub(crate) fn either_era() -> ClientLifecycleMode {
     ClientLifecycleMode::Auto {
         preferred_versions: vec![ProtocolVersion::V_2026_07_28],
         legacy_version: Some(ProtocolVersion::LATEST_WITH_INITIALIZE),
@@ -157,7 +157,7 @@ fn either_era() -> ClientLifecycleMode {
     clippy::wildcard_enum_match_arm,
     reason = "an enum of another crate, open to new variants; none of them means success"
 )]
-fn not_connected(address: &Address, error: ClientInitializeError) -> Error {
+pub(crate) fn not_connected(address: &Address, error: ClientInitializeError) -> Error {
     match error {
         ClientInitializeError::JsonRpcError(error) => answered(&error),
         ClientInitializeError::LegacyFallbackFailed { fallback, .. } => not_connected(address, *fallback),
@@ -173,7 +173,7 @@ fn not_connected(address: &Address, error: ClientInitializeError) -> Error {
     clippy::wildcard_enum_match_arm,
     reason = "an enum of another crate, open to new variants; none of them means success"
 )]
-fn not_called(address: &Address, error: ServiceError) -> Error {
+pub(crate) fn not_called(address: &Address, error: ServiceError) -> Error {
     match error {
         ServiceError::McpError(error) => answered(&error),
         ServiceError::TransportSend(error) => failed(address, error.error.as_ref()),

@@ -64,6 +64,13 @@ impl Address {
         (bare && allowed).then_some(Self(url))
     }
 
+    /// Where nothing secret is sent: plain http as well, to servers of an internal network.
+    pub(crate) fn open(text: &str) -> Option<Self> {
+        let url = Url::parse(text).ok()?;
+        let bare = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
+        (bare && matches!(url.scheme(), "http" | "https")).then_some(Self(url))
+    }
+
     pub(crate) fn as_str(&self) -> &str {
         self.0.as_str()
     }

@@ -19,6 +19,7 @@
 #![warn(missing_docs)]
 
 mod call;
+mod describe;
 mod discover;
 mod error;
 mod http;
@@ -29,6 +30,7 @@ mod text;
 use std::time::Duration;
 
 pub use self::call::{Outcome, ToolCall};
+pub use self::describe::{DescribedTool, Description, Header, describe, describe_program};
 pub use self::discover::{Authority, Discovered};
 pub use self::error::{Error, Refusal, TokenRefusal};
 pub use self::machine::{MachineCredentials, Token, TokenWish};

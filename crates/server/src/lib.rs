@@ -2,12 +2,15 @@
 
 pub mod api;
 pub mod app;
+pub mod backup;
+pub mod calls;
 pub mod clock;
 pub mod config;
 mod console;
 pub mod data;
 pub mod demo;
 mod descriptors;
+pub mod draft;
 pub mod entropy;
 mod extract;
 mod fault;
@@ -20,6 +23,7 @@ pub mod keys;
 mod layers;
 pub mod listener;
 mod login;
+mod own_names;
 mod pages;
 pub mod passwords;
 pub mod router;
