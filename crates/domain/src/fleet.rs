@@ -1,5 +1,6 @@
 //! The fleet file (PC-34): as written, then checked; every mistake is reported at once, with its line.
 
+use crate::condition::Forbid;
 use crate::document::{self, Document, line_of};
 use crate::registry::{Access, Agent, Client, Role, Server};
 use portcullis_oauth::issuer::Issuer;
@@ -31,6 +32,8 @@ pub struct Fleet {
     pub roles: Vec<Role>,
     /// `[self_registered]`
     pub self_registered: Access,
+    /// By name.
+    pub forbids: Vec<Forbid>,
 }
 
 /// One mistake in a fleet file.

@@ -3,10 +3,12 @@
 //! Pure: no I/O, no async, no clock, no randomness of its own. Time and chance are arguments.
 
 pub mod audit;
+pub mod condition;
 pub mod document;
 pub mod fleet;
 pub mod grant;
 pub mod id;
+pub mod pins;
 pub mod policy;
 pub mod principal;
 pub mod refresh;

@@ -1,20 +1,31 @@
-//! The one decision (PC-20 to PC-23): who may do what, at issue and at call.
+//! The one decision (PC-20 to PC-24): who may do what, at issue and at call.
 //!
 //! A snapshot is compiled once. Within it the scopes of a server are bits, so a decision is a few bit operations.
 //! The list filter, the call check, the challenge and the consent page all ask here. There is no second place.
 
+use crate::condition::Circumstances;
 use crate::principal::{Principal, Subject};
 use crate::registry::{Name, Risk, Server};
 use crate::snapshot::Snapshot;
-use globset::{Glob, GlobSet};
+use globset::GlobSet;
 use portcullis_oauth::client::ClientId;
 use portcullis_oauth::scope::{Scope, ScopeSet};
+use portcullis_oauth::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
+use forbids::{ForbidHere, Moment};
+
 mod compile;
+mod forbids;
 #[cfg(test)]
 mod laws;
+
+pub use forbids::Forbidden;
+pub(crate) use forbids::is_about;
+mod pattern;
+
+pub use pattern::{covers, glob, meet};
 
 /// Scopes of one server within one snapshot.
 type Bits = u128;
@@ -38,9 +49,35 @@ pub struct ServerPolicy {
     /// For each scope: itself and everything it implies.
     closures: Vec<Bits>,
     rules: Vec<CompiledRule>,
-    agents: HashMap<ClientId, Bits>,
+    agents: HashMap<ClientId, AgentCeiling>,
+    /// Every client that the operator registered, those that may nothing here included: what is not among them registered
+    /// itself.
+    clients: HashMap<ClientId, Bits>,
     roles: HashMap<Name, Bits>,
     self_registered: Bits,
+    forbids: Vec<ForbidHere>,
+}
+
+/// What somebody holds on a server now.
+struct Held {
+    ceiling: Bits,
+    /// What the token carries and implies.
+    token: Bits,
+    /// Out of use.
+    suspended: Bits,
+}
+
+impl Held {
+    fn effective(&self) -> Bits {
+        self.token & self.ceiling & !self.suspended
+    }
+}
+
+/// The most that an agent may do, and until when.
+#[derive(Clone, Copy, Debug)]
+struct AgentCeiling {
+    bits: Bits,
+    ends: Option<Timestamp>,
 }
 
 #[derive(Debug)]
@@ -66,6 +103,9 @@ pub enum UnusableSnapshot {
     /// A rule names a scope that the server does not declare, or none at all.
     #[error("server {0}: a rule needs scopes that are declared, and at least one")]
     RuleScopes(Name),
+    /// A `[[forbid]]` with a tool that is no pattern.
+    #[error("forbid {0:?}: a tool is not a pattern")]
+    Forbid(String),
     /// More than [`MAX_SCOPES`].
     #[error("server {0}: too many scopes")]
     TooManyScopes(Name),
@@ -103,6 +143,7 @@ pub struct Permit {
     rule: RuleRef,
     used: ScopeSet,
     risk: Risk,
+    observed: Option<Box<Refused>>,
 }
 
 impl Permit {
@@ -120,6 +161,11 @@ impl Permit {
     pub fn risk(&self) -> Risk {
         self.risk
     }
+
+    /// What would have been decided if the server were not observed (PC-36).
+    pub fn observed(&self) -> Option<&Refused> {
+        self.observed.as_deref()
+    }
 }
 
 /// Which rule decided.
@@ -130,6 +176,17 @@ pub enum RuleRef {
     Connect,
     /// The nth `[[server.rule]]`, counted from 1.
     Rule(usize),
+    /// None is about it: it goes through because the server is observed.
+    None,
+}
+
+/// What scopes and rules say against an operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// Asking again cannot help.
+    Never(Never),
+    /// Asking for these scopes can help.
+    StepUp(Shortfall),
 }
 
 /// Scopes that an operation needs and the token lacks.
@@ -148,6 +205,8 @@ pub enum Never {
     BeyondAgent(Shortfall),
     /// The operation needs scopes above what the client or the user's roles may have.
     BeyondUser(Shortfall),
+    /// Conditions that do not depend on scopes (PC-24).
+    Forbidden(Forbidden),
     /// Nothing on this server is open to the caller any more.
     NothingLeft,
     /// No rule allows it.
@@ -161,6 +220,8 @@ pub enum Asker<'a> {
     Agent(&'a ClientId),
     /// A person with these roles, through a client that is not an agent.
     User {
+        /// Through which client.
+        client: &'a ClientId,
         /// Names of roles.
         roles: &'a [String],
     },
@@ -180,10 +241,11 @@ pub enum IssueRefusal {
 impl Policy {
     /// Compiles a snapshot.
     pub fn compile(snapshot: &Snapshot) -> Result<Self, UnusableSnapshot> {
+        let forbids = forbids::compile(snapshot)?;
         let servers = snapshot
             .servers
             .iter()
-            .map(|server| ServerPolicy::compile(server, snapshot))
+            .map(|server| ServerPolicy::compile(server, snapshot, &forbids))
             .collect::<Result<Vec<_>, _>>()?;
         let by_name =
             servers.iter().enumerate().map(|(at, policy)| (policy.server.name.clone(), at)).collect();
@@ -218,45 +280,104 @@ impl ServerPolicy {
         &self.server
     }
 
-    /// Decides whether `principal` may do `operation` here now: what the token carries, cut to today's ceilings (PC-21).
-    pub fn decide(&self, principal: &Principal, operation: Operation<'_>) -> Decision {
-        let ceiling = self.ceiling_of(principal);
-        let effective = self.closed_bits(&principal.scopes) & ceiling;
-        if let Operation::Connect = operation {
-            return if effective == 0 {
-                Decision::Never(Never::NothingLeft)
-            } else {
-                Decision::Permit(Permit {
-                    rule: RuleRef::Connect,
-                    used: ScopeSet::default(),
-                    risk: Risk::Usual,
-                })
-            };
-        }
-        let Some((rule, needs, risk)) = self.needs_of(operation) else {
-            return Decision::Never(Never::NoRule);
-        };
-        if needs & !effective == 0 {
-            return Decision::Permit(Permit { rule, used: self.names(needs), risk });
-        }
-        let shortfall = Shortfall { needs: self.names(needs), missing: self.names(needs & !effective) };
-        if needs & !ceiling == 0 {
-            return Decision::StepUp(shortfall);
-        }
-        Decision::Never(match principal.subject {
-            Subject::Agent(_) => Never::BeyondAgent(shortfall),
-            Subject::User(_) => Never::BeyondUser(shortfall),
-        })
+    /// Decides whether `principal` may do `operation` here now: what the token carries, cut to today's ceilings (PC-21), unless
+    /// the circumstances forbid it (PC-24). A server that is observed lets through what only scopes stand against (PC-36).
+    pub fn decide(
+        &self,
+        principal: &Principal,
+        operation: Operation<'_>,
+        circumstances: &Circumstances<'_>,
+    ) -> Decision {
+        self.judge(principal, operation, circumstances, Moment::Call)
     }
 
-    /// What `principal` may do here now: what the token carries and implies, cut to today's ceilings (PC-21).
-    pub fn effective(&self, principal: &Principal) -> ScopeSet {
-        self.names(self.closed_bits(&principal.scopes) & self.ceiling_of(principal))
+    fn judge(
+        &self,
+        principal: &Principal,
+        operation: Operation<'_>,
+        circumstances: &Circumstances<'_>,
+        moment: Moment,
+    ) -> Decision {
+        let held = Held {
+            ceiling: self.ceiling_of(principal, circumstances.now),
+            token: self.closed_bits(&principal.scopes),
+            suspended: self.suspended(principal.into(), circumstances),
+        };
+        if let Operation::Connect = operation {
+            return self.connect(principal, &held, circumstances);
+        }
+        let found = self.needs_of(operation);
+        let is_observed = self.server.observe && operation != Operation::Unknown && held.effective() != 0;
+        if found.is_none() && !is_observed {
+            return Decision::Never(Never::NoRule);
+        }
+        // What no rule is about might need anything.
+        let needs = found.map_or(Bits::MAX, |(_, needs, _)| needs);
+        if let Some(forbidden) = self.forbidden(principal.into(), (operation, needs), circumstances, moment) {
+            return Decision::Never(Never::Forbidden(forbidden));
+        }
+        let (permit, refused) = self.by_scopes(principal, &held, found);
+        match refused {
+            None => Decision::Permit(permit),
+            Some(refused) if is_observed => {
+                Decision::Permit(Permit { observed: Some(Box::new(refused)), ..permit })
+            }
+            Some(Refused::StepUp(shortfall)) => Decision::StepUp(shortfall),
+            Some(Refused::Never(never)) => Decision::Never(never),
+        }
+    }
+
+    /// Whether anything at all is open.
+    fn connect(&self, principal: &Principal, held: &Held, circumstances: &Circumstances<'_>) -> Decision {
+        let had = held.token & held.ceiling;
+        if had == 0 {
+            return Decision::Never(Never::NothingLeft);
+        }
+        if held.effective() != 0 {
+            let (rule, used) = (RuleRef::Connect, ScopeSet::default());
+            return Decision::Permit(Permit { rule, used, risk: Risk::Usual, observed: None });
+        }
+        let by = self.suspended_by(principal.into(), circumstances, had);
+        Decision::Never(by.map_or(Never::NothingLeft, Never::Forbidden))
+    }
+
+    /// The formula of PC-21: a permit for what `found` needs, and what stands against it.
+    fn by_scopes(
+        &self,
+        principal: &Principal,
+        held: &Held,
+        found: Option<(RuleRef, Bits, Risk)>,
+    ) -> (Permit, Option<Refused>) {
+        let Some((rule, needs, risk)) = found else {
+            let (rule, used) = (RuleRef::None, ScopeSet::default());
+            let permit = Permit { rule, used, risk: Risk::Usual, observed: None };
+            return (permit, Some(Refused::Never(Never::NoRule)));
+        };
+        let permit = Permit { rule, used: self.names(needs), risk, observed: None };
+        let missing = needs & !held.effective();
+        if missing == 0 {
+            return (permit, None);
+        }
+        let shortfall = Shortfall { needs: self.names(needs), missing: self.names(missing) };
+        let refused = match principal.subject {
+            _ if needs & !held.ceiling == 0 => Refused::StepUp(shortfall),
+            Subject::Agent(_) => Refused::Never(Never::BeyondAgent(shortfall)),
+            Subject::User(_) => Refused::Never(Never::BeyondUser(shortfall)),
+        };
+        (permit, Some(refused))
+    }
+
+    /// What `principal` may do here now: what the token carries and implies, cut to today's ceilings (PC-21), without what is
+    /// forbidden now. Never more than that, whatever is observed.
+    pub fn effective(&self, principal: &Principal, circumstances: &Circumstances<'_>) -> ScopeSet {
+        let suspended = self.suspended(principal.into(), circumstances);
+        let ceiling = self.ceiling_of(principal, circumstances.now);
+        self.names(self.closed_bits(&principal.scopes) & ceiling & !suspended)
     }
 
     /// Everything that `principal` could have here today, whatever its token carries: its ceiling, implied scopes included.
-    pub fn ceiling(&self, principal: &Principal) -> ScopeSet {
-        self.names(self.ceiling_of(principal))
+    pub fn ceiling(&self, principal: &Principal, circumstances: &Circumstances<'_>) -> ScopeSet {
+        self.names(self.ceiling_of(principal, circumstances.now))
     }
 
     /// The first rule that is about the thing, and the scopes that all of them need together; `None` when no rule is.
@@ -265,8 +386,14 @@ impl ServerPolicy {
     }
 
     /// Whether a list shows the thing: what the token permits, and for a person also what one more consent would open (PC-22).
-    pub fn shows(&self, principal: &Principal, operation: Operation<'_>) -> bool {
-        match self.decide(principal, operation) {
+    /// What is forbidden whatever its arguments are is hidden.
+    pub fn shows(
+        &self,
+        principal: &Principal,
+        operation: Operation<'_>,
+        circumstances: &Circumstances<'_>,
+    ) -> bool {
+        match self.judge(principal, operation, circumstances, Moment::Before) {
             Decision::Permit(_) => true,
             Decision::StepUp(_) => matches!(principal.subject, Subject::User(_)),
             Decision::Never(_) => false,
@@ -284,10 +411,15 @@ impl ServerPolicy {
 
     /// The effective scope at issue (PC-21, PC-1A): asked, or the defaults; all declared; cut to the ceiling; not empty.
     /// `offline_access` is accepted and means nothing here.
-    pub fn issue(&self, caller: Asker<'_>, asked: Option<&ScopeSet>) -> Result<ScopeSet, IssueRefusal> {
+    pub fn issue(
+        &self,
+        caller: Asker<'_>,
+        asked: Option<&ScopeSet>,
+        now: Timestamp,
+    ) -> Result<ScopeSet, IssueRefusal> {
         let ceiling = match caller {
-            Asker::Agent(client) => self.agent_ceiling(client),
-            Asker::User { roles } => self.user_ceiling(roles),
+            Asker::Agent(client) => self.agent_ceiling(client, now),
+            Asker::User { client, roles } => self.user_ceiling(client, roles),
         };
         let means_something = |scope: &&Scope| scope.as_str() != "offline_access";
         let named: ScopeSet =
@@ -300,25 +432,28 @@ impl ServerPolicy {
         }
     }
 
-    fn ceiling_of(&self, principal: &Principal) -> Bits {
+    fn ceiling_of(&self, principal: &Principal, now: Timestamp) -> Bits {
         match &principal.subject {
-            Subject::Agent(client) => self.agent_ceiling(client),
-            Subject::User(_) => self.user_ceiling(&principal.roles),
+            Subject::Agent(client) => self.agent_ceiling(client, now),
+            Subject::User(_) => self.user_ceiling(&principal.client_id, &principal.roles),
         }
     }
 
-    fn agent_ceiling(&self, client: &ClientId) -> Bits {
-        self.agents.get(client).copied().unwrap_or(0)
+    /// Nothing for an agent that is disabled, and for one that ends from its end on.
+    fn agent_ceiling(&self, client: &ClientId, now: Timestamp) -> Bits {
+        let is_over = |ends: Timestamp| ends.has_passed(now);
+        let ceiling = self.agents.get(client).filter(|ceiling| !ceiling.ends.is_some_and(is_over));
+        ceiling.map_or(0, |ceiling| ceiling.bits)
     }
 
-    /// What self-registered clients may reach, cut to what the user's roles may.
-    fn user_ceiling(&self, roles: &[String]) -> Bits {
+    /// What the client may reach (one that registered itself: what all of those may), cut to what the user's roles may.
+    fn user_ceiling(&self, client: &ClientId, roles: &[String]) -> Bits {
         let by_role = roles
             .iter()
             .filter_map(|role| role.parse::<Name>().ok())
             .filter_map(|role| self.roles.get(&role))
             .fold(0, |all, bits| all | bits);
-        self.self_registered & by_role
+        self.clients.get(client).copied().unwrap_or(self.self_registered) & by_role
     }
 
     /// What every matching rule needs together, and the first of them; `None` when there is none.
@@ -367,18 +502,14 @@ pub fn implied<Id>(server: &Server<Id>, scopes: &ScopeSet) -> ScopeSet {
     compile::implied(server, scopes)
 }
 
-/// A pattern of a rule: every character is itself, but `*`.
-pub fn glob(pattern: &str) -> Result<Glob, globset::Error> {
-    let escaped: String = pattern.split('*').map(globset::escape).collect::<Vec<_>>().join("*");
-    Glob::new(&escaped)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::id::{SessionId, TokenId, UserId};
     use crate::snapshot::tests::snapshot;
-    use portcullis_oauth::time::Timestamp;
+
+    const NOW: Timestamp = Timestamp::from_seconds(100);
+    const HERE: Circumstances<'_> = Circumstances::at(NOW);
 
     fn principal(subject: Subject, scopes: &str, roles: &[&str]) -> Principal {
         Principal {
@@ -411,18 +542,21 @@ mod tests {
         let notes = policy.server("notes").unwrap();
         for name in ["other", "List_notes", "list_notes ", "", "list_notes/../create_note"] {
             assert_eq!(
-                notes.decide(&user("notes:read notes:write"), Operation::Tool(name)),
+                notes.decide(&user("notes:read notes:write"), Operation::Tool(name), &HERE),
                 Decision::Never(Never::NoRule),
                 "{name:?}"
             );
         }
-        assert_eq!(notes.decide(&user("notes:read"), Operation::Unknown), Decision::Never(Never::NoRule));
         assert_eq!(
-            notes.decide(&user("notes:read"), Operation::Prompt("list_notes")),
+            notes.decide(&user("notes:read"), Operation::Unknown, &HERE),
+            Decision::Never(Never::NoRule)
+        );
+        assert_eq!(
+            notes.decide(&user("notes:read"), Operation::Prompt("list_notes"), &HERE),
             Decision::Never(Never::NoRule),
             "a rule for tools says nothing of prompts"
         );
-        assert_eq!(notes.decide(&user(""), Operation::Connect), Decision::Never(Never::NothingLeft));
+        assert_eq!(notes.decide(&user(""), Operation::Connect, &HERE), Decision::Never(Never::NothingLeft));
     }
 
     #[test]
@@ -430,16 +564,22 @@ mod tests {
         let policy = policy();
         let notes = policy.server("notes").unwrap();
         assert!(matches!(
-            notes.decide(&agent("notes:read"), Operation::Tool("list_notes")),
+            notes.decide(&agent("notes:read"), Operation::Tool("list_notes"), &HERE),
             Decision::Permit(_)
         ));
         assert!(
-            matches!(notes.decide(&user("notes:write"), Operation::Tool("list_notes")), Decision::Permit(_)),
+            matches!(
+                notes.decide(&user("notes:write"), Operation::Tool("list_notes"), &HERE),
+                Decision::Permit(_)
+            ),
             "write implies read"
         );
         for scopes in ["NOTES:READ", "notes:rea", "notes:*", "*", "notes:readx"] {
             assert!(
-                !matches!(notes.decide(&user(scopes), Operation::Tool("list_notes")), Decision::Permit(_)),
+                !matches!(
+                    notes.decide(&user(scopes), Operation::Tool("list_notes"), &HERE),
+                    Decision::Permit(_)
+                ),
                 "SCOPE-11: {scopes}"
             );
         }
@@ -449,13 +589,14 @@ mod tests {
     fn pc_23_step_up_where_asking_helps_and_never_beyond_the_ceiling() {
         let policy = policy();
         let notes = policy.server("notes").unwrap();
-        let Decision::StepUp(shortfall) = notes.decide(&user("notes:read"), Operation::Tool("create_note"))
+        let Decision::StepUp(shortfall) =
+            notes.decide(&user("notes:read"), Operation::Tool("create_note"), &HERE)
         else {
             panic!("a person may ask")
         };
         assert_eq!(shortfall.needs.to_string(), "notes:write");
         let Decision::Never(Never::BeyondAgent(shortfall)) =
-            notes.decide(&agent("notes:read"), Operation::Tool("create_note"))
+            notes.decide(&agent("notes:read"), Operation::Tool("create_note"), &HERE)
         else {
             panic!("the agent may not")
         };
@@ -467,11 +608,14 @@ mod tests {
         let mut tightened = snapshot();
         tightened.agents[0].access.clear();
         let policy = Policy::compile(&tightened).unwrap();
-        let decision =
-            policy.server("notes").unwrap().decide(&agent("notes:read"), Operation::Tool("list_notes"));
+        let decision = policy.server("notes").unwrap().decide(
+            &agent("notes:read"),
+            Operation::Tool("list_notes"),
+            &HERE,
+        );
         assert!(matches!(decision, Decision::Never(Never::BeyondAgent(_))));
         assert!(matches!(
-            policy.server("notes").unwrap().decide(&agent("notes:read"), Operation::Connect),
+            policy.server("notes").unwrap().decide(&agent("notes:read"), Operation::Connect, &HERE),
             Decision::Never(Never::NothingLeft)
         ));
     }
@@ -480,9 +624,9 @@ mod tests {
     fn pc_22_lists_show_what_can_be_called_or_consented_to() {
         let policy = policy();
         let notes = policy.server("notes").unwrap();
-        assert!(notes.shows(&user("notes:read"), Operation::Tool("create_note")));
-        assert!(!notes.shows(&agent("notes:read"), Operation::Tool("create_note")));
-        assert!(!notes.shows(&user("notes:read"), Operation::Tool("unknown")));
+        assert!(notes.shows(&user("notes:read"), Operation::Tool("create_note"), &HERE));
+        assert!(!notes.shows(&agent("notes:read"), Operation::Tool("create_note"), &HERE));
+        assert!(!notes.shows(&user("notes:read"), Operation::Tool("unknown"), &HERE));
     }
 
     #[test]
@@ -492,7 +636,7 @@ mod tests {
         let client = "cli_agent".parse().unwrap();
         let issue = |asked: Option<&str>| {
             notes
-                .issue(Asker::Agent(&client), asked.map(|text| text.parse().unwrap()).as_ref())
+                .issue(Asker::Agent(&client), asked.map(|text| text.parse().unwrap()).as_ref(), NOW)
                 .map(|scopes| scopes.to_string())
         };
         assert_eq!(issue(None), Ok("notes:read".into()));
@@ -500,9 +644,9 @@ mod tests {
         assert_eq!(issue(Some("notes:write")), Err(IssueRefusal::NothingLeft));
         assert_eq!(issue(Some("ops:read")), Err(IssueRefusal::Undeclared));
         let stranger = "cli_other".parse().unwrap();
-        assert_eq!(notes.issue(Asker::Agent(&stranger), None), Err(IssueRefusal::NothingLeft));
+        assert_eq!(notes.issue(Asker::Agent(&stranger), None, NOW), Err(IssueRefusal::NothingLeft));
         assert_eq!(
-            notes.issue(Asker::User { roles: &[] }, None),
+            notes.issue(Asker::User { client: &stranger, roles: &[] }, None, NOW),
             Err(IssueRefusal::NothingLeft),
             "SCOPE-08: no role, no scope"
         );

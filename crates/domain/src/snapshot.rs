@@ -1,5 +1,6 @@
 //! What a gateway needs to decide: one immutable, numbered, serialisable value, and the updates that bring it.
 
+use crate::condition::Forbid;
 use crate::id::ServerId;
 use crate::pins::Pins;
 use crate::principal::Revocation;
@@ -34,6 +35,8 @@ pub struct Snapshot {
     pub roles: Vec<Role>,
     /// What clients that registered themselves may reach, for any user.
     pub self_registered: Access,
+    /// What is forbidden under conditions, whoever may do it otherwise.
+    pub forbids: Vec<Forbid>,
     /// PC-33: how the tools of each server are to look.
     #[serde(default)]
     pub pins: BTreeMap<ServerId, Pins>,
@@ -141,6 +144,7 @@ pub(crate) mod tests {
                 access: access("notes:write"),
             }],
             self_registered: access("notes:read notes:write"),
+            forbids: vec![],
             pins: BTreeMap::new(),
         }
     }

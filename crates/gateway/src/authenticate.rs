@@ -1,5 +1,6 @@
 //! From the headers of a request to its principal. The body is not looked at; an unauthenticated one is never read.
 
+use crate::circumstances::ClientAddress;
 use crate::door::Door;
 use crate::error::Refusal;
 use crate::state::{Knowledge, Known};
@@ -8,6 +9,7 @@ use http::{HeaderValue, header};
 use portcullis_domain::principal::Principal;
 use portcullis_guard::bearer::bearer_token;
 use portcullis_oauth::time::Timestamp;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// An authenticated caller at a door, by one snapshot.
@@ -18,6 +20,8 @@ pub(crate) struct Caller {
     pub(crate) door: Arc<Door>,
     pub(crate) known: Arc<Known>,
     pub(crate) now: Timestamp,
+    /// Where the request comes from, if that is known.
+    pub(crate) address: Option<IpAddr>,
 }
 
 /// Who calls.
@@ -32,7 +36,8 @@ pub(crate) fn authenticate(
     if is_repeated(token, parts) {
         return Err(Refusal::TokenInHeader);
     }
-    Ok(Caller { principal, token: token.into(), door, known, now })
+    let address = parts.extensions.get::<ClientAddress>().map(|address| address.0);
+    Ok(Caller { principal, token: token.into(), door, known, now, address })
 }
 
 /// The one token in the one place (RFC 6750 s2: one method per request; OAuth 2.1 s5.1: never the query).

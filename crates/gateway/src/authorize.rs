@@ -1,19 +1,35 @@
 //! From a principal and a call to permits. The only question is put to the one decision function (PC-22).
 
 use crate::call::{Aim, Call};
+use crate::pins::{AsPinned, ServerPins, Unpinned};
+use crate::survey::Probe;
+use portcullis_domain::condition::Circumstances;
 use portcullis_domain::policy::{Decision, Never, Operation, Permit, ServerPolicy, Shortfall};
 use portcullis_domain::principal::Principal;
-use portcullis_domain::registry::Risk;
+use portcullis_domain::registry::{Name, Risk};
 use portcullis_oauth::scope::ScopeSet;
 
 /// Every operation of one call is allowed. Only [`authorize`] makes one, and forwarding consumes it.
 #[derive(Debug)]
-pub(crate) struct Permits(Vec<Permit>);
+pub(crate) struct Permits(Vec<Pass>);
+
+/// One operation is allowed, and the tool that it needs is as it was approved (PC-33).
+#[derive(Debug)]
+struct Pass {
+    permit: Permit,
+    #[expect(dead_code, reason = "without it there is no pass")]
+    pinned: AsPinned,
+}
 
 impl Permits {
     /// In the order of the call's operations; never empty.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Permit> {
-        self.0.iter()
+        self.0.iter().map(|pass| &pass.permit)
+    }
+
+    /// For our own look at what a server lists: no caller's, and no operation.
+    pub(crate) fn of_survey(_: &Probe) -> Self {
+        Self(Vec::new())
     }
 
     /// Whether the decision must be on the disk, not only in the kernel, before the call goes on.
@@ -31,23 +47,33 @@ pub(crate) enum Denial {
     StepUp(Shortfall),
     /// A method that nobody gave a meaning here.
     UnknownMethod,
+    /// The tool of this server is not as it was approved (PC-33).
+    Unpinned(Unpinned, Name),
 }
 
 /// Decides about everything that `call` wants.
 pub(crate) fn authorize(
-    policy: &ServerPolicy,
+    (policy, pins): (&ServerPolicy, &ServerPins<'_>),
     principal: &Principal,
     call: &Call,
+    circumstances: &Circumstances<'_>,
 ) -> Result<Permits, Denial> {
     if call.aim == Aim::Unknown {
         return Err(Denial::UnknownMethod);
     }
+    let unpinned = |why| Denial::Unpinned(why, policy.server().name.clone());
     let mut permits = Vec::new();
     let mut lacking: Option<Shortfall> = None;
     for operation in call.aim.operations() {
-        match policy.decide(principal, operation) {
-            Decision::Permit(permit) => permits.push(permit),
-            Decision::StepUp(shortfall) => lacking = Some(together(lacking, shortfall)),
+        match policy.decide(principal, operation, circumstances) {
+            Decision::Permit(permit) => {
+                permits.push(Pass { permit, pinned: pins.admit(operation).map_err(unpinned)? });
+            }
+            Decision::StepUp(shortfall) => {
+                // No more scopes help with a tool that nobody may call.
+                pins.admit(operation).map_err(unpinned)?;
+                lacking = Some(together(lacking, shortfall));
+            }
             Decision::Never(never) => return Err(Denial::Never(never)),
         }
     }
@@ -65,9 +91,17 @@ fn together(before: Option<Shortfall>, next: Shortfall) -> Shortfall {
 }
 
 /// Decides about being connected at all: GET and DELETE.
-pub(crate) fn authorize_connection(policy: &ServerPolicy, principal: &Principal) -> Result<Permits, Denial> {
-    match policy.decide(principal, Operation::Connect) {
-        Decision::Permit(permit) => Ok(Permits(vec![permit])),
+pub(crate) fn authorize_connection(
+    (policy, pins): (&ServerPolicy, &ServerPins<'_>),
+    principal: &Principal,
+    circumstances: &Circumstances<'_>,
+) -> Result<Permits, Denial> {
+    match policy.decide(principal, Operation::Connect, circumstances) {
+        Decision::Permit(permit) => {
+            let pinned = pins.admit(Operation::Connect);
+            let pinned = pinned.map_err(|why| Denial::Unpinned(why, policy.server().name.clone()))?;
+            Ok(Permits(vec![Pass { permit, pinned }]))
+        }
         Decision::StepUp(shortfall) => Err(Denial::StepUp(shortfall)),
         Decision::Never(never) => Err(Denial::Never(never)),
     }

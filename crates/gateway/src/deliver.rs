@@ -4,17 +4,21 @@ use crate::Inner;
 use crate::answer::{Answer, UpstreamFailure, is_response_to};
 use crate::authenticate::Caller;
 use crate::call::{Aim, Call, Kind};
+use crate::circumstances::InMessage;
 use crate::error::{Refusal, code, rpc_error};
 use crate::events::{self, BrokenOff};
 use crate::exchange::{Allowed, policy_of};
 use crate::headers::{Era, SESSION_ID};
 use crate::list::{self, Reader};
+use crate::pins::Look;
 use crate::stream::{Outgoing, Slot, Watch};
 use axum::body::Body;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use portcullis_domain::condition::Circumstances;
+use portcullis_domain::policy::ServerPolicy;
 use serde_json::value::RawValue;
 use std::sync::Arc;
 
@@ -27,15 +31,28 @@ pub(crate) struct Delivery<'a> {
     era: Era,
     session: Option<&'a str>,
     slot: Slot,
+    /// Where conditions ask for them.
+    arguments: Option<InMessage>,
+    /// Whether it asks for the tools from the first on.
+    lists_tools: bool,
 }
 
 impl<'a> Delivery<'a> {
     pub(crate) fn of(allowed: &Allowed<'a>, slot: Slot) -> Self {
-        Self { caller: allowed.caller, call: allowed.call, era: allowed.era, session: allowed.session, slot }
+        let Allowed { caller, call, era, session, .. } = *allowed;
+        let asked_for = policy_of(caller).is_ok_and(ServerPolicy::asks_for_arguments);
+        let arguments = asked_for.then(|| InMessage(allowed.body.clone()));
+        let lists_tools = call.method == "tools/list" && !has_cursor(&allowed.body);
+        Self { caller, call, era, session, slot, arguments, lists_tools }
     }
 
-    fn reader(&self) -> Result<Reader<'_>, Refusal> {
-        Ok(Reader { policy: policy_of(self.caller)?, principal: &self.caller.principal })
+    fn reader<'r>(&'r self, look: &'r Look<'r>) -> Result<Reader<'r>, Refusal> {
+        Ok(Reader {
+            policy: policy_of(self.caller)?,
+            principal: &self.caller.principal,
+            circumstances: self.caller.circumstances(),
+            look,
+        })
     }
 }
 
@@ -53,7 +70,7 @@ impl Inner {
             Answer::Accepted => Err(Refusal::Upstream(UpstreamFailure::Garbled)),
             Answer::Refused { status, body } => Ok(self.refused(status, body, &delivery)),
             Answer::Json { body, session } => {
-                let body = answer_body(body, id, &delivery)?;
+                let body = self.answer_body(body, id, &delivery)?;
                 let session = self.tie(session, &delivery)?;
                 Ok(with_session(json(StatusCode::OK, body), session))
             }
@@ -105,6 +122,18 @@ impl Inner {
         Ok(Some(id))
     }
 
+    /// The body of the one answer to the request `id`.
+    fn answer_body(&self, body: Bytes, id: &RawValue, delivery: &Delivery<'_>) -> Result<Bytes, Refusal> {
+        let garbled = || Refusal::Upstream(UpstreamFailure::Garbled);
+        if delivery.call.aim != Aim::List {
+            return if is_response_to(&body, id) { Ok(body) } else { Err(garbled()) };
+        }
+        let look = Look::new(self.pins_of(delivery.caller)?);
+        let body = list::filtered(&body, delivery.reader(&look)?).map_err(|_| garbled())?;
+        self.pins.take(look, delivery.lists_tools);
+        if is_response_to(&body, id) { Ok(body.into()) } else { Err(garbled()) }
+    }
+
     /// The events up to the answer, read whole, because the list in it is filtered.
     async fn filtered_events(
         &self,
@@ -113,7 +142,8 @@ impl Inner {
         delivery: &Delivery<'_>,
     ) -> Result<Body, Refusal> {
         let garbled = || Refusal::Upstream(UpstreamFailure::Garbled);
-        let reader = delivery.reader()?;
+        let look = Look::new(self.pins_of(delivery.caller)?);
+        let reader = delivery.reader(&look)?;
         let most = self.settings.limits.answer_bytes;
         let collect = async {
             let mut written: Vec<u8> = Vec::new();
@@ -130,17 +160,18 @@ impl Inner {
             }
             Err(garbled())
         };
-        tokio::time::timeout(self.settings.limits.upstream_timeout, collect)
-            .await
-            .map_err(|_| Refusal::Upstream(UpstreamFailure::Late))?
+        let collected = tokio::time::timeout(self.settings.limits.upstream_timeout, collect).await;
+        self.pins.take(look, delivery.lists_tools);
+        collected.map_err(|_| Refusal::Upstream(UpstreamFailure::Late))?
     }
 
     fn stream(&self, events: Events, id: Option<Box<RawValue>>, delivery: Delivery<'_>) -> Body {
         let outgoing = Outgoing {
             events,
-            watch: self.watch(delivery.caller, delivery.call.aim.clone()),
+            watch: self.watch(delivery.caller, delivery.call.aim.clone(), delivery.arguments),
             id,
             slot: delivery.slot,
+            live: self.counters.live(),
         };
         outgoing.into_body()
     }
@@ -150,40 +181,48 @@ impl Inner {
         let knowledge = Arc::clone(&self.knowledge);
         let door = Arc::clone(&caller.door);
         let principal = caller.principal.clone();
+        let pins = Arc::clone(&self.pins);
+        let (clock, address) = (Arc::clone(&self.settings.clock), caller.address);
         let filtered = events.map(move |event| {
             let known = knowledge.known().ok_or(BrokenOff)?;
             let policy = known.policy_of(&door).ok_or(BrokenOff)?;
-            let reader = Reader { policy, principal: &principal };
+            let circumstances = Circumstances { now: clock(), address, arguments: None };
+            let look = Look::new(pins.of(&known, &door).ok_or(BrokenOff)?);
+            let reader = Reader { policy, principal: &principal, circumstances, look: &look };
             let (event, _) = filtered_event(event?, reader).map_err(|_| BrokenOff)?;
+            pins.take(look, false);
             Ok(event)
         });
-        let outgoing =
-            Outgoing { events: filtered.boxed(), watch: self.watch(caller, Aim::Connect), id: None, slot };
+        let outgoing = Outgoing {
+            events: filtered.boxed(),
+            watch: self.watch(caller, Aim::Connect, None),
+            id: None,
+            slot,
+            live: self.counters.live(),
+        };
         event_stream(outgoing.into_body())
     }
 
-    fn watch(&self, caller: &Caller, aim: Aim) -> Watch {
+    fn watch(&self, caller: &Caller, aim: Aim, arguments: Option<InMessage>) -> Watch {
         Watch {
             knowledge: Arc::clone(&self.knowledge),
+            pins: Arc::clone(&self.pins),
             clock: Arc::clone(&self.settings.clock),
             door: Arc::clone(&caller.door),
             token: Arc::clone(&caller.token),
             aim,
+            address: caller.address,
+            arguments,
             changes: self.knowledge.changes(),
             closing: self.closing.subscribe(),
         }
     }
 }
 
-/// The body of the one answer to the request `id`.
-fn answer_body(body: Bytes, id: &RawValue, delivery: &Delivery<'_>) -> Result<Bytes, Refusal> {
-    let garbled = || Refusal::Upstream(UpstreamFailure::Garbled);
-    let body = if delivery.call.aim == Aim::List {
-        list::filtered(&body, delivery.reader()?).map_err(|_| garbled())?.into()
-    } else {
-        body
-    };
-    if is_response_to(&body, id) { Ok(body) } else { Err(garbled()) }
+/// Whether a request asks for a later page than the first.
+fn has_cursor(request: &[u8]) -> bool {
+    let request: serde_json::Value = serde_json::from_slice(request).unwrap_or_default();
+    !request["params"]["cursor"].is_null()
 }
 
 /// The event with any list in it filtered, and the message that it carries.

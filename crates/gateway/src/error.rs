@@ -205,7 +205,9 @@ fn denied(denial: &Denial, sentence: String, context: &Context<'_>) -> Shown {
             insufficient(Some(&shortfall.needs))
         }
         Denial::Never(Never::NothingLeft) => insufficient(None),
-        Denial::Never(Never::NoRule) => Shown::new(StatusCode::FORBIDDEN, code::REFUSED, sentence),
+        Denial::Unpinned(..) | Denial::Never(Never::Forbidden(_) | Never::NoRule) => {
+            Shown::new(StatusCode::FORBIDDEN, code::REFUSED, sentence)
+        }
         // 2026-07-28 wants 404; in a session 404 would say that the session ended.
         Denial::UnknownMethod if context.in_session => {
             Shown::new(StatusCode::BAD_REQUEST, code::METHOD_NOT_FOUND, sentence)

@@ -12,6 +12,7 @@ use crate::error::Refusal;
 use crate::forward::{Forwarded, content_type};
 use crate::headers::{self, Era, SESSION_ID};
 use crate::ledger::What;
+use crate::pins::ServerPins;
 use axum::body::Body;
 use bytes::Bytes;
 use http::request::Parts;
@@ -22,6 +23,7 @@ use portcullis_domain::policy::ServerPolicy;
 use portcullis_domain::registry::UpstreamCredential;
 use serde_json::value::RawValue;
 use std::sync::Arc;
+use tokio::time::Instant;
 
 /// A request of a caller that is not served, with what the record and the answer need.
 pub(crate) struct Refused {
@@ -85,6 +87,7 @@ impl Inner {
         body: Body,
     ) -> Result<Response<Body>, Refused> {
         let body = self.body(&parts.headers, body).await?;
+        let since = Instant::now();
         let caller = &self.still(caller)?;
         let call = parse(&body, &caller.token, self.settings.limits.json_depth).map_err(|bad| {
             let mut refused = Refused::from(Refusal::Unreadable(bad.reason));
@@ -96,11 +99,14 @@ impl Inner {
         let refused = |refusal| Refused::of(refusal, &call, Some(era));
         let session = self.session_of(caller, &parts.headers, &call, era).map_err(refused)?;
         let arguments = InMessage(body.clone());
-        let permits = permits(caller, &call, era, &arguments).map_err(refused)?;
+        let permits = self.permits(caller, &call, era, &arguments).map_err(refused)?;
         let slot = self.slots.take(&caller.principal).ok_or_else(|| refused(Refusal::TooManyCalls))?;
         let recorded = self.record(caller, &permits, What::of(&call)).await.map_err(refused)?;
+        recorded.decided_since(since);
         let allowed = Allowed { caller, call: &call, era, session, headers: &parts.headers, body };
-        let delivered = match self.pass_on(permits, &allowed).await {
+        let answered = self.pass_on(permits, &allowed).await;
+        recorded.upstream_answered();
+        let delivered = match answered {
             Ok(answer) => self.deliver(answer, Delivery::of(&allowed, slot)).await,
             Err(refusal) => Err(refusal),
         };
@@ -215,15 +221,27 @@ impl Inner {
             }
         }
     }
-}
 
-fn permits(caller: &Caller, call: &Call, era: Era, arguments: &InMessage) -> Result<Permits, Refusal> {
-    // 2026-07-28 has no handshake.
-    if era == Era::Stateless && call.aim == Aim::Initialize {
-        return Err(Refusal::Denied(Denial::UnknownMethod));
+    fn permits(
+        &self,
+        caller: &Caller,
+        call: &Call,
+        era: Era,
+        arguments: &InMessage,
+    ) -> Result<Permits, Refusal> {
+        // 2026-07-28 has no handshake.
+        if era == Era::Stateless && call.aim == Aim::Initialize {
+            return Err(Refusal::Denied(Denial::UnknownMethod));
+        }
+        let circumstances = Circumstances { arguments: Some(arguments), ..caller.circumstances() };
+        let rules = (policy_of(caller)?, &self.pins_of(caller)?);
+        authorize(rules, &caller.principal, call, &circumstances).map_err(Refusal::Denied)
     }
-    let circumstances = Circumstances { arguments: Some(arguments), ..caller.circumstances() };
-    authorize(policy_of(caller)?, &caller.principal, call, &circumstances).map_err(Refusal::Denied)
+
+    /// Within one snapshot a door always has its pins.
+    pub(crate) fn pins_of<'c>(&self, caller: &'c Caller) -> Result<ServerPins<'c>, Refusal> {
+        self.pins.of(&caller.known, &caller.door).ok_or(Refusal::UnknownServer)
+    }
 }
 
 /// Within one snapshot a door always has its policy.

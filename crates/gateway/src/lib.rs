@@ -9,6 +9,7 @@ mod assertion;
 mod authenticate;
 mod authorize;
 mod call;
+mod circumstances;
 #[cfg(test)]
 mod corpus;
 mod cors;
@@ -17,11 +18,13 @@ mod door;
 mod error;
 mod events;
 mod exchange;
+mod figures;
 mod forward;
 mod headers;
 mod ledger;
 mod list;
 mod metadata;
+mod pins;
 mod program;
 mod serve;
 mod sessions;
@@ -31,18 +34,25 @@ mod state;
 mod stdio;
 mod strangers;
 mod stream;
+mod survey;
 mod upstream;
 mod verbs;
 
+pub use circumstances::ClientAddress;
+pub use figures::{Figures, Histogram, ServerFigures};
 pub use forward::NoTls;
 pub use settings::{Clock, Limits, Program, Settings, SpoolSettings};
 pub use state::FeedError;
+pub use survey::{Survey, SurveyFailure};
 
 use assertion::Assertions;
 use axum::body::Body;
 use axum::routing::any;
+use figures::Counters;
 use forward::Upstreams;
 use http::{Request, Response};
+use pins::Pinboard;
+use portcullis_domain::pins::Sighting;
 use portcullis_oauth::issuer::{InvalidIssuer, Issuer};
 use portcullis_oauth::jwt::{self, SigningKey};
 use rand::rngs::{StdRng, SysRng};
@@ -56,7 +66,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use strangers::Strangers;
 use stream::{Closing, Slots};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 /// The gateway. Cheap to clone; clones are the same gateway.
 #[derive(Clone)]
@@ -103,6 +113,8 @@ struct Inner {
     children: stdio::Children,
     closing: watch::Sender<Closing>,
     strangers: Strangers,
+    counters: Counters,
+    pins: Arc<Pinboard>,
     /// Makes names that no other run of any gateway makes.
     run: String,
     named: AtomicU64,
@@ -141,6 +153,8 @@ impl Gateway {
             children: stdio::Children::new(limits.into(), mint),
             closing: watch::Sender::new(Closing::Open),
             strangers: Strangers::default(),
+            counters: Counters::default(),
+            pins: Arc::new(Pinboard::new(Arc::clone(&settings.clock))),
             run,
             named: AtomicU64::new(0),
             settings,
@@ -180,10 +194,32 @@ impl Gateway {
         Arc::clone(&self.inner).serve(request).await
     }
 
+    /// Tools that were seen to be other than they are pinned, or all of a server where nothing is pinned yet (PC-33). For
+    /// whoever stores them; can be taken once. When nobody reads them, or not fast enough, they are told again later.
+    pub fn sightings(&self) -> Option<mpsc::Receiver<Sighting>> {
+        self.inner.pins.sightings()
+    }
+
     /// Whether calls are served now: fed, and not longer ago than `max_staleness`.
     pub fn is_fresh(&self) -> bool {
         let now = (self.inner.settings.clock)();
         self.inner.knowledge.is_fresh(now)
+    }
+
+    /// What the gateway does, since its start and now.
+    pub fn figures(&self) -> Figures {
+        let inner = &self.inner;
+        let (spool_bytes, spool_limit) = inner.spool.room();
+        Figures {
+            servers: inner.counters.servers(),
+            strangers: inner.strangers.counts(),
+            calls: inner.slots.total(),
+            streams: inner.counters.streams(),
+            programs: inner.children.count(),
+            feed_age: inner.knowledge.age((inner.settings.clock)()),
+            spool_bytes,
+            spool_limit,
+        }
     }
 
     /// How many requests of unidentified callers were refused, by reason and server (empty: no server).

@@ -2,6 +2,8 @@
 //!
 //! By content, whatever its type says (SCOPE-17). Items are passed on as they stand or left out; nothing is printed anew.
 
+use crate::pins::Look;
+use portcullis_domain::condition::Circumstances;
 use portcullis_domain::policy::{Operation, ServerPolicy};
 use portcullis_domain::principal::Principal;
 use portcullis_oauth::strict_json::{self, MemberName};
@@ -22,6 +24,10 @@ pub(crate) struct Undecodable;
 pub(crate) struct Reader<'a> {
     pub(crate) policy: &'a ServerPolicy,
     pub(crate) principal: &'a Principal,
+    /// Without arguments: what only those can forbid is shown.
+    pub(crate) circumstances: Circumstances<'a>,
+    /// PC-33: what is not as it was approved is left out, and remembered.
+    pub(crate) look: &'a Look<'a>,
 }
 
 /// The message, with every list in its result filtered. Messages without a result are passed on as they are.
@@ -70,6 +76,14 @@ impl Rewrite<'_, '_> {
             "cacheScope" => {
                 self.out.extend_from_slice(b"\"private\"");
                 return members.next_value::<IgnoredAny>().map(drop);
+            }
+            "nextCursor" => {
+                let cursor: &'de RawValue = members.next_value()?;
+                if cursor.get() != "null" {
+                    self.reader.look.goes_on();
+                }
+                self.out.extend_from_slice(cursor.get().as_bytes());
+                return Ok(());
             }
             _ => return self.as_it_stands(members),
         };
@@ -133,12 +147,16 @@ impl<'de> Visitor<'de> for Items<'_, '_> {
         formatter.write_str("a list")
     }
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
-        let Self { reader: Reader { policy, principal }, out, key, operation } = self;
+        let Self { reader: Reader { policy, principal, circumstances, look }, out, key, operation } = self;
+        let is_tool = matches!(operation(""), Operation::Tool(_));
         out.push(b'[');
         let mut is_first = true;
         while let Some(item) = items.next_element::<&'de RawValue>()? {
             let name = text_under(key, item).map_err(A::Error::custom)?;
-            if !name.is_some_and(|name| policy.shows(principal, operation(&name))) {
+            // Every tool is looked at, whoever reads the list.
+            let is_as_pinned = !is_tool || look.tool(name.as_deref(), item);
+            let may_see = |name| policy.shows(principal, operation(name), &circumstances);
+            if !is_as_pinned || !name.as_deref().is_some_and(may_see) {
                 continue;
             }
             if !is_first {

@@ -6,17 +6,22 @@ mod slots;
 pub(crate) use slots::{Slot, Slots};
 
 use crate::call::Aim;
+use crate::circumstances::InMessage;
 use crate::door::Door;
 use crate::error::{self, code};
 use crate::events::{self, BrokenOff};
+use crate::figures::Live;
+use crate::pins::Pinboard;
 use crate::settings::Clock;
 use crate::state::Knowledge;
 use axum::body::Body;
 use bytes::Bytes;
 use futures_util::stream::{BoxStream, StreamExt as _};
+use portcullis_domain::condition::{Arguments, Circumstances};
 use portcullis_domain::policy::Decision;
 use portcullis_oauth::time::Timestamp;
 use serde_json::value::RawValue;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -39,9 +44,13 @@ pub(crate) enum Closing {
 pub(crate) struct Watch {
     pub(crate) knowledge: Arc<Knowledge>,
     pub(crate) clock: Clock,
+    pub(crate) pins: Arc<Pinboard>,
     pub(crate) door: Arc<Door>,
     pub(crate) token: Arc<str>,
     pub(crate) aim: Aim,
+    pub(crate) address: Option<IpAddr>,
+    /// Kept where a condition asks for them; what begins to ask later ends the stream.
+    pub(crate) arguments: Option<InMessage>,
     pub(crate) changes: watch::Receiver<u64>,
     pub(crate) closing: watch::Receiver<Closing>,
 }
@@ -83,11 +92,13 @@ impl Watch {
         let known = self.knowledge.known()?;
         let policy = known.policy_of(&self.door)?;
         let principal = self.knowledge.believe(&known, &self.door, &self.token, now).ok()?;
-        let allowed = self
-            .aim
-            .operations()
-            .into_iter()
-            .all(|operation| matches!(policy.decide(&principal, operation), Decision::Permit(_)));
+        let arguments = self.arguments.as_ref().map(|arguments| arguments as &dyn Arguments);
+        let circumstances = Circumstances { now, address: self.address, arguments };
+        let pins = self.pins.of(&known, &self.door)?;
+        let allowed = self.aim.operations().into_iter().all(|operation| {
+            matches!(policy.decide(&principal, operation, &circumstances), Decision::Permit(_))
+                && pins.admit(operation).is_ok()
+        });
         let second = Duration::from_secs(1);
         allowed.then(|| {
             let token_ends = principal.expires_at + known.leeway();
@@ -104,6 +115,8 @@ pub(crate) struct Outgoing {
     pub(crate) id: Option<Box<RawValue>>,
     #[expect(dead_code, reason = "held until the stream is over")]
     pub(crate) slot: Slot,
+    #[expect(dead_code, reason = "counted until the stream is over")]
+    pub(crate) live: Live,
 }
 
 impl Outgoing {

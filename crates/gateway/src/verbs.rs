@@ -83,8 +83,12 @@ impl Inner {
             }
             Some(_) | None => {}
         }
-        let permits = authorize_connection(policy_of(caller)?, &caller.principal, &caller.circumstances())
-            .map_err(Refusal::Denied)?;
+        let permits = authorize_connection(
+            (policy_of(caller)?, &self.pins_of(caller)?),
+            &caller.principal,
+            &caller.circumstances(),
+        )
+        .map_err(Refusal::Denied)?;
         Ok((session, permits))
     }
 

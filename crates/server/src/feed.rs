@@ -78,6 +78,7 @@ impl Full {
             clients: registry.clients,
             roles: registry.roles,
             self_registered: registry.self_registered,
+            forbids: registry.forbids,
             pins,
         };
         Ok(Self { keys, assertion_key, snapshot, revocations, as_of: now })

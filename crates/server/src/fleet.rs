@@ -113,6 +113,8 @@ async fn apply_once(app: &App, fleet: &Fleet, terms: &Terms) -> Result<Applied, 
     let pending = prepare(app, &plan.without_secret)?;
     let secrets: Vec<_> = pending.iter().map(|one| (one.client_id.clone(), one.secret.clone())).collect();
     let applied = Applied { put: plan.puts(), removed: plan.removals(), secrets: secrets.len() };
+    // Read anew: whoever leaves a role has everything revoked that was issued until then.
+    let now = app.clock.now();
     let until = now + app.config.tokens.revocation_memory();
     let change = Change { plan, secrets, until, applied, uid: terms.uid };
     let written = app.store.write(now, change, |change, tx| Box::pin(write(change, tx))).await;

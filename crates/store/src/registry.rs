@@ -8,6 +8,7 @@ use crate::row::json;
 use crate::sessions;
 use crate::statements::statements;
 use crate::tx::Tx;
+use portcullis_domain::condition::Forbid;
 use portcullis_domain::id::ServerId;
 use portcullis_domain::principal::{Revocation, RevokedTarget};
 use portcullis_domain::registry::{Access, Agent, Client, ClientAuth, Name, Role, Server};
@@ -30,10 +31,15 @@ pub struct Registry {
     pub roles: Vec<Role>,
     /// What clients that registered themselves may reach.
     pub self_registered: Access,
+    /// By name.
+    pub forbids: Vec<Forbid>,
 }
 
 /// The setting that holds it.
 const SELF_REGISTERED: &str = "registry.self_registered";
+
+/// The setting that holds what is forbidden.
+const FORBIDS: &str = "registry.forbids";
 
 statements! {
     SERVERS = "SELECT name, body FROM server";
@@ -86,15 +92,18 @@ impl Reader<'_> {
         agents.sort_by(|a, b| a.name.cmp(&b.name));
         clients.sort_by(|a, b| a.name.cmp(&b.name));
         roles.sort_by(|a, b| a.name.cmp(&b.name));
-        let self_registered = match self.setting(SELF_REGISTERED).await? {
-            None => Access::new(),
-            Some(text) => serde_json::from_str(&text).map_err(|_| Error::Corrupt {
-                table: "setting",
-                column: "value",
-                row: SELF_REGISTERED.to_owned(),
-            })?,
+        let self_registered = self.part(SELF_REGISTERED).await?;
+        let forbids = self.part(FORBIDS).await?;
+        Ok(Registry { number, servers, agents, clients, roles, self_registered, forbids })
+    }
+
+    /// A part of the registry that is one value.
+    async fn part<T: Default + DeserializeOwned>(&mut self, setting: &'static str) -> Result<T, Error> {
+        let Some(text) = self.setting(setting).await? else {
+            return Ok(T::default());
         };
-        Ok(Registry { number, servers, agents, clients, roles, self_registered })
+        let corrupt = |_| Error::Corrupt { table: "setting", column: "value", row: setting.to_owned() };
+        serde_json::from_str(&text).map_err(corrupt)
     }
 
     async fn bodies<T: DeserializeOwned>(
@@ -203,6 +212,12 @@ impl Tx {
     /// Says what self-registered clients may reach; whether that changed anything.
     pub async fn set_self_registered(&mut self, access: &Access) -> Result<bool, Error> {
         let changed = self.put_setting(SELF_REGISTERED, &json(access)?).await?;
+        Ok(self.registry_changed(u64::from(changed)))
+    }
+
+    /// Says what is forbidden under conditions; whether that changed anything.
+    pub async fn set_forbids(&mut self, forbids: &[Forbid]) -> Result<bool, Error> {
+        let changed = self.put_setting(FORBIDS, &json(forbids)?).await?;
         Ok(self.registry_changed(u64::from(changed)))
     }
 

@@ -123,6 +123,6 @@ impl Row {
 }
 
 /// The JSON text of a value. Ours are plain data, so this does not fail; should one do, nothing is written.
-pub(crate) fn json(value: &impl serde::Serialize) -> Result<String, Error> {
+pub(crate) fn json(value: &(impl serde::Serialize + ?Sized)) -> Result<String, Error> {
     serde_json::to_string(value).map_err(|_| Error::unavailable("a value has no JSON form"))
 }

@@ -1,6 +1,7 @@
 //! The checks of a fleet file: names, scopes, patterns, and that the parts fit together.
 
 mod addresses;
+mod forbids;
 mod people;
 mod rules;
 mod server;
@@ -70,7 +71,9 @@ impl Check<'_> {
         let roles = raw.role.into_iter().filter_map(|role| self.role(role, &declared, &mut names)).collect();
         let self_registered =
             raw.self_registered.map(|table| self.access(table.access, &declared)).unwrap_or_default();
-        Fleet { servers, agents, clients, roles, self_registered }
+        let fleet = Fleet { servers, agents, clients, roles, self_registered, forbids: Vec::new() };
+        let forbids = self.forbids(raw.forbid, &forbids::Known::of(&fleet));
+        Fleet { forbids, ..fleet }
     }
 
     /// DEF-03: what an example says in the place of something real.

@@ -2,7 +2,7 @@
 
 use super::Fleet;
 use super::narrowed::{Narrowed, narrowed};
-use super::written::{WrittenAgent, WrittenClient, WrittenRole, WrittenServer, written};
+use super::written::{WrittenAgent, WrittenClient, WrittenForbid, WrittenRole, WrittenServer, written};
 use crate::registry::{Name, Server};
 use portcullis_oauth::issuer::Issuer;
 use serde::{Deserialize, Serialize};
@@ -23,6 +23,9 @@ pub struct Difference {
     pub roles: Changes,
     /// Fields of `[self_registered]`.
     pub self_registered: Vec<FieldChange>,
+    /// By name: `forbid no writes at night`, or a field of one.
+    #[serde(default)]
+    pub forbids: Vec<FieldChange>,
     /// Who could do more before, on servers that stay. Agents that go lose everything and are not here.
     pub narrowed: Vec<Narrowed>,
 }
@@ -91,6 +94,11 @@ impl Difference {
                 |key| key,
                 |role| value(&WrittenRole::of(role)),
             ),
+            forbids: fields(
+                &value(&WrittenForbid::by_name(&before.forbids)),
+                &value(&WrittenForbid::by_name(&after.forbids)),
+                "",
+            ),
             self_registered: fields(
                 &value(&written(&before.self_registered)),
                 &value(&written(&after.self_registered)),
@@ -103,7 +111,9 @@ impl Difference {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         let kinds = [&self.servers, &self.agents, &self.clients, &self.roles];
-        kinds.iter().all(|changes| changes.is_empty()) && self.self_registered.is_empty()
+        kinds.iter().all(|changes| changes.is_empty())
+            && self.self_registered.is_empty()
+            && self.forbids.is_empty()
     }
 
     /// Whether something may be taken from somebody: a thing goes, a ceiling is lower, a rule or a condition is another, what
@@ -115,6 +125,7 @@ impl Difference {
             || self.servers.fields().any(FieldChange::may_close_a_server)
             || self.agents.fields().chain(self.clients.fields()).any(FieldChange::may_stop_a_program)
             || self.roles.fields().any(|field| field.is_in("members"))
+            || self.forbids.iter().any(|field| !field.after.is_null())
     }
 }
 

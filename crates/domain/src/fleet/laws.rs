@@ -1,6 +1,7 @@
 //! Laws of fleets, on random ones: what is written reads back the same, and differences are told exactly when there are any.
 
 use super::{Difference, Fleet, Surroundings};
+use crate::condition::Forbid;
 use crate::registry::{
     Access, Agent, Client, ClientAuth, Members, Name, Pinning, Placement, Risk, Role, Rule, ScopeMeaning,
     Server, Upstream, UpstreamCredential,
@@ -166,16 +167,39 @@ fn role() -> impl Strategy<Value = Role> {
     })
 }
 
+/// Without tools: those must be in some rule.
+fn forbids() -> impl Strategy<Value = Vec<Forbid>> {
+    let when = select(vec![
+        "",
+        "inside = \"Mon-Fri 22:00-06:00 Europe/Amsterdam\"",
+        "outside = \"07:00-19:00 UTC\"\naddress_in = [\"10.0.0.0/8\", \"::1\"]",
+        "address_not_in = [\"192.0.2.7\"]",
+    ]);
+    let servers = proptest::sample::subsequence(vec!["s0", "s1"], 0..=2);
+    let forbid = (servers, scopes(), when).prop_map(|(servers, scopes, when)| Forbid {
+        servers: servers.iter().map(|name| name.parse().unwrap()).collect(),
+        scopes,
+        when: toml::from_str(when).unwrap(),
+        ..Forbid::default()
+    });
+    prop::collection::btree_map("[a-z0-9][ -!#-\\[\\]-~]{0,8}[a-z0-9]", forbid, 0..3).prop_map(|forbids| {
+        let named = forbids.into_iter().map(|(name, forbid)| Forbid { name, ..forbid });
+        // One that says nothing at all is refused.
+        named.filter(|forbid| Forbid { name: String::new(), ..forbid.clone() } != Forbid::default()).collect()
+    })
+}
+
 fn fleets() -> impl Strategy<Value = Fleet> {
     let agents = (prop::option::of(agent("one")), prop::option::of(agent("two")));
     let clients = (prop::option::of(client("one")), prop::option::of(client("two")));
-    (server(0), server(1), agents, clients, prop::option::of(role()), access()).prop_map(
-        |(first, second, (one, two), (app, site), role, self_registered)| Fleet {
+    (server(0), server(1), agents, clients, prop::option::of(role()), (access(), forbids())).prop_map(
+        |(first, second, (one, two), (app, site), role, (self_registered, forbids))| Fleet {
             clients: app.into_iter().chain(site).collect(),
             servers: vec![first, second],
             agents: one.into_iter().chain(two).collect(),
             roles: role.into_iter().collect(),
             self_registered,
+            forbids,
         },
     )
 }

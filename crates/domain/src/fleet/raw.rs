@@ -21,6 +21,8 @@ pub(super) struct RawFleet {
     #[serde(default)]
     pub(super) role: Vec<RawRole>,
     pub(super) self_registered: Option<RawSelfRegistered>,
+    #[serde(default)]
+    pub(super) forbid: Vec<RawForbid>,
 }
 
 pub(super) type RawAccess = BTreeMap<Spanned<String>, Vec<Spanned<String>>>;
@@ -209,4 +211,55 @@ pub(super) struct RawSelfRegistered {
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, Vec<String>>")]
     pub(super) access: RawAccess,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawForbid {
+    #[schemars(with = "String")]
+    pub(super) name: Spanned<String>,
+    #[schemars(with = "Option<Vec<String>>")]
+    pub(super) servers: Option<Vec<Spanned<String>>>,
+    #[schemars(with = "Option<Vec<String>>")]
+    pub(super) labels: Option<Vec<Spanned<String>>>,
+    #[schemars(with = "Option<Vec<String>>")]
+    pub(super) scopes: Option<Vec<Spanned<String>>>,
+    #[schemars(with = "Option<Vec<String>>")]
+    pub(super) tools: Option<Vec<Spanned<String>>>,
+    #[schemars(with = "Option<Vec<String>>")]
+    pub(super) agents: Option<Vec<Spanned<String>>>,
+    #[schemars(with = "Option<Vec<String>>")]
+    pub(super) agent_labels: Option<Vec<Spanned<String>>>,
+    #[schemars(with = "Option<Vec<String>>")]
+    pub(super) roles: Option<Vec<Spanned<String>>>,
+    #[schemars(with = "Option<RawWhen>")]
+    pub(super) when: Option<Spanned<RawWhen>>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawWhen {
+    #[schemars(with = "Option<String>")]
+    pub(super) inside: Option<Spanned<String>>,
+    #[schemars(with = "Option<String>")]
+    pub(super) outside: Option<Spanned<String>>,
+    #[schemars(with = "Option<Vec<String>>")]
+    pub(super) address_in: Option<Vec<Spanned<String>>>,
+    #[schemars(with = "Option<Vec<String>>")]
+    pub(super) address_not_in: Option<Vec<Spanned<String>>>,
+    #[schemars(with = "Option<BTreeMap<String, String>>")]
+    pub(super) argument_in: Option<BTreeMap<String, Spanned<String>>>,
+    #[schemars(with = "Option<BTreeMap<String, String>>")]
+    pub(super) argument_outside: Option<BTreeMap<String, Spanned<String>>>,
+}
+
+impl RawWhen {
+    /// Whether it has no condition.
+    pub(super) fn is_empty(&self) -> bool {
+        let Self { inside, outside, address_in, address_not_in, argument_in, argument_outside } = self;
+        inside.is_none()
+            && outside.is_none()
+            && [address_in, address_not_in].iter().all(|list| list.as_ref().is_none_or(Vec::is_empty))
+            && [argument_in, argument_outside].iter().all(|table| table.as_ref().is_none_or(BTreeMap::is_empty))
+    }
 }

@@ -1,5 +1,6 @@
 //! A fleet in the shape of its file: what `export` prints, and what differences are told in.
 
+use crate::condition::{Forbid, When};
 use super::{Fleet, moment};
 use crate::registry::{
     Access, Agent, Client, ClientAuth, Members, Name, Pinning, Placement, Risk, Role, Rule, ScopeMeaning,
@@ -25,6 +26,7 @@ impl Fleet {
             role: self.roles.iter().map(WrittenRole::of).collect(),
             self_registered: (!self.self_registered.is_empty())
                 .then(|| WrittenSelfRegistered { access: written(&self.self_registered) }),
+            forbid: self.forbids.iter().map(WrittenForbid::of).collect(),
         };
         toml::to_string(&file)
     }
@@ -44,6 +46,7 @@ struct WrittenFleet<'a> {
     role: Vec<WrittenRole<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     self_registered: Option<WrittenSelfRegistered<'a>>,
+    forbid: Vec<WrittenForbid<'a>>,
 }
 
 #[derive(Serialize)]
@@ -246,5 +249,48 @@ pub(super) struct WrittenRole<'a> {
 impl<'a> WrittenRole<'a> {
     pub(super) fn of(role: &'a Role) -> Self {
         Self { name: &role.name, members: &role.members, access: written(&role.access) }
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct WrittenForbid<'a> {
+    name: &'a str,
+    #[serde(skip_serializing_if = "<[Name]>::is_empty")]
+    servers: &'a [Name],
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    labels: &'a [String],
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    scopes: Vec<&'a Scope>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    tools: &'a [String],
+    #[serde(skip_serializing_if = "<[Name]>::is_empty")]
+    agents: &'a [Name],
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    agent_labels: &'a [String],
+    #[serde(skip_serializing_if = "<[Name]>::is_empty")]
+    roles: &'a [Name],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    when: Option<&'a When>,
+}
+
+impl<'a> WrittenForbid<'a> {
+    fn of(forbid: &'a Forbid) -> Self {
+        Self {
+            name: &forbid.name,
+            servers: &forbid.servers,
+            labels: &forbid.labels,
+            scopes: forbid.scopes.iter().collect(),
+            tools: &forbid.tools,
+            agents: &forbid.agents,
+            agent_labels: &forbid.agent_labels,
+            roles: &forbid.roles,
+            when: (forbid.when != When::default()).then_some(&forbid.when),
+        }
+    }
+
+    /// For the difference, in which each has its name.
+    pub(super) fn by_name(forbids: &'a [Forbid]) -> BTreeMap<String, Self> {
+        let named = |forbid: &'a Forbid| (format!("forbid {}", forbid.name), Self::of(forbid));
+        forbids.iter().map(named).collect()
     }
 }

@@ -1,26 +1,42 @@
 //! From a snapshot to bits: what a server's policy is made of.
 
-use super::{Bits, CompiledRule, MAX_SCOPES, ServerPolicy, UnusableSnapshot, glob};
+use super::forbids::{CompiledForbid, ForbidHere};
+use super::{AgentCeiling, Bits, CompiledRule, MAX_SCOPES, ServerPolicy, UnusableSnapshot, glob};
 use crate::registry::{Access, Server};
 use crate::snapshot::Snapshot;
 use globset::{GlobSet, GlobSetBuilder};
 use portcullis_oauth::scope::{Scope, ScopeSet};
 use std::collections::HashMap;
+use std::sync::Arc;
 
 impl ServerPolicy {
-    pub(super) fn compile(server: &Server, snapshot: &Snapshot) -> Result<Self, UnusableSnapshot> {
+    pub(super) fn compile(
+        server: &Server,
+        snapshot: &Snapshot,
+        forbids: &[Arc<CompiledForbid>],
+    ) -> Result<Self, UnusableSnapshot> {
         let mut policy = Self::without_people(server)?;
         let ceiling = |access: &Access| {
             let scopes = access.get(&server.name);
             scopes.map_or(0, |scopes| policy.closed_bits(scopes))
         };
-        let agents = snapshot.agents.iter().map(|agent| (agent.client_id.clone(), ceiling(&agent.access)));
-        let agents = agents.filter(|(_, bits)| *bits != 0).collect();
+        let enabled = snapshot.agents.iter().filter(|agent| !agent.disabled).map(|agent| {
+            let ceiling = AgentCeiling { bits: ceiling(&agent.access), ends: agent.expires_at };
+            (agent.client_id.clone(), ceiling)
+        });
+        let agents = enabled.filter(|(_, ceiling)| ceiling.bits != 0).collect();
+        let clients = snapshot.clients.iter().map(|client| {
+            let bits = if client.disabled { 0 } else { ceiling(&client.access) };
+            (client.client_id.clone(), bits)
+        });
+        let clients = clients.collect();
         let roles = snapshot.roles.iter().map(|role| (role.name.clone(), ceiling(&role.access)));
         let roles = roles.filter(|(_, bits)| *bits != 0).collect();
         policy.self_registered = ceiling(&snapshot.self_registered);
         policy.agents = agents;
+        policy.clients = clients;
         policy.roles = roles;
+        policy.forbids = ForbidHere::all(&policy, forbids);
         Ok(policy)
     }
 
@@ -36,8 +52,10 @@ impl ServerPolicy {
             scopes,
             rules: Vec::new(),
             agents: HashMap::new(),
+            clients: HashMap::new(),
             roles: HashMap::new(),
             self_registered: 0,
+            forbids: Vec::new(),
         };
         for rule in &server.rules {
             let needs = policy.exact_bits(&rule.scopes).filter(|bits| *bits != 0);

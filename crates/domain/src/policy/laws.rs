@@ -1,6 +1,7 @@
 //! Laws that hold for every policy, checked on random ones against a second, naive reading of PC-21.
 
 use super::{Asker, Decision, Never, Operation, Policy};
+use crate::condition::Circumstances;
 use crate::id::{SessionId, TokenId, UserId};
 use crate::principal::{Principal, Subject};
 use crate::registry::{Risk, Rule, ScopeMeaning};
@@ -11,6 +12,7 @@ use proptest::prelude::*;
 use std::collections::BTreeMap;
 
 const SCOPES: usize = 5;
+const HERE: Circumstances<'_> = Circumstances::at(Timestamp::from_seconds(0));
 const TOOLS: [&str; 4] = ["alpha", "beta", "gamma_one", "gamma_two"];
 const PATTERNS: [&str; 5] = ["alpha", "beta", "gamma_*", "*", "nothing"];
 
@@ -114,7 +116,7 @@ proptest! {
         let server = policy.server("notes").unwrap();
         let ceiling = ceiling(&snapshot, is_agent);
         let effective = closure(&snapshot, &token).intersection(&ceiling);
-        match (server.decide(&principal(is_agent, token), Operation::Tool(tool)), needs(&snapshot, tool)) {
+        match (server.decide(&principal(is_agent, token), Operation::Tool(tool), &HERE), needs(&snapshot, tool)) {
             (Decision::Permit(permit), Some(needs)) => {
                 prop_assert!(needs.is_subset(&effective));
                 prop_assert_eq!(permit.used(), &needs);
@@ -138,8 +140,8 @@ proptest! {
         let policy = Policy::compile(&snapshot).unwrap();
         let server = policy.server("notes").unwrap();
         let caller = principal(is_agent, token);
-        let decision = server.decide(&caller, Operation::Tool(tool));
-        let shown = server.shows(&caller, Operation::Tool(tool));
+        let decision = server.decide(&caller, Operation::Tool(tool), &HERE);
+        let shown = server.shows(&caller, Operation::Tool(tool), &HERE);
         prop_assert_eq!(shown, matches!(decision, Decision::Permit(_)) || (!is_agent && matches!(decision, Decision::StepUp(_))));
     }
 
@@ -147,13 +149,13 @@ proptest! {
     fn pc_23_a_token_with_the_challenged_scopes_is_let_in(snapshot in policies(), token in scopes(5), is_agent: bool, tool in prop::sample::select(TOOLS.to_vec())) {
         let policy = Policy::compile(&snapshot).unwrap();
         let server = policy.server("notes").unwrap();
-        if let Decision::StepUp(shortfall) = server.decide(&principal(is_agent, token), Operation::Tool(tool)) {
+        if let Decision::StepUp(shortfall) = server.decide(&principal(is_agent, token), Operation::Tool(tool), &HERE) {
             let roles = ["engineers".to_owned()];
             let client = "cli_agent".parse().unwrap();
-            let asker = if is_agent { Asker::Agent(&client) } else { Asker::User { roles: &roles } };
-            let issued = server.issue(asker, Some(&shortfall.needs)).unwrap();
+            let asker = if is_agent { Asker::Agent(&client) } else { Asker::User { client: &client, roles: &roles } };
+            let issued = server.issue(asker, Some(&shortfall.needs), Timestamp::from_seconds(0)).unwrap();
             prop_assert_eq!(&issued, &shortfall.needs, "what the challenge names can be had");
-            let again = server.decide(&principal(is_agent, issued), Operation::Tool(tool));
+            let again = server.decide(&principal(is_agent, issued), Operation::Tool(tool), &HERE);
             prop_assert!(matches!(again, Decision::Permit(_)));
         }
     }
@@ -164,8 +166,8 @@ proptest! {
         let server = policy.server("notes").unwrap();
         let roles = ["engineers".to_owned()];
         let client = "cli_agent".parse().unwrap();
-        let asker = if is_agent { Asker::Agent(&client) } else { Asker::User { roles: &roles } };
-        if let Ok(issued) = server.issue(asker, Some(&asked)) {
+        let asker = if is_agent { Asker::Agent(&client) } else { Asker::User { client: &client, roles: &roles } };
+        if let Ok(issued) = server.issue(asker, Some(&asked), Timestamp::from_seconds(0)) {
             prop_assert!(!issued.is_empty());
             prop_assert!(issued.is_subset(&asked) && issued.is_subset(&ceiling(&snapshot, is_agent)));
         }
@@ -183,7 +185,7 @@ proptest! {
         cut(&mut tight.roles[0].access);
         let caller = principal(is_agent, token);
         let (wide, tight) = (Policy::compile(&snapshot).unwrap(), Policy::compile(&tight).unwrap());
-        let allowed = |policy: &Policy| matches!(policy.server("notes").unwrap().decide(&caller, Operation::Tool(tool)), Decision::Permit(_));
+        let allowed = |policy: &Policy| matches!(policy.server("notes").unwrap().decide(&caller, Operation::Tool(tool), &HERE), Decision::Permit(_));
         prop_assert!(!allowed(&tight) || allowed(&wide));
     }
 }

@@ -14,9 +14,41 @@ pub fn covers(wide: &str, narrow: &str) -> bool {
     glob(wide).is_ok_and(|wide| wide.compile_matcher().is_match(narrow.replace('*', "\u{1}")))
 }
 
+/// Whether some text matches both.
+pub fn meet(one: &str, other: &str) -> bool {
+    let (one, other) = (one.as_bytes(), other.as_bytes());
+    // meets[j]: whether what follows in `one` and what follows from `j` on in `other` meet.
+    let mut meets: Vec<bool> = (0..=other.len()).map(|j| other[j..].iter().all(|byte| *byte == b'*')).collect();
+    for byte in one.iter().rev() {
+        let below = meets.clone();
+        for j in (0..=other.len()).rev() {
+            meets[j] = match (byte, other.get(j)) {
+                (b'*', None) => below[j],
+                (b'*', Some(_)) => below[j] || meets[j + 1],
+                (_, Some(b'*')) => meets[j + 1] || below[j],
+                (byte, Some(opposite)) => byte == opposite && below[j + 1],
+                (_, None) => false,
+            };
+        }
+    }
+    meets[0]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn patterns_meet_where_a_text_can_match_both() {
+        for (one, other) in [("a", "a"), ("a*", "*b"), ("delete_*", "*"), ("*_note", "delete_*"), ("a*c", "ab*"), ("*", "*"), ("a*", "a")] {
+            assert!(meet(one, other) && meet(other, one), "{one} {other}");
+        }
+        for (one, other) in [("a", "b"), ("a*", "b*"), ("delete_*", "del"), ("*x", "*y"), ("a*b", "a"), ("list_?", "list_a")] {
+            assert!(!meet(one, other) && !meet(other, one), "{one} {other}");
+        }
+        let long = "*a".repeat(500);
+        assert!(!meet(&format!("{long}b"), &format!("{long}c")), "and that quickly");
+    }
 
     #[test]
     fn a_pattern_covers_what_it_matches_whole() {

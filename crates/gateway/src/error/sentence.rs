@@ -5,6 +5,7 @@ use crate::answer::UpstreamFailure;
 use crate::authorize::Denial;
 use crate::call::ParseRefusal;
 use crate::headers::HeaderRefusal;
+use crate::pins::Unpinned;
 use crate::state::Disbelief;
 use portcullis_domain::policy::{Never, Shortfall};
 use portcullis_guard::bearer::BearerRefusal;
@@ -91,7 +92,9 @@ impl Refusal {
             | Denial::Never(Never::BeyondAgent(shortfall) | Never::BeyondUser(shortfall)) => {
                 Some(&shortfall.needs)
             }
-            Denial::Never(Never::NothingLeft | Never::NoRule) | Denial::UnknownMethod => None,
+            Denial::Never(Never::Forbidden(_) | Never::NothingLeft | Never::NoRule)
+            | Denial::UnknownMethod
+            | Denial::Unpinned(..) => None,
         }
     }
 }
@@ -127,12 +130,19 @@ fn denial_sentence(denial: &Denial) -> String {
             "{}, which is beyond what you may have here: ask whoever runs this server",
             needs(shortfall)
         ),
+        Denial::Never(Never::Forbidden(forbidden)) => forbidden.to_string(),
         Denial::Never(Never::NothingLeft) => {
             "nothing on this server is open to this token any more".to_owned()
         }
         // The same for what does not exist and for what nobody may reach.
         Denial::Never(Never::NoRule) => "no rule of this server allows it".to_owned(),
         Denial::UnknownMethod => "this method is not served".to_owned(),
+        Denial::Unpinned(Unpinned::Changed, server) => format!(
+            "this tool changed since it was approved: the operator must look (portcullis server tools {server})"
+        ),
+        Denial::Unpinned(Unpinned::NotApproved, server) => format!(
+            "nobody approved this tool yet: the operator must look (portcullis server tools {server})"
+        ),
     }
 }
 
@@ -141,9 +151,12 @@ fn denial_reason(denial: &Denial) -> &'static str {
         Denial::StepUp(_) => "insufficient_scope",
         Denial::Never(Never::BeyondAgent(_)) => "beyond_agent",
         Denial::Never(Never::BeyondUser(_)) => "beyond_user",
+        Denial::Never(Never::Forbidden(_)) => "forbidden",
         Denial::Never(Never::NothingLeft) => "nothing_left",
         Denial::Never(Never::NoRule) => "no_rule",
         Denial::UnknownMethod => "unknown_method",
+        Denial::Unpinned(Unpinned::Changed, _) => "tool_changed",
+        Denial::Unpinned(Unpinned::NotApproved, _) => "tool_not_approved",
     }
 }
 

@@ -329,12 +329,15 @@ pub(crate) fn snapshot_for(upstream: &str, keys: JwkSet) -> Snapshot {
             introspects: vec![],
             deliver: None,
         }],
+        clients: vec![],
         roles: vec![Role {
             name: "engineers".parse().unwrap(),
             members: Members { group: Some("eng".into()), users: vec![] },
             access: access("notes:write"),
         }],
         self_registered: access("notes:read notes:write"),
+        forbids: vec![],
+        pins: BTreeMap::new(),
     };
     Policy::compile(&snapshot).unwrap();
     snapshot

@@ -3,6 +3,7 @@
 use super::deliver::Recipient;
 use super::preview::Version;
 use crate::app::App;
+use portcullis_domain::condition::Forbid;
 use portcullis_domain::fleet::Fleet;
 use portcullis_domain::id::{self, ServerId};
 use portcullis_domain::registry::{Access, Agent, Client, Name, Role, Server};
@@ -36,6 +37,7 @@ pub(super) struct Plan {
     pub(super) put_roles: Vec<Role>,
     pub(super) remove_roles: Vec<Name>,
     pub(super) self_registered: Option<Access>,
+    pub(super) forbids: Option<Vec<Forbid>>,
     /// Agents and clients that should have a secret and have none.
     pub(super) without_secret: Vec<Recipient>,
 }
@@ -138,6 +140,7 @@ impl Plan {
                 .collect(),
             self_registered: (fleet.self_registered != base.self_registered)
                 .then(|| fleet.self_registered.clone()),
+            forbids: (fleet.forbids != base.forbids).then(|| fleet.forbids.clone()),
             base: base.clone(),
         }
     }
@@ -147,7 +150,7 @@ impl Plan {
     }
 
     pub(super) fn puts(&self) -> usize {
-        let access = usize::from(self.self_registered.is_some());
+        let access = usize::from(self.self_registered.is_some()) + usize::from(self.forbids.is_some());
         let put = self.put_servers.len() + self.put_agents.len() + self.put_clients.len();
         put + self.put_roles.len() + access
     }
@@ -165,6 +168,7 @@ impl Plan {
             && registry.clients == base.clients
             && registry.roles == base.roles
             && registry.self_registered == base.self_registered
+            && registry.forbids == base.forbids
     }
 }
 

@@ -1,14 +1,17 @@
 //! What applying a fleet would do, for a person to read first; and the fleet that there is (PC-34).
 
+use super::leavers;
 use super::plan::{Plan, World};
+use super::remarks::remarks;
 use crate::app::App;
 use aws_lc_rs::digest;
 use portcullis_domain::fleet::{Difference, Fleet};
+use portcullis_domain::registry::Agent;
 use portcullis_oauth::time::Timestamp;
 use portcullis_store::{Error, ReadHandle, Registry};
 use schemars::JsonSchema;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 /// Which registry it is, by its content. Revocations and keys, which the feed numbers too, do not change it.
@@ -28,6 +31,12 @@ pub struct Preview {
     pub secrets: Vec<String>,
     /// Running sessions that would end.
     pub ends: Vec<Ending>,
+    /// Running sessions that would go on and may do less, or nothing while their agent or client is disabled or over.
+    pub cut: Vec<Ending>,
+    /// People who would leave a role: their tokens end, and are renewed without it.
+    pub leavers: Vec<String>,
+    /// What will not do what its author may expect.
+    pub remarks: Vec<String>,
     /// Of which registry this is said.
     #[serde(skip)]
     pub version: Version,
@@ -44,9 +53,9 @@ pub struct Ending {
 
 impl Version {
     pub(super) fn of(registry: &Registry) -> Self {
-        let Registry { number: _, servers, agents, clients, roles, self_registered } = registry;
-        let text =
-            serde_json::to_vec(&(servers, agents, clients, roles, self_registered)).unwrap_or_default();
+        let Registry { number: _, servers, agents, clients, roles, self_registered, forbids } = registry;
+        let text = serde_json::to_vec(&(servers, agents, clients, roles, self_registered, forbids))
+            .unwrap_or_default();
         let hash = digest::digest(&digest::SHA256, &text);
         let mut hex = String::with_capacity(32);
         for byte in &hash.as_ref()[..16] {
@@ -72,21 +81,59 @@ pub async fn preview(app: &App, fleet: &Fleet) -> Result<Preview, Error> {
     let now = app.clock.now();
     let world = World::read(app, now).await?;
     let plan = Plan::between(&world, fleet, now, &mut app.entropy.rng());
-    let handle = app.store.read().await?;
+    let mut handle = app.store.read().await?;
     let difference = Difference::between(&fleet_of(world.registry()), fleet, &app.config.issuer);
     Ok(Preview {
         takes_away: difference.takes_away(),
-        difference,
         secrets: plan.without_secret.iter().map(|recipient| recipient.whose.clone()).collect(),
-        ends: endings(world.registry(), &plan, handle, now).await?,
+        ends: endings(world.registry(), &plan, &mut handle, now).await?,
+        cut: cut(&difference, &plan, &mut handle, now).await?,
+        leavers: leavers::names(&plan, handle.reader()).await?,
+        remarks: remarks(app, fleet).await?,
         version: world.version(),
+        difference,
     })
+}
+
+/// Sessions of agents and clients that stay and may do less.
+async fn cut(
+    difference: &Difference,
+    plan: &Plan,
+    handle: &mut ReadHandle,
+    now: Timestamp,
+) -> Result<Vec<Ending>, Error> {
+    let narrowed: BTreeSet<&str> =
+        difference.narrowed.iter().map(|narrowed| narrowed.whose.as_str()).collect();
+    let was_over = |agent: &&Agent| {
+        let before = plan.base.agents.iter().find(|known| known.client_id == agent.client_id);
+        before.is_none_or(|before| before.has_ended(now))
+    };
+    let mut all = Vec::new();
+    // By the registry before: a changed server narrows agents that are not changed themselves.
+    for agent in &plan.base.agents {
+        all.push((format!("agent {}", agent.name), &agent.client_id));
+    }
+    for client in &plan.base.clients {
+        all.push((format!("client {}", client.name), &client.client_id));
+    }
+    let over = plan.put_agents.iter().filter(|agent| !was_over(agent) && agent.has_ended(now));
+    let over: BTreeSet<String> = over.map(|agent| format!("agent {}", agent.name)).collect();
+    all.retain(|(whose, _)| narrowed.contains(whose.as_str()) || over.contains(whose));
+    all.sort();
+    all.dedup();
+    let mut cut = Vec::new();
+    for (with, client) in all {
+        let sessions = handle.reader().live_sessions_of_client(client, now).await?;
+        cut.push(Ending { with, sessions });
+    }
+    cut.retain(|ending| ending.sessions > 0);
+    Ok(cut)
 }
 
 async fn endings(
     registry: &Registry,
     plan: &Plan,
-    mut handle: ReadHandle,
+    handle: &mut ReadHandle,
     now: Timestamp,
 ) -> Result<Vec<Ending>, Error> {
     let mut all = Vec::new();
@@ -119,5 +166,6 @@ fn fleet_of(registry: &Registry) -> Fleet {
         clients: registry.clients.iter().cloned().map(|client| client.with_id(())).collect(),
         roles: registry.roles.clone(),
         self_registered: registry.self_registered.clone(),
+        forbids: registry.forbids.clone(),
     }
 }

@@ -46,7 +46,7 @@ impl Check<'_> {
         (!scopes.is_empty()).then_some(Rule { tools, prompts, resources, scopes, risk: raw.risk })
     }
 
-    fn patterns(&mut self, raw: Vec<Spanned<String>>) -> Vec<String> {
+    pub(super) fn patterns(&mut self, raw: Vec<Spanned<String>>) -> Vec<String> {
         for pattern in &raw {
             if pattern.get_ref().is_empty() || glob(pattern.get_ref()).is_err() {
                 self.problem(
