@@ -4,9 +4,11 @@ mod revocations;
 
 use crate::door::Door;
 use arc_swap::{ArcSwap, ArcSwapOption};
+use portcullis_domain::id::ServerId;
+use portcullis_domain::pins::PinnedTools;
 use portcullis_domain::policy::{Policy, ServerPolicy, UnusableSnapshot};
 use portcullis_domain::principal::{Principal, Revocation, Subject};
-use portcullis_domain::registry::Name;
+use portcullis_domain::registry::{Name, Server};
 use portcullis_domain::snapshot::{Snapshot, Update};
 use portcullis_guard::verifier::Verifier;
 use portcullis_oauth::client::ClientId;
@@ -61,6 +63,7 @@ pub enum FeedError {
 pub(crate) struct Known {
     pub(crate) number: u64,
     policy: Policy,
+    pinned: HashMap<ServerId, PinnedTools>,
     agents: HashMap<ClientId, Name>,
     issuer: Issuer,
     leeway: Duration,
@@ -96,8 +99,10 @@ impl Known {
         if names.windows(2).any(|pair| pair[0] == pair[1]) {
             return Err(FeedError::SharedAddress);
         }
+        let pinned = |server: &Server| PinnedTools::new(server.pinning, snapshot.pins.get(&server.id));
         Ok(Self {
             number: snapshot.number,
+            pinned: snapshot.servers.iter().map(|server| (server.id, pinned(server))).collect(),
             agents: snapshot
                 .agents
                 .iter()
@@ -139,6 +144,16 @@ impl Known {
             Subject::Agent(client) => self.agents.get(client),
             Subject::User(_) => None,
         }
+    }
+
+    /// The pinned tools of a server.
+    pub(crate) fn pinned_tools(&self, server: ServerId) -> Option<&PinnedTools> {
+        self.pinned.get(&server)
+    }
+
+    /// The door of a server.
+    pub(crate) fn door_of(&self, server: ServerId) -> Option<&Arc<Door>> {
+        self.by_path.values().flatten().find(|door| door.server.id == server)
     }
 
     /// How long after its `exp` a token still counts.
@@ -200,6 +215,12 @@ impl Knowledge {
     /// The moment at which what is known becomes too old to decide by.
     pub(crate) fn stale_at(&self) -> Timestamp {
         Timestamp::from_seconds(self.as_of.load(Ordering::Acquire)) + self.max_staleness
+    }
+
+    /// How long ago the newest update was made; none if there was none.
+    pub(crate) fn age(&self, now: Timestamp) -> Option<Duration> {
+        let as_of = self.as_of.load(Ordering::Acquire);
+        (as_of != i64::MIN).then(|| now.since(Timestamp::from_seconds(as_of)))
     }
 
     /// Whether calls may be decided now. News from a future further away than news may be old mean that our clock was set

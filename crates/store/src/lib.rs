@@ -6,6 +6,7 @@
 
 mod audit;
 pub mod backup;
+mod changes;
 mod clients;
 mod codes;
 mod connection;
@@ -36,6 +37,7 @@ mod users;
 mod write;
 
 pub use audit::{AuditFilter, AuditOrder, AuditRecord};
+pub use changes::UserChange;
 pub use clients::{ClientKind, Inserted, NewClient, StoredClient};
 pub use endings::Ended;
 pub use error::{Error, Fault, OpenError};

@@ -35,7 +35,7 @@ mod tests {
     use crate::connection::Dialect;
     use crate::testing::TestDatabase;
     use crate::{
-        audit, clients, codes, endings, engine, families, feed, grants, housekeeping, keys, lists, pins,
+        audit, changes, clients, codes, endings, engine, families, feed, grants, housekeeping, keys, lists, pins,
         registry, restore, revocations, sessions, settings, users,
     };
     use sqlx::{
@@ -44,6 +44,7 @@ mod tests {
 
     const CATALOGUES: &[&[Statement]] = &[
         audit::ALL,
+        changes::ALL,
         clients::ALL,
         codes::ALL,
         endings::ALL,

@@ -7,6 +7,7 @@ mod http;
 mod lists;
 mod lone;
 mod parsing;
+mod pins;
 mod policy;
 mod programs;
 mod sessions;

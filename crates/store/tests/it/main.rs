@@ -8,6 +8,7 @@ mod kill;
 mod lost_commit;
 mod once;
 mod opening;
+mod pins;
 mod purge;
 mod refresh;
 mod revoke;

@@ -1,0 +1,314 @@
+//! Our own look at what a server's tools say of themselves (PC-33): all pages, as a caller that may do nothing.
+//!
+//! The upstream is asked as any client would ask it, over HTTP or as a program of the probe's own, and gets an assertion
+//! without scopes. Nothing that it answers goes anywhere but into the comparison.
+
+use crate::answer::Answer;
+use crate::authenticate::Caller;
+use crate::authorize::Permits;
+use crate::call::parse;
+use crate::door::Behind;
+use crate::error::Refusal;
+use crate::events;
+use crate::exchange::{Allowed, policy_of};
+use crate::forward::Forwarded;
+use crate::headers::{Era, METHOD, PROTOCOL_VERSION};
+use crate::list::{self, Reader};
+use crate::pins::Look;
+use crate::state::Known;
+use crate::{Gateway, Inner};
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use http::{HeaderMap, HeaderValue, Method, header};
+use portcullis_domain::id::{ServerId, SessionId, TokenId};
+use portcullis_domain::pins::Sighting;
+use portcullis_domain::principal::{Principal, Subject};
+use portcullis_oauth::client::ClientId;
+use portcullis_oauth::scope::ScopeSet;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The subject and client of the probe. No client that registers has such an id, and no token is made for it.
+const PROBE: &str = "portcullis-probe";
+
+/// One look takes no longer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The most pages that are read.
+const MOST_PAGES: usize = 100;
+
+/// Messages before the answer that are read.
+const MOST_EVENTS: usize = 1000;
+
+/// A look at a whole list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Survey {
+    /// What is not as it was approved; everything where nothing is pinned yet.
+    pub sighting: Sighting,
+    /// The names of all tools.
+    pub names: BTreeSet<String>,
+}
+
+/// Why a server could not be looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SurveyFailure {
+    /// It did not come to an end.
+    #[error("its list of tools has no end")]
+    Endless,
+    /// It answered something that is no list.
+    #[error("it answers something that is no list of tools")]
+    Garbled,
+    /// It took too long.
+    #[error("it did not answer in time")]
+    Late,
+    /// It does not let us look.
+    #[error("it refuses to list its tools")]
+    Refused,
+    /// It is not behind this gateway, or nothing is known yet.
+    #[error("it is not behind this gateway")]
+    Unknown,
+    /// It cannot be reached; the word of the gateway's records.
+    #[error("it cannot be asked: {0}")]
+    Upstream(&'static str),
+}
+
+/// Lets a message of ours go upstream. Made here only.
+pub(crate) struct Probe(());
+
+/// A conversation with an upstream.
+struct Talk<'a> {
+    gateway: &'a Inner,
+    caller: &'a Caller,
+    era: Era,
+    version: String,
+    session: Option<String>,
+    number: u64,
+}
+
+#[derive(Deserialize)]
+struct Message {
+    #[serde(default)]
+    result: Option<Outcome>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Outcome {
+    #[serde(default)]
+    protocol_version: Option<String>,
+    #[serde(default)]
+    next_cursor: Option<String>,
+    #[serde(default)]
+    tools: Option<Value>,
+}
+
+impl Gateway {
+    /// Looks at the tools of a server. What changed is held here before this returns.
+    pub async fn survey(&self, server: ServerId) -> Result<Survey, SurveyFailure> {
+        let looking = Arc::clone(&self.inner);
+        let looked = tokio::time::timeout(PATIENCE, async move { looking.survey(server).await });
+        looked.await.map_err(|_| SurveyFailure::Late)?
+    }
+}
+
+impl Inner {
+    async fn survey(&self, server: ServerId) -> Result<Survey, SurveyFailure> {
+        let now = (self.settings.clock)();
+        let known = self.knowledge.known().filter(|_| self.knowledge.is_fresh(now));
+        let known = known.ok_or(SurveyFailure::Unknown)?;
+        let caller = self.probe(&known, server).ok_or(SurveyFailure::Unknown)?;
+        // Most servers begin with a handshake; those of 2026-07-28 alone know none.
+        match self.look_as(&caller, Era::Sessions).await {
+            Err(SurveyFailure::Refused | SurveyFailure::Garbled) => {
+                self.look_as(&caller, Era::Stateless).await
+            }
+            looked => looked,
+        }
+    }
+
+    fn probe(&self, known: &Arc<Known>, server: ServerId) -> Option<Caller> {
+        let now = (self.settings.clock)();
+        let client: ClientId = PROBE.parse().ok()?;
+        let principal = Principal {
+            subject: Subject::Agent(client.clone()),
+            client_id: client,
+            session: SessionId::from_bytes([0; 16]),
+            token: TokenId::from_bytes([0; 16]),
+            scopes: ScopeSet::default(),
+            roles: Vec::new(),
+            issued_at: now,
+            expires_at: now + PATIENCE,
+        };
+        let door = Arc::clone(known.door_of(server)?);
+        Some(Caller { principal, token: PROBE.into(), door, known: Arc::clone(known), now, address: None })
+    }
+
+    async fn look_as(&self, caller: &Caller, era: Era) -> Result<Survey, SurveyFailure> {
+        let version = if era == Era::Stateless { "2026-07-28" } else { "2025-11-25" }.to_owned();
+        let mut talk = Talk { gateway: self, caller, era, version, session: None, number: 0 };
+        let looked = talk.look().await;
+        talk.end().await;
+        looked
+    }
+}
+
+impl Talk<'_> {
+    async fn look(&mut self) -> Result<Survey, SurveyFailure> {
+        if self.era == Era::Sessions {
+            self.begin().await?;
+        }
+        let pins = self.gateway.pins_of(self.caller).map_err(|_| SurveyFailure::Unknown)?;
+        let look = Look::new(pins);
+        let mut cursor: Option<String> = None;
+        for _ in 0..MOST_PAGES {
+            let mut params = json!({});
+            if let Some(cursor) = &cursor {
+                params["cursor"] = json!(cursor);
+            }
+            let answer = self.ask("tools/list", params).await?;
+            let outcome = outcome(&answer)?;
+            if !outcome.tools.is_some_and(|tools| tools.is_array()) {
+                return Err(SurveyFailure::Garbled);
+            }
+            self.compare(&answer, &look)?;
+            match outcome.next_cursor {
+                None => return Ok(self.gateway.pins.surveyed(look)),
+                next if next == cursor => return Err(SurveyFailure::Endless),
+                next => cursor = next,
+            }
+        }
+        Err(SurveyFailure::Endless)
+    }
+
+    /// Through the same filter as everybody's lists; what it lets through is nobody's.
+    fn compare(&self, answer: &[u8], look: &Look<'_>) -> Result<(), SurveyFailure> {
+        let policy = policy_of(self.caller).map_err(|_| SurveyFailure::Unknown)?;
+        let circumstances = self.caller.circumstances();
+        let reader = Reader { policy, principal: &self.caller.principal, circumstances, look };
+        list::filtered(answer, reader).map(drop).map_err(|_| SurveyFailure::Garbled)
+    }
+
+    async fn begin(&mut self) -> Result<(), SurveyFailure> {
+        let params = json!({
+            "protocolVersion": self.version,
+            "capabilities": {},
+            "clientInfo": { "name": PROBE, "version": env!("CARGO_PKG_VERSION") },
+        });
+        let answer = self.ask("initialize", params).await?;
+        let version = outcome(&answer)?.protocol_version.ok_or(SurveyFailure::Garbled)?;
+        self.version = version;
+        let told = json!({ "jsonrpc": "2.0", "method": "notifications/initialized" });
+        match self.send(told.to_string().into()).await? {
+            Answer::Accepted | Answer::Events { .. } | Answer::Json { .. } => Ok(()),
+            Answer::Refused { .. } => Err(SurveyFailure::Refused),
+        }
+    }
+
+    /// The whole answer to a request.
+    async fn ask(&mut self, method: &str, mut params: Value) -> Result<Bytes, SurveyFailure> {
+        self.number += 1;
+        if self.era == Era::Stateless {
+            params["_meta"] = json!({
+                "io.modelcontextprotocol/protocolVersion": self.version,
+                "io.modelcontextprotocol/clientCapabilities": {},
+            });
+        }
+        let request = json!({ "jsonrpc": "2.0", "id": self.number, "method": method, "params": params });
+        let (answer, session) = match self.send(request.to_string().into()).await? {
+            Answer::Accepted => return Err(SurveyFailure::Garbled),
+            Answer::Refused { .. } => return Err(SurveyFailure::Refused),
+            Answer::Json { body, session } => (body, session),
+            Answer::Events { mut events, session } => {
+                let mut answer = None;
+                for _ in 0..MOST_EVENTS {
+                    let event = events.next().await.ok_or(SurveyFailure::Garbled)?;
+                    let data = events::data(&event.map_err(|_| SurveyFailure::Garbled)?);
+                    if self.is_answer(&data) {
+                        answer = Some(data.into());
+                        break;
+                    }
+                }
+                (answer.ok_or(SurveyFailure::Endless)?, session)
+            }
+        };
+        if method == "initialize" {
+            self.session = session;
+        }
+        if self.is_answer(&answer) { Ok(answer) } else { Err(SurveyFailure::Garbled) }
+    }
+
+    fn is_answer(&self, message: &[u8]) -> bool {
+        serde_json::value::to_raw_value(&self.number)
+            .is_ok_and(|id| crate::answer::is_response_to(message, &id))
+    }
+
+    async fn send(&self, body: Bytes) -> Result<Answer, SurveyFailure> {
+        let depth = self.gateway.settings.limits.json_depth;
+        let call = parse(&body, "\n", depth).map_err(|_| SurveyFailure::Garbled)?;
+        let headers = self.headers(&call.method);
+        let allowed = Allowed {
+            caller: self.caller,
+            call: &call,
+            era: self.era,
+            session: self.session.as_deref(),
+            headers: &headers,
+            body,
+        };
+        self.gateway.pass_on(Permits::of_survey(&Probe(())), &allowed).await.map_err(failure)
+    }
+
+    fn headers(&self, method: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        let accepted = HeaderValue::from_static("application/json, text/event-stream");
+        headers.insert(header::ACCEPT, accepted);
+        if method != "initialize"
+            && let Ok(version) = HeaderValue::from_str(&self.version)
+        {
+            headers.insert(PROTOCOL_VERSION, version);
+        }
+        if self.era == Era::Stateless
+            && let Ok(method) = HeaderValue::from_str(method)
+        {
+            headers.insert(METHOD, method);
+        }
+        headers
+    }
+
+    /// What began is ended, whatever came of it; how that goes does not matter.
+    async fn end(&self) {
+        let Some(session) = &self.session else { return };
+        match &self.caller.door.behind {
+            Behind::Program(_) => {
+                let _it_may_have_ended = self.gateway.children.end(session);
+            }
+            Behind::Address(to) => {
+                let Ok(assertion) = self.gateway.assertion_for(self.caller) else { return };
+                let forwarded = Forwarded {
+                    method: Method::DELETE,
+                    to,
+                    headers: &self.headers("DELETE"),
+                    era: self.era,
+                    session: Some(session),
+                    assertion: assertion.as_deref(),
+                    id: None,
+                    body: Bytes::new(),
+                };
+                let _it_may_not_know_how =
+                    self.gateway.upstreams.send(Permits::of_survey(&Probe(())), forwarded).await;
+            }
+            Behind::Nothing => {}
+        }
+    }
+}
+
+fn outcome(answer: &[u8]) -> Result<Outcome, SurveyFailure> {
+    let message: Message = serde_json::from_slice(answer).map_err(|_| SurveyFailure::Garbled)?;
+    message.result.ok_or(SurveyFailure::Refused)
+}
+
+fn failure(refusal: Refusal) -> SurveyFailure {
+    SurveyFailure::Upstream(refusal.reason())
+}
