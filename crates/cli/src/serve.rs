@@ -3,7 +3,7 @@
 use crate::exit::Failure;
 use portcullis_server::config::Options;
 use portcullis_server::serve::Serve;
-use portcullis_server::telemetry::{self, LogFormat};
+use portcullis_server::telemetry::LogFormat;
 use std::path::PathBuf;
 
 const HELP: &str = "Exit codes:
@@ -27,7 +27,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
 
-    /// Apply this fleet file at the start
+    /// Apply this fleet file at the start and whenever it changes; SIGHUP applies it at once
     #[arg(long, value_name = "FILE", conflicts_with = "demo")]
     fleet: Option<PathBuf>,
 
@@ -35,25 +35,20 @@ pub(crate) struct Arguments {
     #[arg(long)]
     demo: bool,
 
-    /// How log lines look
-    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
-    log_format: Format,
+    /// How log lines look [default: text, or telemetry.log_format of the configuration]
+    #[arg(long, value_name = "FORMAT", value_enum)]
+    log_format: Option<Format>,
 }
 
-#[derive(Clone, Copy, Default, clap::ValueEnum)]
+#[derive(Clone, Copy, clap::ValueEnum)]
 enum Format {
     /// One JSON object a line
     Json,
     /// For people
-    #[default]
     Text,
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
-    telemetry::start(match arguments.log_format {
-        Format::Json => LogFormat::Json,
-        Format::Text => LogFormat::Text,
-    });
     let serve = Serve {
         options: Options {
             file: arguments.config,
@@ -62,6 +57,10 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
             demo: arguments.demo,
         },
         fleet: arguments.fleet,
+        log_format: arguments.log_format.map(|format| match format {
+            Format::Json => LogFormat::Json,
+            Format::Text => LogFormat::Text,
+        }),
     };
     portcullis_server::serve::run(serve, &mut std::io::stdout()).await.map_err(Failure::Serve)
 }

@@ -6,9 +6,11 @@ use crate::authorize::Permits;
 use crate::call::Call;
 use crate::error::Refusal;
 use crate::exchange::Refused;
+use crate::figures::{ANSWERED, OfServer};
 use crate::spool::{Decided, Durability, Ended, Judgement, Reserved};
 use axum::body::Body;
 use http::{Response, StatusCode};
+use std::sync::Arc;
 use tokio::time::Instant;
 
 /// What a caller wants, for the record.
@@ -35,6 +37,19 @@ pub(crate) struct Recorded {
     call: String,
     began: Instant,
     reserved: Reserved,
+    counted: Arc<OfServer>,
+}
+
+impl Recorded {
+    /// The call was complete then, and has just been decided about.
+    pub(crate) fn decided_since(&self, since: Instant) {
+        self.counted.decided(self.began.duration_since(since));
+    }
+
+    /// The upstream began to answer, or will not.
+    pub(crate) fn upstream_answered(&self) {
+        self.counted.upstream(self.began.elapsed());
+    }
 }
 
 impl Inner {
@@ -58,7 +73,11 @@ impl Inner {
             judgement: Judgement::Allowed(permits),
         };
         match self.spool.decided(&decided, durability).await {
-            Ok(reserved) => Ok(Recorded { call, began: Instant::now(), reserved }),
+            Ok(reserved) => {
+                let began = Instant::now();
+                let counted = self.counters.of(caller.door.server.name.as_str());
+                Ok(Recorded { call, began, reserved, counted })
+            }
             Err(failure) => {
                 tracing::error!(error = &failure as &dyn std::error::Error, "nothing is served");
                 Err(Refusal::Spool)
@@ -73,9 +92,10 @@ impl Inner {
         delivered: Result<Response<Body>, Refusal>,
     ) -> Result<Response<Body>, Refusal> {
         let (status, how) = match &delivered {
-            Ok(response) => (response.status(), "answered"),
+            Ok(response) => (response.status(), ANSWERED),
             Err(refusal) => (StatusCode::BAD_GATEWAY, refusal.reason()),
         };
+        recorded.counted.ended(how);
         let ended = Ended {
             at: (self.settings.clock)(),
             call: &recorded.call,
@@ -97,6 +117,7 @@ impl Inner {
         if refused.is_recorded {
             return;
         }
+        self.counters.of(server).ended(reason);
         let decided = Decided {
             at: caller.now,
             call: &self.unique(),

@@ -107,6 +107,12 @@ impl Spool {
         self.lock().append(&line, 0)
     }
 
+    /// What is written and promised, and what may be.
+    pub(crate) fn room(&self) -> (u64, u64) {
+        let open = self.lock();
+        (open.used(), open.max_bytes)
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }

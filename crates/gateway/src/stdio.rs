@@ -124,6 +124,11 @@ impl Children {
         Self { pool: Pool::new(bounds), mint }
     }
 
+    /// How many programs run, those that are ending too.
+    pub(crate) fn count(&self) -> u64 {
+        self.pool.count() as u64
+    }
+
     /// Takes one message of a caller to the program that serves it.
     pub(crate) async fn post(&self, request: StdioRequest) -> Result<StdioAnswer, StdioFailure> {
         let line = framing::one_line(&request.body).map_err(|_| StdioFailure::NotAMessage)?;

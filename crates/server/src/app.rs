@@ -5,6 +5,7 @@ use crate::config::Config;
 use crate::entropy::Entropy;
 use crate::feed::{self, FeedError, Follower, Full};
 use crate::keys::{self, KeyError, Keys, master};
+use crate::ops::figures::Figures;
 use crate::passwords::Passwords;
 use crate::throttle::Throttle;
 use arc_swap::ArcSwap;
@@ -20,9 +21,6 @@ use std::time::Duration;
 
 /// A gateway whose newest update is older refuses everything.
 const MAX_STALENESS: Duration = Duration::from_secs(10);
-
-/// The most that the record of calls may hold on this machine's disk; then calls are refused.
-const SPOOL_BYTES: u64 = 1024 * 1024 * 1024;
 
 /// Everything that a handler may ask for.
 pub struct App {
@@ -42,6 +40,8 @@ pub struct App {
     pub current: ArcSwap<Current>,
     /// The door in front of the servers.
     pub gateway: Gateway,
+    /// What is counted for operators.
+    pub(crate) figures: Figures,
     /// Guessing is slowed down.
     pub throttle: Throttle,
     /// Slow hashes, a few at a time.
@@ -103,6 +103,7 @@ impl App {
             keys: ArcSwap::from_pointee(full.keys),
             current: ArcSwap::from_pointee(current),
             gateway,
+            figures: Figures::default(),
             throttle: Throttle::default(),
             passwords: Passwords::default(),
             master,
@@ -134,7 +135,7 @@ impl Current {
 }
 
 /// `host[:port]` of an origin, which is canonical: no default port.
-fn host_of(origin: &str) -> String {
+pub(crate) fn host_of(origin: &str) -> String {
     origin.split_once("://").map_or(origin, |(_, host)| host).to_owned()
 }
 
@@ -144,10 +145,22 @@ fn gateway_settings(config: &Config, clock: &Clock) -> Settings {
         issuer: config.issuer.clone(),
         assertion_issuer: config.issuer.join("/assertions"),
         programs: config.commands.clone(),
-        limits: Limits { body_bytes: config.limits.body, ..Limits::default() },
+        limits: gateway_limits(&config.limits),
         allowed_origins: Vec::new(),
         max_staleness: MAX_STALENESS,
-        spool: SpoolSettings { dir: config.data.join("spool"), max_bytes: SPOOL_BYTES },
+        spool: SpoolSettings { dir: config.data.join("spool"), max_bytes: config.spool_bytes },
         clock: Arc::new(move || clock.now()),
+    }
+}
+
+fn gateway_limits(limits: &crate::config::Limits) -> Limits {
+    Limits {
+        body_bytes: limits.body,
+        calls_per_principal: limits.calls_per_principal,
+        upstream_timeout: limits.upstream_timeout,
+        answer_bytes: limits.answer,
+        children: limits.programs,
+        child_idle: limits.program_idle,
+        ..Limits::default()
     }
 }

@@ -7,6 +7,8 @@ pub mod reference;
 
 pub use portcullis_domain::document::Problem;
 
+use crate::listener::forwarded::TrustedProxies;
+use crate::telemetry::LogFormat;
 use portcullis_gateway::Program;
 use portcullis_oauth::issuer::Issuer;
 use std::collections::BTreeMap;
@@ -27,6 +29,16 @@ pub struct Config {
     pub issuer: Issuer,
     /// Where connections are accepted.
     pub listen: SocketAddr,
+    /// Certificate and key, where https is served without a proxy in front.
+    pub tls: Option<TlsFiles>,
+    /// Where health and metrics are served.
+    pub ops: Ops,
+    /// Whose word about a client's address is believed.
+    pub proxies: TrustedProxies,
+    /// How logs are written.
+    pub log: Log,
+    /// The most that the record of calls may hold on this machine's disk.
+    pub spool_bytes: u64,
     /// `sqlite:PATH` or `postgres://…`
     pub database: String,
     /// The folder of this machine's own files: key, spool, lock.
@@ -45,6 +57,35 @@ pub struct Config {
     pub demo: bool,
     /// Switches that lower the guard; said at every start.
     pub warnings: Vec<&'static str>,
+}
+
+/// `listen.tls`: read again when they change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate chain.
+    pub cert: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+}
+
+/// `listen.ops`: where health and metrics are served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ops {
+    /// Where the operator says.
+    At(SocketAddr),
+    /// Nowhere.
+    Off,
+    /// Where nobody said otherwise; if that is taken, nowhere.
+    Usual(SocketAddr),
+}
+
+/// `[telemetry]`: logs. What the command line and `RUST_LOG` say wins.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Log {
+    /// How lines look.
+    pub format: Option<LogFormat>,
+    /// What is logged.
+    pub level: Option<String>,
 }
 
 /// Where the key-encryption key is.
@@ -110,18 +151,37 @@ pub struct Registration {
     pub dynamic: bool,
 }
 
-/// `[limits]`: bounds of the listener.
+/// `[limits]`: bounds of what is sent and of what runs at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// The longest request body, for tool calls; forms of the authority have a smaller bound of their own.
     pub body: usize,
     /// How many connections at once.
     pub connections: usize,
+    /// Calls and streams of one principal at once.
+    pub calls_per_principal: usize,
+    /// From the end of a call to the first byte of its answer.
+    pub upstream_timeout: Duration,
+    /// The longest answer of an upstream that is read whole.
+    pub answer: usize,
+    /// Programs of stdio servers at once.
+    pub programs: usize,
+    /// How long a program without work stays.
+    pub program_idle: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { body: 4 * 1024 * 1024, connections: 4096 }
+        let gateway = portcullis_gateway::Limits::default();
+        Self {
+            body: gateway.body_bytes,
+            connections: 4096,
+            calls_per_principal: gateway.calls_per_principal,
+            upstream_timeout: gateway.upstream_timeout,
+            answer: gateway.answer_bytes,
+            programs: gateway.children,
+            program_idle: gateway.child_idle,
+        }
     }
 }
 

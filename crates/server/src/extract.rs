@@ -6,14 +6,15 @@ use crate::pages::ErrorPage;
 use crate::pages::error::PageRefusal;
 use crate::throttle::Source;
 use axum::body::{Body, to_bytes};
-use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Request};
+use axum::extract::{FromRequest, FromRequestParts, Request};
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, header};
+use portcullis_gateway::ClientAddress;
 use portcullis_oauth::form::{Form, InvalidForm};
 use portcullis_oauth::time::Timestamp;
 use std::convert::Infallible;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 /// Forms and registrations are longer than this only by mistake or malice.
@@ -32,15 +33,15 @@ impl FromRequestParts<Arc<App>> for Now {
     }
 }
 
-/// The peer of the connection, for limits. No header has a say in it (AS-HTTP-02).
+/// The client's address, for limits: the peer of the connection, or whom a trusted proxy names (AS-HTTP-02).
 pub(crate) struct Peer(pub(crate) Source);
 
 impl FromRequestParts<Arc<App>> for Peer {
     type Rejection = Infallible;
     async fn from_request_parts(parts: &mut Parts, _: &Arc<App>) -> Result<Self, Infallible> {
-        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+        let client = parts.extensions.get::<ClientAddress>();
         // Without a connection there is only ourselves.
-        let address = peer.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |info| info.0.ip());
+        let address = client.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |client| client.0);
         Ok(Self(address.into()))
     }
 }

@@ -1,6 +1,7 @@
 //! What holds for every request: transport only, never permission. The order is in `router`.
 
 use crate::app::App;
+use crate::ops::figures::Endpoint;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
@@ -33,13 +34,13 @@ pub(crate) async fn known_host(State(app): State<Arc<App>>, request: Request, ne
     }
 }
 
-enum Named {
+pub(crate) enum Named {
     One(String),
     Unclear,
 }
 
 /// RFC 9112 s3.2.2: an absolute target overrides `Host`; here both must agree.
-fn named_host(request: &Request) -> Named {
+pub(crate) fn named_host(request: &Request) -> Named {
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let host = match (hosts.next(), hosts.next()) {
         (None, _) => None,
@@ -64,15 +65,23 @@ fn is_ours(app: &App, host: &str) -> bool {
     if current.hosts.contains(bare) || current.hosts.contains(host) {
         return true;
     }
-    // The address itself cannot be rebound: for health checks, and proxies that do not pass the name on.
+    is_our_address(app, host)
+}
+
+/// The address itself cannot be rebound: for health checks, and proxies that do not pass the name on.
+pub(crate) fn is_our_address(app: &App, host: &str) -> bool {
     let listen = app.config.listen;
     host == listen.to_string()
         || (listen.ip().is_loopback() && host == format!("localhost:{}", listen.port()))
 }
 
-/// Headers that make a browser careful. Pages say more precisely what they need; what a handler set stays.
+/// Headers that make a browser careful, and the count of answers. Pages say more precisely what they need; what a handler set stays.
 pub(crate) async fn security_headers(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let below = request.uri().path().strip_prefix(app.config.issuer.path());
+    let endpoint = Endpoint::of(below.unwrap_or_else(|| request.uri().path()));
     let mut response = next.run(request).await;
+    // Counted here, where every request passes: one more layer would cost more than the counting.
+    app.figures.request(endpoint, response.status());
     let headers = response.headers_mut();
     default(headers, header::CACHE_CONTROL, "no-store");
     default(

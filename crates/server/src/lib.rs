@@ -25,6 +25,7 @@ pub mod listener;
 mod login;
 mod own_names;
 mod pages;
+pub mod ops;
 pub mod passwords;
 pub mod router;
 pub mod serve;

@@ -4,16 +4,23 @@
 
 mod activity;
 mod connection;
+pub mod forwarded;
 mod head;
 mod leftover;
 mod places;
+mod stream;
 mod tap;
+pub mod tls;
 
 use axum::Router;
-use places::{Place, Places};
+use connection::Site;
+use forwarded::TrustedProxies;
+use places::{Most, Peer, Place, Places};
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
+use tls::Tls;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -28,6 +35,8 @@ pub struct Bounds {
     pub connections: usize,
     /// Connections at once of one address (of one /64 network, in IPv6).
     pub of_one_address: usize,
+    /// Connections at once of one trusted proxy.
+    pub of_one_proxy: usize,
     /// To send all headers of a request; also how long a connection without a request stays open (CWE-400).
     pub idle: Duration,
     /// After `stop`, for requests to finish.
@@ -35,9 +44,15 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    /// What holds unless somebody has a reason: one address may have a quarter of all.
+    /// What holds unless somebody has a reason: one address may have a quarter of all, a trusted proxy seven eighths.
     pub fn of(connections: usize, grace: Duration) -> Self {
-        Self { connections, of_one_address: connections.div_ceil(4), idle: Duration::from_secs(15), grace }
+        Self {
+            connections,
+            of_one_address: connections.div_ceil(4),
+            of_one_proxy: connections - connections / 8,
+            idle: Duration::from_secs(15),
+            grace,
+        }
     }
 }
 
@@ -46,6 +61,8 @@ impl Bounds {
 pub struct Listener {
     socket: TcpListener,
     address: SocketAddr,
+    tls: Option<Tls>,
+    proxies: Arc<TrustedProxies>,
 }
 
 /// Why an address cannot be ours.
@@ -89,7 +106,21 @@ impl Listener {
         // `TcpListener::bind` sets SO_REUSEADDR on Unix: a restart need not wait for old connections to be forgotten.
         let socket = TcpListener::bind(address).await.map_err(|source| BindError::of(address, source))?;
         let address = socket.local_addr().unwrap_or(address);
-        Ok(Self { socket, address })
+        Ok(Self { socket, address, tls: None, proxies: Arc::default() })
+    }
+
+    /// Serves https.
+    #[must_use]
+    pub fn with_tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// Believes these about whose requests they bring.
+    #[must_use]
+    pub fn behind(mut self, proxies: TrustedProxies) -> Self {
+        self.proxies = Arc::new(proxies);
+        self
     }
 
     /// Where it listens.
@@ -99,7 +130,8 @@ impl Listener {
 
     /// Serves until `stop`, then lets open connections finish what they are doing until the grace is over.
     pub async fn serve(self, router: Router, bounds: Bounds, stop: CancellationToken) {
-        let places = Places::new(bounds.connections, bounds.of_one_address);
+        let most = Most { of_anybody: bounds.of_one_address, of_a_proxy: bounds.of_one_proxy };
+        let places = Places::new(bounds.connections, most);
         let mut open = JoinSet::new();
         loop {
             let accepted = tokio::select! {
@@ -107,7 +139,9 @@ impl Listener {
                 accepted = self.accept(&places) => accepted,
             };
             if let Some((stream, peer, place)) = accepted {
-                let served = connection::serve(stream, peer, router.clone(), (bounds.idle, stop.clone()));
+                let site = Site { router: router.clone(), peer, proxies: Arc::clone(&self.proxies) };
+                let life = (bounds.idle, stop.clone());
+                let served = connection::serve(stream, self.tls.clone(), site, life);
                 open.spawn(async move {
                     served.await;
                     drop(place);
@@ -130,7 +164,7 @@ impl Listener {
             Ok((stream, peer)) => {
                 // Small answers should not wait for acknowledgements; a failure costs speed only.
                 let _best_effort = stream.set_nodelay(true);
-                let place = places.take(place, peer.ip().into())?;
+                let place = places.take(place, self.kind_of(peer))?;
                 Some((stream, peer, place))
             }
             Err(error) if is_the_connections_own(&error) => None,
@@ -140,6 +174,11 @@ impl Listener {
                 None
             }
         }
+    }
+
+    fn kind_of(&self, peer: SocketAddr) -> Peer {
+        let source = peer.ip().into();
+        if self.proxies.contain(peer.ip()) { Peer::Proxy(source) } else { Peer::Anybody(source) }
     }
 }
 

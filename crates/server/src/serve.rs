@@ -9,14 +9,17 @@ use crate::demo;
 use crate::descriptors;
 use crate::entropy::Entropy;
 use crate::feed;
-use crate::fleet;
+use crate::fleet::{self, FleetFile};
 use crate::jobs::housekeeping;
+use crate::listener::tls::Tls;
 use crate::listener::{Bounds, Listener};
+use crate::ops;
 use crate::router::router;
 use crate::setup::{self, ADMINISTRATOR};
+use crate::telemetry::{self, LogFormat};
 use anyhow::{Context as _, bail};
 use axum::Router;
-use portcullis_domain::fleet::{Fleet, Surroundings};
+use portcullis_domain::fleet::Fleet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -38,6 +41,8 @@ pub struct Serve {
     pub options: Options,
     /// `--fleet`
     pub fleet: Option<PathBuf>,
+    /// `--log-format`
+    pub log_format: Option<LogFormat>,
 }
 
 /// Serves until a signal ends it. `out` is the terminal of whoever started it.
@@ -48,18 +53,17 @@ pub async fn run(serve: Serve, out: &mut (dyn Write + Send)) -> anyhow::Result<(
         bail!("--demo brings a fleet of its own: leave --fleet out");
     }
     let mut config = Config::load(&serve.options)?;
+    telemetry::start(serve.log_format, &config.log);
     if config.demo {
         config.commands.extend(demo::programs(&program));
     }
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    let fleet = serve.fleet.as_deref().map(|path| read_fleet(path, &config)).transpose()?;
+    let read = serve.fleet.as_deref().map(|path| FleetFile::read(path, &config)).transpose()?;
+    let (file, fleet) = read.unzip();
     // Nothing is changed before address and folder are ours.
-    let listener = Listener::bind(config.listen).await?;
-    let folder = DataFolder::open(&config.data)?;
-    folder.path().clone_into(&mut config.data);
-    let socket = AdminSocket::bind(folder.path())?;
+    let (doors, _folder) = Doors::open(&mut config).await?;
     let entropy = Entropy::from_system()?;
     let app = App::open(config, Clock::System, entropy).await?;
     if let Err(refusal) = demo::keep_apart(&app).await {
@@ -71,7 +75,10 @@ pub async fn run(serve: Serve, out: &mut (dyn Write + Send)) -> anyhow::Result<(
         close(&app).await;
         return Err(error);
     }
-    let running = Running::start(&app, listener, socket);
+    let running = Running::start(&app, doors);
+    if let Some(file) = file {
+        running.tasks.spawn(file.follow(Arc::clone(&app), running.stop.clone()));
+    }
     tracing::info!(address = %app.config.listen, issuer = %app.config.issuer, "serving");
     signals.next().await;
     tracing::info!("ending");
@@ -89,6 +96,7 @@ async fn greet(
     program: &Path,
     out: &mut (dyn Write + Send),
 ) -> anyhow::Result<()> {
+    fleet::resume(app).await?;
     if app.config.demo {
         let facts = demo::prepare(app).await?;
         facts.write(&app.config.data)?;
@@ -114,15 +122,25 @@ async fn greet(
     Ok(out.flush()?)
 }
 
-/// Reads and checks a fleet file.
-fn read_fleet(path: &Path, config: &Config) -> anyhow::Result<Fleet> {
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("cannot read the fleet file {}", path.display()))?;
-    let commands = config.commands.keys().cloned().collect();
-    Fleet::parse(&text, Surroundings { issuer: &config.issuer, commands: &commands }).map_err(|problems| {
-        let lines: Vec<String> = problems.iter().map(|problem| format!("  {problem}")).collect();
-        anyhow::anyhow!("the fleet file {} is not right:\n{}", path.display(), lines.join("\n"))
-    })
+/// Where requests come in.
+struct Doors {
+    listener: Listener,
+    tls: Option<Tls>,
+    ops: Option<Listener>,
+    socket: AdminSocket,
+}
+
+impl Doors {
+    /// Takes addresses and folder. Dropping the folder gives it up.
+    async fn open(config: &mut Config) -> anyhow::Result<(Self, DataFolder)> {
+        let tls = config.tls.clone().map(Tls::open).transpose()?;
+        let listener = Listener::bind(config.listen).await?.behind(config.proxies.clone());
+        let ops = ops::bind(config.ops).await?;
+        let folder = DataFolder::open(&config.data)?;
+        folder.path().clone_into(&mut config.data);
+        let socket = AdminSocket::bind(folder.path())?;
+        Ok((Self { listener, tls, ops, socket }, folder))
+    }
 }
 
 /// What runs until the end.
@@ -132,14 +150,22 @@ struct Running {
 }
 
 impl Running {
-    fn start(app: &Arc<App>, listener: Listener, socket: AdminSocket) -> Self {
+    fn start(app: &Arc<App>, doors: Doors) -> Self {
+        let Doors { mut listener, tls, ops, socket } = doors;
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
         let demo = if app.config.demo { demo::upstream(app, &stop) } else { Router::new() };
         let router = router(app, demo);
         let connections = descriptors::room_for(app.config.limits.connections);
         let bounds = Bounds::of(connections, GRACE);
+        if let Some(tls) = tls {
+            listener = listener.with_tls(tls.clone());
+            tasks.spawn(tls.follow(stop.clone()));
+        }
         tasks.spawn(listener.serve(router, bounds, stop.clone()));
+        if let Some(ops) = ops {
+            tasks.spawn(ops.serve(ops::router(app), ops::bounds(GRACE), stop.clone()));
+        }
         tasks.spawn(socket.serve(api::router(app), stop.clone(), GRACE));
         tasks.spawn(feed::follow(Arc::clone(app), stop.clone()));
         tasks.spawn(housekeeping::run(Arc::clone(app), stop.clone()));

@@ -1,6 +1,6 @@
 //! Logs: to stderr, as lines for people or as JSON. What is for a person to use (addresses, a first password) is not a log.
 
-use crate::config::environment;
+use crate::config::{Log, environment};
 use std::io::IsTerminal as _;
 use tracing_subscriber::EnvFilter;
 
@@ -17,9 +17,13 @@ pub enum LogFormat {
     Text,
 }
 
-/// Starts logging for this process. A second call changes nothing.
-pub fn start(format: LogFormat) {
-    let wanted = environment::variable("RUST_LOG").unwrap_or_else(|| DEFAULT.to_owned());
+/// Starts logging for this process. A second call changes nothing. `asked` is the command line's word; it and `RUST_LOG` win
+/// over the configuration.
+pub fn start(asked: Option<LogFormat>, configured: &Log) {
+    let format = asked.or(configured.format).unwrap_or_default();
+    let wanted = environment::variable("RUST_LOG")
+        .or_else(|| configured.level.clone())
+        .unwrap_or_else(|| DEFAULT.to_owned());
     let filter = EnvFilter::builder().parse_lossy(wanted);
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let _already_started = match format {

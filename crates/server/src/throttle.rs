@@ -31,8 +31,8 @@ impl Default for Throttle {
     }
 }
 
-/// Where a request came from, as far as limits go: the peer of the connection, never a header. Whoever has one IPv6
-/// address has 2^64 of them, so those are counted together.
+/// Where a request came from, as far as limits go: the peer of the connection, or whom a trusted proxy names. Whoever has
+/// one IPv6 address has 2^64 of them, so those are counted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Source([u8; 8]);
 
@@ -75,6 +75,17 @@ impl Throttle {
         self.secrets.spend(&(client, from), now)
     }
 
+    /// How many attempts had to wait, by kind.
+    pub(crate) fn refused(&self) -> [(&'static str, u64); 5] {
+        [
+            ("registration", self.registrations.refused()),
+            ("secret_by_client", self.secrets.refused()),
+            ("secret_by_address", self.secrets_from.refused()),
+            ("sign_in_by_name", self.sign_ins.refused()),
+            ("sign_in_by_address", self.sign_ins_from.refused()),
+        ]
+    }
+
     /// Somebody wants to register a client.
     pub fn registration(&self, from: Source, now: Timestamp) -> Result<(), Wait> {
         self.registrations.spend(&from, now)
@@ -97,12 +108,13 @@ struct Buckets {
 struct State {
     full_at: HashMap<u64, i64>,
     pruned_at: Timestamp,
+    refused: u64,
 }
 
 impl Buckets {
     /// `burst` attempts at once, then one for each `period` milliseconds.
     fn new(burst: i64, period: i64) -> Self {
-        let state = State { full_at: HashMap::new(), pruned_at: Timestamp::from_seconds(0) };
+        let state = State { full_at: HashMap::new(), pruned_at: Timestamp::from_seconds(0), refused: 0 };
         Self { burst, period, hasher: RandomState::new(), state: Mutex::new(state) }
     }
 
@@ -115,10 +127,15 @@ impl Buckets {
         let next = full_at.max(millis).saturating_add(self.period);
         let excess = next - millis - self.burst * self.period;
         if excess > 0 {
+            state.refused += 1;
             return Err(Wait { seconds: u64::try_from(excess).unwrap_or(0).div_ceil(1000) });
         }
         state.full_at.insert(key, next);
         Ok(())
+    }
+
+    fn refused(&self) -> u64 {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).refused
     }
 
     fn give_back(&self, key: &impl Hash) {

@@ -119,7 +119,6 @@ impl Pool {
     }
 
     /// How many programs run, those that are ending too.
-    #[cfg(test)]
     pub(super) fn count(&self) -> usize {
         self.state().running.len()
     }

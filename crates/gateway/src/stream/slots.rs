@@ -39,6 +39,11 @@ impl Slots {
         Some(Slot { who, slots: self.clone() })
     }
 
+    /// How many calls are under way.
+    pub(crate) fn total(&self) -> u64 {
+        *self.total.borrow() as u64
+    }
+
     /// Returns when no call is under way.
     pub(crate) async fn all_over(&self) {
         // The sender is ours, so the channel cannot close.

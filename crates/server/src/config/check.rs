@@ -1,19 +1,19 @@
 //! From the file as written to values that can be used.
 
+mod bounds;
+mod listen;
+
 use super::raw::{self, Raw};
-use super::{Config, DEFAULT_DATA, Limits, MasterKeySource, Options, Registration, Tokens};
+use super::{Config, DEFAULT_DATA, MasterKeySource, Options, Registration, Tokens};
 use jiff::{Span, SpanRelativeTo};
 use portcullis_domain::document::{Document, Problem};
 use portcullis_domain::registry::Name;
 use portcullis_gateway::Program;
-use portcullis_oauth::issuer::{InvalidIssuer, Issuer};
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
 const SHORT_TOKENS: &str =
     "insecure_short_tokens is on: access tokens may live for seconds; this is for tests";
 
@@ -73,11 +73,21 @@ impl Check<'_> {
         let master_key = self.master_key(raw.master_key.source, &data);
         let commands = self.commands(raw.command);
         let limits = self.limits(&raw.limits);
+        let log = self.log(raw.telemetry);
+        let spool_bytes = self.spool_bytes(raw.audit.spool_bytes);
+        let proxies = self.proxies(&raw.listen);
+        let tls = self.tls(raw.listen.tls, options);
+        let ops = self.ops(raw.listen.ops);
         let listen = self.listen(raw.listen.address, options);
-        let issuer = self.issuer(raw.public_url, listen, options);
+        let issuer = self.issuer(raw.public_url, (listen, tls.is_some()), options);
         Some(Config {
             issuer: issuer?,
             listen: listen?,
+            tls,
+            ops,
+            proxies,
+            log,
+            spool_bytes,
             database,
             data,
             master_key: master_key?,
@@ -88,93 +98,6 @@ impl Check<'_> {
             demo: options.demo,
             warnings: raw.insecure_short_tokens.then_some(SHORT_TOKENS).into_iter().collect(),
         })
-    }
-
-    fn listen(&mut self, written: Option<String>, options: &Options) -> Option<SocketAddr> {
-        let key = if options.listen.is_some() { "--listen" } else { "listen.address" };
-        let text = options.listen.clone().or(written).unwrap_or_else(|| DEFAULT_LISTEN.to_owned());
-        let Ok(address) = text.parse::<SocketAddr>() else {
-            self.problem(
-                key,
-                format!("{text:?} is not an IP address with a port"),
-                format!("write, for example, {DEFAULT_LISTEN:?} or \"0.0.0.0:8080\""),
-            );
-            return None;
-        };
-        if options.demo && !address.ip().is_loopback() {
-            self.problem(
-                key,
-                format!("the demo listens on loopback only, not on {address}"),
-                format!("its passwords lie in a file; use {DEFAULT_LISTEN:?}, or serve without --demo"),
-            );
-            return None;
-        }
-        Some(address)
-    }
-
-    /// DEF-02: beyond loopback everything is https.
-    fn issuer(
-        &mut self,
-        written: Option<String>,
-        listen: Option<SocketAddr>,
-        options: &Options,
-    ) -> Option<Issuer> {
-        let Some(text) = written else {
-            return self.derived_issuer(listen?);
-        };
-        let issuer = match text.parse::<Issuer>() {
-            Ok(issuer) => issuer,
-            Err(error) => {
-                let hint = match error {
-                    InvalidIssuer::NotAUrl | InvalidIssuer::NotHttps => {
-                        "write, for example, \"https://mcp.example.com\"".to_owned()
-                    }
-                    InvalidIssuer::NotCanonical => {
-                        format!("write it as \"{}\"", text.trim_end_matches('/').to_ascii_lowercase())
-                    }
-                };
-                self.problem("public_url", format!("{text:?}: {error}"), hint);
-                return None;
-            }
-        };
-        if listen.is_some_and(|address| !address.ip().is_loopback()) && !issuer.is_https() {
-            self.problem(
-                "public_url",
-                "others can reach the listen address, so public_url must be https",
-                "put a TLS proxy in front and write its address, or listen on 127.0.0.1",
-            );
-            return None;
-        }
-        if options.demo && (issuer.is_https() || !issuer.path().is_empty()) {
-            self.problem(
-                "public_url",
-                "the demo is served at its listen address only",
-                "leave public_url out, or serve without --demo",
-            );
-            return None;
-        }
-        Some(issuer)
-    }
-
-    fn derived_issuer(&mut self, listen: SocketAddr) -> Option<Issuer> {
-        if !listen.ip().is_loopback() {
-            self.problem(
-                "public_url",
-                format!("listening on {listen}, beyond this machine, needs a public https address"),
-                "add public_url = \"https://mcp.example.com\", or listen on 127.0.0.1",
-            );
-            return None;
-        }
-        if listen.port() == 0 {
-            self.problem("listen.address", "port 0 needs public_url", "choose a port, or add public_url");
-            return None;
-        }
-        // Port 80 is not written in an issuer; everything else about a socket address is canonical already.
-        let text = match listen.port() {
-            80 => format!("http://{}", host(listen)),
-            _ => format!("http://{listen}"),
-        };
-        text.parse().ok()
     }
 
     fn database(&mut self, written: Option<String>, data: &Path) -> String {
@@ -312,32 +235,6 @@ impl Check<'_> {
             programs.insert(name, program);
         }
         programs
-    }
-
-    fn limits(&mut self, raw: &raw::Limits) -> Limits {
-        let defaults = Limits::default();
-        let mut bound = |key: &str, written: Option<u64>, default: usize, allowed: RangeInclusive<usize>| {
-            let Some(number) = written else {
-                return default;
-            };
-            let number = usize::try_from(number).unwrap_or(usize::MAX);
-            if !allowed.contains(&number) {
-                let says = format!("{number} is not between {} and {}", allowed.start(), allowed.end());
-                self.problem(key, says, "");
-            }
-            number
-        };
-        Limits {
-            body: bound("limits.body", raw.body, defaults.body, 1024..=256 * 1024 * 1024),
-            connections: bound("limits.connections", raw.connections, defaults.connections, 16..=1_000_000),
-        }
-    }
-}
-
-fn host(address: SocketAddr) -> String {
-    match address {
-        SocketAddr::V4(address) => address.ip().to_string(),
-        SocketAddr::V6(address) => format!("[{}]", address.ip()),
     }
 }
 

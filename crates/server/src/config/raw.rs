@@ -24,8 +24,12 @@ pub struct Raw {
     pub registration: Registration,
     /// `[command.NAME]`: programs that may be a server's upstream over stdio. Nothing else is ever started.
     pub command: BTreeMap<String, Command>,
-    /// Bounds on what strangers may send.
+    /// Bounds on what may be sent, and on what runs at once.
     pub limits: Limits,
+    /// Logs.
+    pub telemetry: Telemetry,
+    /// The record of what was decided.
+    pub audit: Audit,
     /// For tests: lets `tokens.access` be shorter than a minute. Warned about at every start.
     pub insecure_short_tokens: bool,
 }
@@ -36,6 +40,27 @@ pub struct Raw {
 pub struct Listen {
     /// IP address and port. Default: "127.0.0.1:8080". Beyond loopback, `public_url` must be set (to https).
     pub address: Option<String>,
+    /// Serve https here, without a proxy in front. Both files are read again when they change.
+    pub tls: ListenTls,
+    /// Where health, readiness and metrics are served, over plain http and to whoever can connect: an IP address and port,
+    /// or "off". Default: "127.0.0.1:9464", and a warning if another program has it.
+    pub ops: Option<String>,
+    /// The proxies in front, as addresses or networks ("10.0.0.5", "10.1.0.0/16"). What a connection from one of them says
+    /// about its client's address is believed; nobody else's word is. Default: none.
+    pub trusted_proxies: Vec<String>,
+    /// The header in which they say it: "X-Forwarded-For" or "Forwarded" (RFC 7239). Only this one is looked at; the proxies
+    /// must append to it or set it. Default: "X-Forwarded-For".
+    pub forwarded_header: Option<String>,
+}
+
+/// Certificate and key of the listener.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ListenTls {
+    /// The certificate and what leads up to its authority, as PEM.
+    pub cert: Option<PathBuf>,
+    /// Its private key, as PEM; not readable by others.
+    pub key: Option<PathBuf>,
 }
 
 /// What we remember.
@@ -97,7 +122,7 @@ pub struct Command {
     pub folder: Option<PathBuf>,
 }
 
-/// Bounds on what strangers may send.
+/// Bounds on what may be sent, and on what runs at once.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
@@ -105,4 +130,34 @@ pub struct Limits {
     pub body: Option<u64>,
     /// Connections at once. Default: 4096.
     pub connections: Option<u64>,
+    /// Calls and streams of one person or agent at once, whatever the client. Default: 256.
+    pub calls_per_principal: Option<u64>,
+    /// From the end of a call to the first byte of the upstream's answer, "1s" to "1h". Default: "60s".
+    pub upstream_timeout: Option<String>,
+    /// The longest JSON answer, list or event of an upstream, in bytes. Default: 16777216 (16 MiB).
+    pub answer: Option<u64>,
+    /// Programs of stdio servers at once. Default: 256.
+    pub programs: Option<u64>,
+    /// How long a program without work stays, "1s" to "24h". Default: "5m".
+    pub program_idle: Option<String>,
+}
+
+/// Logs.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Telemetry {
+    /// "text" for people or "json" for machines; `--log-format` wins. Default: "text".
+    pub log_format: Option<String>,
+    /// What is logged, as `RUST_LOG` says it, which wins: "info", "warn", "info,portcullis_gateway=debug".
+    /// Default: "info,rmcp=warn".
+    pub log_level: Option<String>,
+}
+
+/// The record of what was decided.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Audit {
+    /// The most that the record of calls may hold on this machine's disk, in bytes; when it is full, calls are refused.
+    /// Default: 1073741824 (1 GiB).
+    pub spool_bytes: Option<u64>,
 }

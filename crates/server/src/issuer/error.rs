@@ -57,6 +57,23 @@ struct ErrorBody {
 }
 
 impl Refusal {
+    /// For the figures: one of a few words, nothing that was sent.
+    pub(crate) fn word(&self) -> String {
+        let word = match self {
+            Self::Grant(refusal) => return refusal.to_string(),
+            Self::Body(_) => "body",
+            Self::Client(_) | Self::Presentation(_) => "client_authentication",
+            Self::Fault(_) => "fault",
+            Self::GrantNotAllowed => "grant_not_allowed",
+            Self::Malformed(_) => "malformed",
+            Self::Registration(_) | Self::RegistrationOff => "registration",
+            Self::Throttled(_) => "throttled",
+            Self::TokenMissing => "token_missing",
+            Self::TokenOfAnother => "token_of_another_client",
+        };
+        word.to_owned()
+    }
+
     /// Status, code and sentence.
     fn public(&self) -> (StatusCode, ErrorCode, String) {
         let bad = |code: ErrorCode, text: &dyn ToString| (StatusCode::BAD_REQUEST, code, text.to_string());

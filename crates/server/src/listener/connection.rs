@@ -1,9 +1,12 @@
 //! One connection: HTTP/1.1 or HTTP/2 by its first bytes, with every bound set by hand.
 
 use super::activity::{Activity, Watched};
+use super::forwarded::{TrustedProxies, Unclear};
 use super::head;
 use super::leftover::Lender;
+use super::stream::{Agreed, Stream};
 use super::tap::Tapped;
+use super::tls::Tls;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
@@ -12,9 +15,11 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use portcullis_gateway::ClientAddress;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
@@ -27,7 +32,22 @@ const HEADER_BYTES: usize = 32 * 1024;
 /// Beyond it: 431.
 const HEADER_COUNT: usize = 100;
 
+/// HTTP/2 requests at once on one connection (HTTP-13).
 const STREAMS: u32 = 256;
+
+/// Streams that were reset before we looked at them; beyond it the connection ends (CVE-2023-44487).
+const RESET_STREAMS: usize = 32;
+
+/// What a peer may send before we read: of one request, and of all on a connection.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+
+/// What waits for a peer that does not read, of one answer.
+const SEND_BUFFER: usize = 256 * 1024;
+
+/// From the connection to the end of the TLS handshake.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
 const PING: Duration = Duration::from_secs(30);
 const PONG: Duration = Duration::from_secs(15);
 
@@ -37,37 +57,67 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Until when a connection stays.
 type Life = (Duration, CancellationToken);
 
-pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, router: Router, life: Life) {
-    let site = Site { router, peer };
-    let served = match tokio::time::timeout(life.0, first_bytes(stream)).await {
-        Ok(Ok((stream, first))) if first == PREFACE => {
-            serve_2(Tapped::new(stream, first).0, site, life).await
+/// Everything that is served, to one peer.
+#[derive(Clone)]
+pub(super) struct Site {
+    pub(super) router: Router,
+    pub(super) peer: SocketAddr,
+    pub(super) proxies: Arc<TrustedProxies>,
+}
+
+pub(super) async fn serve(stream: TcpStream, tls: Option<Tls>, site: Site, life: Life) {
+    let stream = match tls {
+        None => Stream::Plain(stream),
+        Some(tls) => match shaken(stream, &tls).await {
+            Some(stream) => stream,
+            None => return,
+        },
+    };
+    let agreed = stream.agreed();
+    let Ok(Ok((stream, first))) = tokio::time::timeout(life.0, first_bytes(stream)).await else {
+        return; // nothing was asked
+    };
+    let served = match (agreed, first == PREFACE) {
+        (Agreed::Http2 | Agreed::Nothing, true) => serve_2(Tapped::new(stream, first).0, site, life).await,
+        (Agreed::Http1 | Agreed::Nothing, false) => serve_1(stream, first, site, life).await,
+        (Agreed::Http1, true) | (Agreed::Http2, false) => {
+            tracing::debug!("the peer speaks another HTTP than was agreed on");
+            return;
         }
-        Ok(Ok((stream, first))) => serve_1(stream, first, site, life).await,
-        Ok(Err(_)) | Err(_) => return, // nothing was asked
     };
     if let Err(error) = served {
         tracing::debug!(error = %error, "connection ended");
     }
 }
 
-/// Everything that is served, to one peer.
-#[derive(Clone)]
-struct Site {
-    router: Router,
-    peer: SocketAddr,
+async fn shaken(stream: TcpStream, tls: &Tls) -> Option<Stream> {
+    match tokio::time::timeout(HANDSHAKE, tls.acceptor().accept(stream)).await {
+        Ok(Ok(stream)) => Some(Stream::Tls(Box::new(stream))),
+        // Strangers can cause as many as they like.
+        Ok(Err(error)) => {
+            tracing::debug!(error = %error, "no TLS handshake");
+            None
+        }
+        Err(_) => None,
+    }
 }
 
 impl Site {
-    /// The peer is put into each request: a layer over all routes would be built, and kept, for every connection.
+    /// Whose request it is stands in each request: a layer over all routes would be built, and kept, for every connection.
     async fn answer(self, mut request: Request<Body>) -> Result<Response<Body>, Infallible> {
-        request.extensions_mut().insert(ConnectInfo(self.peer));
+        let client = match self.proxies.client(self.peer.ip(), request.headers()) {
+            Ok(client) => client,
+            Err(unclear) => return Ok(of_nobody(unclear)),
+        };
+        let extensions = request.extensions_mut();
+        extensions.insert(ConnectInfo(self.peer));
+        extensions.insert(ClientAddress(client));
         self.router.oneshot(request).await
     }
 }
 
 /// Reads until the preface is complete or cannot be one.
-async fn first_bytes(mut stream: TcpStream) -> std::io::Result<(TcpStream, Vec<u8>)> {
+async fn first_bytes(mut stream: Stream) -> std::io::Result<(Stream, Vec<u8>)> {
     let mut first = Vec::with_capacity(PREFACE.len());
     while first.len() < PREFACE.len() && PREFACE.starts_with(&first) {
         let mut rest = [0; PREFACE.len()];
@@ -81,7 +131,7 @@ async fn first_bytes(mut stream: TcpStream) -> std::io::Result<(TcpStream, Vec<u
     Ok((stream, first))
 }
 
-async fn serve_1(stream: TcpStream, first: Vec<u8>, site: Site, life: Life) -> hyper::Result<()> {
+async fn serve_1(stream: Stream, first: Vec<u8>, site: Site, life: Life) -> hyper::Result<()> {
     let (stream, tap) = Tapped::new(stream, first);
     let activity = Activity::new();
     let watched = activity.clone();
@@ -117,6 +167,11 @@ async fn serve_2(stream: Tapped, site: Site, life: Life) -> hyper::Result<()> {
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS)
+        .max_pending_accept_reset_streams(RESET_STREAMS)
+        .max_local_error_reset_streams(RESET_STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER)
         .max_header_list_size(u32::try_from(HEADER_BYTES).unwrap_or(u32::MAX))
         .keep_alive_interval(PING)
         .keep_alive_timeout(PONG)
@@ -168,10 +223,20 @@ async fn answer_1(site: Site, request: Request<Incoming>) -> Result<Response<Bod
 /// HTTP-04, HTTP-05: two readers could cut such a message differently, so nothing after it is believed either.
 fn refuse(fault: head::Fault) -> Response<Body> {
     tracing::info!(reason = %fault, "malformed request head refused");
-    let mut response = Response::new(Body::from(format!("{fault}\n")));
+    let mut response = bad_request(&fault);
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+fn of_nobody(unclear: Unclear) -> Response<Body> {
+    tracing::info!(reason = %unclear, "a request of a trusted proxy refused");
+    bad_request(&unclear)
+}
+
+fn bad_request(says: &impl std::fmt::Display) -> Response<Body> {
+    let mut response = Response::new(Body::from(format!("{says}\n")));
     *response.status_mut() = StatusCode::BAD_REQUEST;
     let headers = response.headers_mut();
-    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response

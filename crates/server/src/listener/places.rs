@@ -5,11 +5,27 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+/// How many connections one address may have.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Most {
+    pub(super) of_anybody: usize,
+    /// Many people come through one proxy; but one that leaks connections must leave some for the others.
+    pub(super) of_a_proxy: usize,
+}
+
+/// Who connects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Peer {
+    Anybody(Source),
+    /// Named by the operator.
+    Proxy(Source),
+}
+
 /// Cheap to clone; clones are the same.
 #[derive(Clone)]
 pub(super) struct Places {
     all: Arc<Semaphore>,
-    of_one: usize,
+    most: Most,
     taken: Arc<Mutex<HashMap<Source, Taken>>>,
 }
 
@@ -28,9 +44,9 @@ pub(super) struct Place {
 }
 
 impl Places {
-    pub(super) fn new(all: usize, of_one: usize) -> Self {
+    pub(super) fn new(all: usize, most: Most) -> Self {
         let all = Arc::new(Semaphore::new(all.min(Semaphore::MAX_PERMITS)));
-        Self { all, of_one, taken: Arc::default() }
+        Self { all, most, taken: Arc::default() }
     }
 
     /// As soon as there is a place at all.
@@ -39,12 +55,16 @@ impl Places {
     }
 
     /// The place is for this address, unless it has as many as it may have.
-    pub(super) fn take(&self, of_all: OwnedSemaphorePermit, source: Source) -> Option<Place> {
+    pub(super) fn take(&self, of_all: OwnedSemaphorePermit, peer: Peer) -> Option<Place> {
+        let (source, most) = match peer {
+            Peer::Anybody(source) => (source, self.most.of_anybody),
+            Peer::Proxy(source) => (source, self.most.of_a_proxy),
+        };
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let of_source = taken.entry(source).or_default();
-        if of_source.count >= self.of_one {
+        if of_source.count >= most {
             if !std::mem::replace(&mut of_source.is_told, true) {
-                tracing::warn!(most = self.of_one, "one address has as many connections as it may have");
+                tracing::warn!(most, "one address has as many connections as it may have");
             }
             return None;
         }

@@ -1,20 +1,20 @@
 //! Keeps the bytes of the newest request head while they pass, so that the framing can be checked as it was sent.
 
 use super::head::{self, Fault};
+use super::stream::Stream;
 use http::{Request, header};
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 /// Larger heads are refused by the parser before anybody looks here.
 const KEPT: usize = 40 * 1024;
 
 /// A stream whose first bytes were read already, and whose request heads are kept.
 pub(super) struct Tapped {
-    stream: TcpStream,
+    stream: Stream,
     first: Vec<u8>,
     tap: Tap,
 }
@@ -74,7 +74,7 @@ impl Tap {
 }
 
 impl Tapped {
-    pub(super) fn new(stream: TcpStream, first: Vec<u8>) -> (Self, Tap) {
+    pub(super) fn new(stream: Stream, first: Vec<u8>) -> (Self, Tap) {
         let tap = Tap::default();
         tap.take_in(&first);
         let tapped = Self { stream, first, tap: tap.clone() };

@@ -1,0 +1,93 @@
+//! `[limits]`, `[audit]`, `[telemetry]`: how much, how long, and how it is told.
+
+use super::{Check, raw};
+use crate::config::{Limits, Log};
+use crate::telemetry::LogFormat;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+use tracing_subscriber::EnvFilter;
+
+/// The most that the record of calls may hold, unless somebody says otherwise.
+const SPOOL_BYTES: u64 = 1024 * 1024 * 1024;
+
+impl Check<'_> {
+    pub(super) fn limits(&mut self, raw: &raw::Limits) -> Limits {
+        let defaults = Limits::default();
+        let most_bytes = 256 * 1024 * 1024;
+        let (second, hour) = (Duration::from_secs(1), Duration::from_hours(1));
+        let timeout = raw.upstream_timeout.as_deref();
+        let idle = raw.program_idle.as_deref();
+        Limits {
+            body: self.bound("limits.body", raw.body, defaults.body, 1024..=most_bytes),
+            connections: self.bound(
+                "limits.connections",
+                raw.connections,
+                defaults.connections,
+                16..=1_000_000,
+            ),
+            calls_per_principal: self.bound(
+                "limits.calls_per_principal",
+                raw.calls_per_principal,
+                defaults.calls_per_principal,
+                1..=1_000_000,
+            ),
+            upstream_timeout: self.life(
+                "limits.upstream_timeout",
+                timeout,
+                defaults.upstream_timeout,
+                second..=hour,
+            ),
+            answer: self.bound("limits.answer", raw.answer, defaults.answer, 1024..=most_bytes),
+            programs: self.bound("limits.programs", raw.programs, defaults.programs, 1..=100_000),
+            program_idle: self.life("limits.program_idle", idle, defaults.program_idle, second..=24 * hour),
+        }
+    }
+
+    fn bound(
+        &mut self,
+        key: &str,
+        written: Option<u64>,
+        default: usize,
+        allowed: RangeInclusive<usize>,
+    ) -> usize {
+        let Some(number) = written else {
+            return default;
+        };
+        let number = usize::try_from(number).unwrap_or(usize::MAX);
+        if !allowed.contains(&number) {
+            let says = format!("{number} is not between {} and {}", allowed.start(), allowed.end());
+            self.problem(key, says, "");
+        }
+        number
+    }
+
+    pub(super) fn spool_bytes(&mut self, written: Option<u64>) -> u64 {
+        let bytes = written.unwrap_or(SPOOL_BYTES);
+        let allowed = 1024 * 1024..=1 << 50;
+        if !allowed.contains(&bytes) {
+            let says = format!("{bytes} is not between {} and {}", allowed.start(), allowed.end());
+            self.problem("audit.spool_bytes", says, "");
+        }
+        bytes
+    }
+
+    pub(super) fn log(&mut self, raw: raw::Telemetry) -> Log {
+        let format = match raw.log_format.as_deref() {
+            None => None,
+            Some("text") => Some(LogFormat::Text),
+            Some("json") => Some(LogFormat::Json),
+            Some(other) => {
+                let says = format!("{other:?} is not a log format");
+                self.problem("telemetry.log_format", says, "write \"text\" or \"json\"");
+                None
+            }
+        };
+        if let Some(level) = &raw.log_level
+            && let Err(error) = EnvFilter::builder().parse(level)
+        {
+            let hint = "write \"info\", \"warn\", or \"info,portcullis_gateway=debug\"";
+            self.problem("telemetry.log_level", format!("{level:?}: {error}"), hint);
+        }
+        Log { format, level: raw.log_level }
+    }
+}

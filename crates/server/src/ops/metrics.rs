@@ -1,0 +1,126 @@
+//! `/metrics`: the Prometheus page. Everything is read when somebody asks.
+
+use super::text::Page;
+use crate::app::App;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::header;
+use portcullis_gateway::{Figures, Histogram, ServerFigures};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The Prometheus text format.
+const TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+pub(super) async fn answer(State(app): State<Arc<App>>) -> Response {
+    let mut page = Page::default();
+    let figures = app.gateway.figures();
+    process(&mut page);
+    authority(&mut page, &app);
+    calls(&mut page, &figures.servers);
+    gateway(&mut page, &app, &figures);
+    ([(header::CONTENT_TYPE, TYPE)], page.into_text()).into_response()
+}
+
+fn process(page: &mut Page) {
+    page.gauge("portcullis_build_info", "Always 1; the version is the label.");
+    page.sample("portcullis_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
+    if let Some(bytes) = resident_bytes() {
+        page.gauge("process_resident_memory_bytes", "Memory of this process.");
+        page.sample("process_resident_memory_bytes", &[], bytes);
+    }
+    if let Ok(open) = std::fs::read_dir("/proc/self/fd") {
+        page.gauge("process_open_fds", "Open files and connections of this process.");
+        page.sample("process_open_fds", &[], open.count());
+    }
+}
+
+/// Linux says it in kibibytes; elsewhere it is not said.
+fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
+}
+
+fn authority(page: &mut Page, app: &App) {
+    let name = "portcullis_http_requests_total";
+    page.counter(name, "Requests by what they were for and class of the answer's status.");
+    for (endpoint, status, count) in app.figures.requests() {
+        if count > 0 {
+            page.sample(name, &[("endpoint", endpoint), ("status", status)], count);
+        }
+    }
+    let name = "portcullis_token_requests_total";
+    page.counter(name, "Token requests by grant and outcome: issued, or the word for why not.");
+    for ((grant, outcome), count) in app.figures.tokens() {
+        page.sample(name, &[("grant", grant), ("outcome", &outcome)], count);
+    }
+    let name = "portcullis_throttled_total";
+    page.counter(name, "Attempts that had to wait, by kind.");
+    for (kind, count) in app.throttle.refused() {
+        page.sample(name, &[("kind", kind)], count);
+    }
+    let name = "portcullis_signing_keys";
+    page.gauge(name, "Public keys that access tokens may be signed with.");
+    page.sample(name, &[], app.keys.load().public.keys.len());
+}
+
+fn calls(page: &mut Page, servers: &BTreeMap<String, ServerFigures>) {
+    let name = "portcullis_gateway_calls_total";
+    page.counter(
+        name,
+        "Calls of identified callers by server and outcome: answered, or the word for why not.",
+    );
+    for (server, of_server) in servers {
+        for (outcome, count) in &of_server.outcomes {
+            page.sample(name, &[("server", server), ("outcome", outcome)], count);
+        }
+    }
+    let name = "portcullis_gateway_decision_seconds";
+    page.histogram(name, "From the last byte of a call to the record of the decision.");
+    for (server, of_server) in servers {
+        histogram(page, name, server, &of_server.decision);
+    }
+    let name = "portcullis_gateway_upstream_seconds";
+    page.histogram(name, "From the record of the decision to the beginning of the upstream's answer.");
+    for (server, of_server) in servers {
+        histogram(page, name, server, &of_server.upstream);
+    }
+}
+
+fn histogram(page: &mut Page, name: &str, server: &str, times: &Histogram) {
+    let bucket = format!("{name}_bucket");
+    for (up_to, count) in &times.buckets {
+        let up_to = up_to.as_secs_f64().to_string();
+        page.sample(&bucket, &[("server", server), ("le", &up_to)], count);
+    }
+    page.sample(&bucket, &[("server", server), ("le", "+Inf")], times.count);
+    page.sample(&format!("{name}_sum"), &[("server", server)], times.sum.as_secs_f64());
+    page.sample(&format!("{name}_count"), &[("server", server)], times.count);
+}
+
+fn gateway(page: &mut Page, app: &App, figures: &Figures) {
+    let name = "portcullis_gateway_strangers_refused_total";
+    page.counter(name, "Refused requests of unidentified callers, by reason and server.");
+    for ((reason, server), count) in &figures.strangers {
+        page.sample(name, &[("reason", reason), ("server", server)], count);
+    }
+    let mut now = |name: &str, help: &str, value: u64| {
+        page.gauge(name, help);
+        page.sample(name, &[], value);
+    };
+    now("portcullis_gateway_calls_under_way", "Calls under way, streams included.", figures.calls);
+    now("portcullis_gateway_streams", "Open streams.", figures.streams);
+    now("portcullis_gateway_programs", "Programs of stdio servers that run.", figures.programs);
+    now("portcullis_spool_bytes", "What the record of calls holds on this disk.", figures.spool_bytes);
+    now("portcullis_spool_limit_bytes", "What it may hold; then calls are refused.", figures.spool_limit);
+    let fresh = u64::from(app.gateway.is_fresh());
+    now("portcullis_gateway_fresh", "1 while calls are decided, 0 while the gateway waits for news.", fresh);
+    if let Some(age) = figures.feed_age {
+        now(
+            "portcullis_feed_age_seconds",
+            "Since the gateway last knew that it knows everything.",
+            age.as_secs(),
+        );
+    }
+}
