@@ -75,12 +75,16 @@ pub(crate) struct ExportArguments {
 struct Plan {
     servers: Changes,
     agents: Changes,
+    clients: Changes,
     roles: Changes,
     self_registered: Vec<Edit>,
     narrowed: Vec<Narrowed>,
     takes_away: bool,
     secrets: Vec<String>,
     ends: Vec<Ending>,
+    cut: Vec<Ending>,
+    leavers: Vec<String>,
+    remarks: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -108,6 +112,7 @@ struct Narrowed {
     whose: String,
     server: String,
     loses: Vec<String>,
+    tools: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -171,7 +176,7 @@ pub(crate) async fn export(arguments: ExportArguments) -> Result<(), Failure> {
         if arguments.json { format!("{:#}\n", serde_json::json!({ "toml": toml })) } else { toml.to_owned() };
     match arguments.output {
         None => print(&text),
-        Some(path) => Ok(std::fs::write(path, text)?),
+        Some(path) => Ok(portcullis_server::data::write_whole(&path, text.as_bytes())?),
     }
 }
 
@@ -197,8 +202,8 @@ fn agreed() -> Result<bool, Failure> {
 }
 
 impl Plan {
-    fn kinds(&self) -> [(&'static str, &Changes); 3] {
-        [("server", &self.servers), ("agent", &self.agents), ("role", &self.roles)]
+    fn kinds(&self) -> [(&'static str, &Changes); 4] {
+        [("server", &self.servers), ("agent", &self.agents), ("client", &self.clients), ("role", &self.roles)]
     }
 
     fn is_empty(&self) -> bool {
@@ -210,12 +215,12 @@ impl Plan {
             && self.secrets.is_empty()
     }
 
-    /// For a reviewer: `+` new, `~` changed, `-` gone, `!` cut off.
+    /// For a reviewer: `+` new, `~` changed, `-` gone, `!` cut off, `?` perhaps not meant so.
     fn words(&self) -> String {
-        if self.is_empty() {
-            return "No changes: the fleet is as the file says.\n".to_owned();
-        }
         let mut text = String::new();
+        if self.is_empty() {
+            line(&mut text, "No changes: the fleet is as the file says.");
+        }
         for (kind, changes) in self.kinds() {
             changes.added.iter().for_each(|name| line(&mut text, &format!("+ {kind} {name}")));
             for changed in &changes.changed {
@@ -229,13 +234,27 @@ impl Plan {
             self.self_registered.iter().for_each(|field| line(&mut text, &field.words()));
         }
         for name in &self.secrets {
-            line(&mut text, &format!("  a secret is made for agent {name} and delivered"));
+            line(&mut text, &format!("  a secret is made for {name} and delivered"));
         }
-        for Narrowed { whose, server, loses } in &self.narrowed {
-            line(&mut text, &format!("! {whose}: loses {} on {server}", loses.join(" ")));
+        for Narrowed { whose, server, loses, tools } in &self.narrowed {
+            if !loses.is_empty() {
+                line(&mut text, &format!("! {whose}: loses {} on {server}", loses.join(" ")));
+            }
+            if !tools.is_empty() {
+                line(&mut text, &format!("! {whose}: can no longer call {} on {server}", tools.join(" ")));
+            }
         }
         for Ending { with, sessions } in &self.ends {
             line(&mut text, &format!("! sessions that end with {with}: {sessions}"));
+        }
+        for Ending { with, sessions } in &self.cut {
+            line(&mut text, &format!("! running sessions of {with} that may do less: {sessions}"));
+        }
+        for name in &self.leavers {
+            line(&mut text, &format!("! user {name} leaves a role: the tokens end, and are renewed without it"));
+        }
+        for remark in &self.remarks {
+            line(&mut text, &format!("? {remark}"));
         }
         text
     }

@@ -23,13 +23,14 @@ pub mod keys;
 mod layers;
 pub mod listener;
 mod login;
+pub mod ops;
 mod own_names;
 mod pages;
-pub mod ops;
 pub mod passwords;
 pub mod router;
 pub mod serve;
 pub mod setup;
+pub mod simulate;
 pub mod telemetry;
 pub mod throttle;
 

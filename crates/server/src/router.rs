@@ -3,9 +3,9 @@
 use crate::app::App;
 use crate::console::{self, overview};
 use crate::issuer::{authorize, consent, cors, introspect, jwks, metadata, register, revoke, token};
-use crate::layers;
 use crate::login::{password, sign_in, sign_out};
 use crate::pages::{self, account};
+use crate::{layers, own_names};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state, map_response};
@@ -31,7 +31,8 @@ pub fn router(app: &Arc<App>, demo: Router) -> Router {
         .with_state(Arc::clone(app));
     // `/mcp/{name}` and the metadata of protected resources.
     let gateway = app.gateway.router();
-    layered(app, authority.merge(gateway).merge(demo).fallback(layers::not_found))
+    let elsewhere = Router::new().fallback(own_names::other_path).with_state(Arc::clone(app));
+    layered(app, authority.merge(gateway).merge(demo).merge(elsewhere))
 }
 
 /// RFC 8414 s3.1: the issuer's path is inserted after the well-known part; OpenID's form appends. Each address answers
@@ -85,6 +86,8 @@ fn people() -> Router<Arc<App>> {
 /// What holds for every request. The last one listed is the first to see a request.
 fn layered(app: &Arc<App>, router: Router) -> Router {
     router
+        // Under a server's own name there is the gateway only.
+        .layer(from_fn_with_state(Arc::clone(app), own_names::apart))
         // No host, no answer: everything below may rely on being called by a name of ours.
         .layer(from_fn_with_state(Arc::clone(app), layers::known_host))
         // A panic below ends in 500.

@@ -33,6 +33,8 @@ statements! {
         "SELECT number, kind, body FROM change WHERE number > $1 ORDER BY number";
     LATEST =
         "SELECT MAX(number) AS number FROM change";
+    LATEST_OF_REGISTRY =
+        "SELECT MAX(number) AS number FROM change WHERE kind = 'registry'";
     // SQLite: there is one writer at a time, so numbers are taken in the order of commits.
     APPEND for Sqlite =
         "INSERT INTO change (at, kind, body, until) VALUES ($1, $2, $3, $4) RETURNING number";
@@ -58,6 +60,17 @@ impl Reader<'_> {
             return Ok(0);
         };
         let number = row.named("change", "newest").int_or_none("number")?;
+        Ok(number.unwrap_or(0))
+    }
+}
+
+impl Reader<'_> {
+    /// The number of the newest change of the registry; 0 before the first.
+    pub async fn latest_registry_change(&mut self) -> Result<u64, Error> {
+        let Some(row) = self.connection.row(LATEST_OF_REGISTRY, values![]).await? else {
+            return Ok(0);
+        };
+        let number = row.named("change", "newest of the registry").int_or_none("number")?;
         Ok(number.unwrap_or(0))
     }
 }

@@ -7,25 +7,39 @@ use super::plan::Plan;
 use portcullis_domain::principal::{Revocation, RevokedTarget};
 use portcullis_domain::registry::Members;
 use portcullis_oauth::time::Timestamp;
-use portcullis_store::{Error, StoredUser, Tx};
+use portcullis_store::{Error, Reader, StoredUser, Tx};
+use std::time::Duration;
 
 /// Revokes the tokens of everybody who had a role before `plan` and does not have it after.
 pub(super) async fn revoke(plan: &Plan, tx: &mut Tx, until: Timestamp) -> Result<(), Error> {
-    let changes: Vec<(&Members, Option<&Members>)> = plan.changed_members().collect();
-    if changes.is_empty() {
-        return Ok(());
-    }
-    let is_in = |members: &Members, user: &StoredUser| members.include(&user.username, &user.groups);
-    for user in tx.read().users().await? {
-        let leaves = changes
-            .iter()
-            .any(|(before, after)| is_in(before, &user) && !after.is_some_and(|after| is_in(after, &user)));
-        if leaves {
-            let at = tx.now();
-            tx.revoke(&Revocation { target: RevokedTarget::User(user.id), at, until }).await?;
-        }
+    for user in of(plan, tx.read()).await? {
+        // A token of the old roles may have been written before this, by a clock that was read a moment later.
+        let at = tx.now() + Duration::from_secs(1);
+        tx.revoke(&Revocation { target: RevokedTarget::User(user.id), at, until }).await?;
     }
     Ok(())
+}
+
+/// Their names, for a plan.
+pub(super) async fn names(plan: &Plan, reader: Reader<'_>) -> Result<Vec<String>, Error> {
+    let mut names: Vec<String> = of(plan, reader).await?.into_iter().map(|user| user.username).collect();
+    names.sort();
+    Ok(names)
+}
+
+async fn of(plan: &Plan, mut reader: Reader<'_>) -> Result<Vec<StoredUser>, Error> {
+    let changes: Vec<(&Members, Option<&Members>)> = plan.changed_members().collect();
+    if changes.is_empty() {
+        return Ok(Vec::new());
+    }
+    let is_in = |members: &Members, user: &StoredUser| members.include(&user.username, &user.groups);
+    let leaves = |user: &StoredUser| {
+        let left = |(before, after): &(&Members, Option<&Members>)| {
+            is_in(before, user) && !after.is_some_and(|after| is_in(after, user))
+        };
+        changes.iter().any(left)
+    };
+    Ok(reader.users().await?.into_iter().filter(leaves).collect())
 }
 
 impl Plan {

@@ -12,6 +12,7 @@ use crate::issuer::client_auth::{Caller, authenticate};
 use crate::issuer::error::{GrantRefusal, Refusal};
 use crate::issuer::mint::{Issued, TokenAnswer, answer};
 use crate::issuer::today::ended;
+use crate::throttle::Source;
 use axum::extract::State;
 use portcullis_domain::audit::{Actor, Event, Kind, Outcome};
 use portcullis_domain::id::{FamilyId, SessionId, TokenId};
@@ -23,22 +24,56 @@ use portcullis_store::{Error, Recorded, Tx};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Names the clash of a token with a change of the registry, as a constraint.
+const MOVED: &str = "registry_of_the_token";
+
+/// So often in a row the registry may change under a request.
+const ATTEMPTS: usize = 4;
+
 /// `POST /oauth/token`
 pub(crate) async fn token(
     State(app): State<Arc<App>>,
     Peer(from): Peer,
     request: ClientRequest,
 ) -> Result<TokenAnswer, Refusal> {
+    let grant = grant_word(&request);
+    let answered = attempts(&app, from, &request).await;
+    let outcome = answered.as_ref().map_or_else(Refusal::word, |_| "issued".to_owned());
+    app.figures.token(grant, outcome);
+    answered
+}
+
+/// For the figures: a word of ours, whatever was sent.
+fn grant_word(request: &ClientRequest) -> &'static str {
+    match request.form.get("grant_type") {
+        Some("authorization_code") => "authorization_code",
+        Some("client_credentials") => "client_credentials",
+        Some("refresh_token") => "refresh_token",
+        Some(_) | None => "other",
+    }
+}
+
+async fn attempts(app: &App, from: Source, request: &ClientRequest) -> Result<TokenAnswer, Refusal> {
+    for _ in 1..ATTEMPTS {
+        match attempt(app, from, request).await {
+            Err(Refusal::Fault(Fault::Store(Error::Conflict(MOVED)))) => app.catch_up().await,
+            outcome => return outcome,
+        }
+    }
+    attempt(app, from, request).await
+}
+
+async fn attempt(app: &App, from: Source, request: &ClientRequest) -> Result<TokenAnswer, Refusal> {
     // After the body has come: a slow sender must not be judged by a clock from before its rival's rotation.
     let now = app.clock.now();
-    let caller = authenticate(&app, &request, from, now).await?;
-    let asking = Arc::new(Asking::new(&app, caller, now));
+    let caller = authenticate(app, request, from, now).await?;
+    let asking = Arc::new(Asking::new(app, caller, now));
     if let Some(ended) = ended(asking.caller.id(), &asking.current, now) {
-        return Err(asking.refuse(&app, ended.into()).await);
+        return Err(asking.refuse(app, ended.into()).await);
     }
     match TokenRequest::read(&request.form) {
-        Ok(request) => grant(&app, &asking, request).await,
-        Err(refusal) => Err(asking.refuse(&app, refusal.into()).await),
+        Ok(request) => grant(app, &asking, request).await,
+        Err(refusal) => Err(asking.refuse(app, refusal.into()).await),
     }
 }
 
@@ -119,6 +154,13 @@ impl Asking {
             new_family: FamilyId::generate(now, &mut rng),
             new_token: TokenId::generate(now, &mut rng),
         }
+    }
+
+    /// Nothing is issued by a registry that has changed since: whoever left a role would get a token that names it, made
+    /// after those that their leaving revoked. Asked inside of the write; on SQLite nothing can come between.
+    async fn is_up_to_date(&self, tx: &mut Tx) -> Result<(), Error> {
+        let newest = tx.read().latest_registry_change().await?;
+        if newest <= self.current.snapshot.number { Ok(()) } else { Err(Error::Conflict(MOVED)) }
     }
 
     /// The record of this request, with what is known of it so far.

@@ -3,11 +3,13 @@
 
 mod api;
 mod app;
+mod backup;
 mod config;
 mod console;
 mod feed;
 mod fleet;
 mod login;
 mod oauth;
+mod own_names;
 mod start;
 mod transport;

@@ -3,9 +3,11 @@
 pub(crate) mod actors;
 mod authorize;
 mod consent;
+mod ended;
 mod introspect;
 mod metadata;
 mod refresh;
 mod register;
+mod registered;
 mod revoke;
 mod token;

@@ -48,6 +48,7 @@ pub(super) async fn issue(app: &App, asking: &Arc<Asking>, wish: Wish) -> Result
 
 async fn decide(input: &Input, tx: &mut Tx, event: &mut Event) -> Result<Issued, Stop> {
     let asking = &input.asking;
+    asking.is_up_to_date(tx).await?;
     let server = asking.current.policy.server_by_uri(input.wish.resource.as_str());
     let server = server.ok_or(GrantRefusal::Target)?;
     event.server = Some(server.server().id);

@@ -76,10 +76,11 @@ pub(super) async fn redeem(
 }
 
 async fn decide(input: &Input, tx: &mut Tx, event: &mut Event) -> Result<Issued, Stop> {
+    let asking = &input.asking;
+    asking.is_up_to_date(tx).await?;
     let code = tx.read().code(&input.presented.code).await?;
     let code = code.ok_or(GrantRefusal::CodeUnknown)?;
     describe(event, &code);
-    let asking = &input.asking;
     let redemption = Redemption {
         client_id: asking.caller.id(),
         verifier: &input.presented.verifier,

@@ -76,6 +76,7 @@ async fn watch(app: &App, asking: &Asking, claimed: Claimed, issued: &Result<Iss
 
 async fn decide(input: &Input, tx: &mut Tx, event: &mut Event) -> Result<Issued, Stop> {
     let asking = &input.asking;
+    asking.is_up_to_date(tx).await?;
     // Losing the race to advance means that the row has changed: what it says now is judged again, once.
     for _ in 0..2 {
         let (family, session) = find(input, tx).await?;
