@@ -4,14 +4,22 @@
 //! and no handler compiles here without taking one first.
 
 mod agents;
+mod audit;
+mod clients;
 mod error;
 mod fleet;
+mod grants;
 mod input;
+mod names;
 mod operator;
 mod page;
 mod path;
+mod pins;
 mod policy;
+mod revocations;
+mod roles;
 mod route;
+mod servers;
 mod sessions;
 mod shown;
 pub mod socket;
@@ -27,7 +35,7 @@ use error::Refusal;
 use input::Missing;
 pub use operator::admit;
 use page::Page;
-use route::{Route, delete, get, post};
+use route::{Route, delete, get, patch, post};
 
 /// Every route: method, path, what it does, handler (whose type says which right it needs and what it reads), and the
 /// answer. One file per noun.
@@ -41,13 +49,43 @@ fn routes() -> Vec<Route> {
         post("/api/v1/policy/explain", "What the decision would be, and why", policy::explain)
             .answers::<policy::Explanation>(200),
         get("/api/v1/agents", "All agents, by name", agents::list).answers::<Page<agents::Listed>>(200),
+        get("/api/v1/agents/{name}", "One agent", agents::show).answers::<agents::Whole>(200),
         post("/api/v1/agents/{name}/rotate", "Give an agent a new secret", agents::rotate)
             .answers::<agents::Rotated>(200),
-        get("/api/v1/sessions", "Live sessions, newest first", sessions::list)
+        get("/api/v1/audit", "What was recorded, searched", audit::list).answers::<Page<audit::Record>>(200),
+        get("/api/v1/clients", "All clients, newest first", clients::list)
+            .answers::<Page<clients::Listed>>(200),
+        get("/api/v1/clients/{id}", "One client", clients::show).answers::<clients::Listed>(200),
+        delete("/api/v1/clients/{id}", "Remove a client that registered itself", clients::remove)
+            .answers::<revocations::Ended>(200),
+        get("/api/v1/grants", "What people agreed to, newest first", grants::list)
+            .answers::<Page<grants::Listed>>(200),
+        get("/api/v1/grants/{id}", "One grant", grants::show).answers::<grants::Listed>(200),
+        delete("/api/v1/grants/{id}", "Revoke a grant, with its sessions", grants::revoke),
+        post(
+            "/api/v1/revocations",
+            "End a token, session, grant, or everything of somebody",
+            revocations::revoke,
+        )
+        .answers::<revocations::Ended>(200),
+        get("/api/v1/roles", "All roles, by name", roles::list).answers::<Page<roles::Listed>>(200),
+        get("/api/v1/roles/{name}", "One role, and who has it", roles::show).answers::<roles::Shown>(200),
+        get("/api/v1/servers", "All servers, by name", servers::list).answers::<Page<servers::Listed>>(200),
+        get("/api/v1/servers/{name}", "One server", servers::show).answers::<servers::Shown>(200),
+        get("/api/v1/servers/{name}/tools", "Tools of a server, as pinned and as seen", pins::list)
+            .answers::<pins::Tools>(200),
+        get("/api/v1/servers/{name}/tools/{tool}/diff", "What changed in a tool", pins::diff)
+            .answers::<pins::Compared>(200),
+        post("/api/v1/servers/{name}/approve", "Approve definitions of tools", pins::approve),
+        get("/api/v1/sessions", "Sessions, newest first", sessions::list)
             .answers::<Page<sessions::Listed>>(200),
+        get("/api/v1/sessions/{id}", "One session", sessions::show).answers::<sessions::Listed>(200),
         delete("/api/v1/sessions/{id}", "End a session", sessions::revoke),
         get("/api/v1/users", "All users, by name", users::list).answers::<Page<users::User>>(200),
         post("/api/v1/users", "Add a user", users::add).answers::<users::OneTime>(201),
+        get("/api/v1/users/{name}", "One user", users::show).answers::<users::Whole>(200),
+        patch("/api/v1/users/{name}", "Change a user, or enable again", users::change)
+            .answers::<users::User>(200),
         delete("/api/v1/users/{name}", "Disable a user for good", users::disable),
         post("/api/v1/users/{name}/password", "Give a user another password", users::password)
             .answers::<users::OneTime>(200),

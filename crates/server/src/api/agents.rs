@@ -2,6 +2,7 @@
 
 use super::error::Refusal;
 use super::input::{BadInput, Input, Missing};
+use super::names::{Names, moment};
 use super::operator::{Operator, Reads, Writes};
 use super::page::{Page, Paging};
 use super::path::Named;
@@ -40,6 +41,27 @@ pub(super) struct Listed {
     access: Access,
     /// Any of them will do.
     live_secrets: usize,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "AgentWhole")]
+pub(super) struct Whole {
+    #[serde(flatten)]
+    summary: Listed,
+    labels: Vec<String>,
+    /// It is disabled or has expired: it gets nothing.
+    ended: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires: Option<String>,
+    /// Servers whose tokens it may introspect.
+    introspects: Vec<String>,
+    /// Where its secret is delivered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deliver: Option<String>,
+    live_sessions: u64,
+    /// To the hour.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    used: Option<String>,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -93,6 +115,39 @@ pub(super) async fn list(
     Ok(Json(paging.page(agents, |agent| agent.name.clone())))
 }
 
+/// `GET /api/v1/agents/{name}`
+pub(super) async fn show(
+    operator: Operator<Reads>,
+    State(app): State<Arc<App>>,
+    Named(name): Named,
+) -> Result<Json<Whole>, Refusal> {
+    operator.everywhere()?;
+    let now = app.clock.now();
+    let mut handle = app.store.read().await?;
+    let names = Names::read(&mut handle).await?;
+    let agent = names.agent(&name)?.clone();
+    let client = handle.reader().client(&agent.client_id, now).await?;
+    let used = handle.reader().client_used_at(&agent.client_id).await?;
+    let live_sessions = handle.reader().live_sessions_of_client(&agent.client_id, now).await?;
+    let has_ended = agent.has_ended(now);
+    Ok(Json(Whole {
+        labels: agent.labels,
+        ended: has_ended,
+        expires: agent.expires_at.map(moment).transpose()?,
+        introspects: agent.introspects.iter().map(ToString::to_string).collect(),
+        deliver: agent.deliver,
+        live_sessions,
+        used: used.map(moment).transpose()?,
+        summary: Listed {
+            name: agent.name.to_string(),
+            client_id: agent.client_id,
+            owner: agent.owner,
+            access: agent.access,
+            live_secrets: client.map_or(0, |client| client.secrets.len()),
+        },
+    }))
+}
+
 /// `POST /api/v1/agents/{name}/rotate`
 pub(super) async fn rotate(
     operator: Operator<Writes>,
@@ -104,9 +159,7 @@ pub(super) async fn rotate(
     if wish.overlap_seconds > MAX_OVERLAP {
         return Err(BadInput::Malformed("overlap_seconds is at most 30 days".to_owned()).into());
     }
-    let registry = app.store.read().await?.reader().registry().await?;
-    let mut agents = registry.agents.into_iter();
-    let agent = agents.find(|agent| agent.name.as_str() == name).ok_or(Missing::Agent(name))?;
+    let agent = Names::read(&mut app.store.read().await?).await?.agent(&name)?.clone();
     let rotation = Rotation {
         overlap: Duration::from_secs(wish.overlap_seconds),
         event: operator.event(Kind::SecretCreated, Outcome::Allowed),

@@ -41,6 +41,9 @@ pub(crate) enum Missing {
     Address,
     #[error("there is no agent {0:?}")]
     Agent(String),
+    /// By a name, or an id, which may be nearly that of another.
+    #[error("there is no {what} {name:?}{}", near.as_ref().map(|near| format!("; did you mean {near:?}?")).unwrap_or_default())]
+    Named { what: &'static str, name: String, near: Option<String> },
     #[error("there is no server {0:?}")]
     Server(String),
     #[error("there is no live session {0:?}")]

@@ -3,7 +3,7 @@
 use super::input::{FleetText, Input};
 use super::operator::{Operator, Right, RightName};
 use super::page::Paging;
-use super::path::Named;
+use super::path::{Named, NamedPart};
 use crate::app::App;
 use axum::extract::State;
 use axum::handler::Handler;
@@ -74,6 +74,12 @@ impl Argument for HeaderMap {
 }
 
 impl Argument for Named {
+    fn part(_: &mut SchemaGenerator) -> Option<Part> {
+        Some(Part::Segment)
+    }
+}
+
+impl Argument for NamedPart {
     fn part(_: &mut SchemaGenerator) -> Option<Part> {
         Some(Part::Segment)
     }
@@ -166,6 +172,14 @@ where
     T: FirstIsOperator + 'static,
 {
     route(("GET", MethodFilter::GET), path, summary, handler)
+}
+
+pub(super) fn patch<H, T>(path: &'static str, summary: &'static str, handler: H) -> Route
+where
+    H: Handler<T, Arc<App>>,
+    T: FirstIsOperator + 'static,
+{
+    route(("PATCH", MethodFilter::PATCH), path, summary, handler)
 }
 
 pub(super) fn post<H, T>(path: &'static str, summary: &'static str, handler: H) -> Route

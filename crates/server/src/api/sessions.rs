@@ -1,25 +1,26 @@
-//! Live sessions: list, and end one (PC-45).
+//! Sessions: list, show, and end one (PC-45).
 
 use super::error::Refusal;
-use super::input::Missing;
+use super::input::{BadInput, Missing};
+use super::names::{self, Names, moment};
 use super::operator::{Operator, Reads, Writes};
 use super::page::{Page, Paging};
 use super::path::Named;
+use super::revocations::{self, Asked};
 use crate::app::App;
 use crate::fault::Fault;
 use axum::Json;
 use axum::extract::State;
 use http::StatusCode;
-use portcullis_domain::audit::{Kind, Outcome};
-use portcullis_domain::grant::{Session, SessionOwner};
-use portcullis_domain::id::SessionId;
+use portcullis_domain::grant::SessionOwner;
+use portcullis_domain::id::{GrantId, SessionId};
 use portcullis_domain::registry::Name;
 use portcullis_oauth::client::ClientId;
-use portcullis_oauth::scope::{Scope, ScopeSet};
+use portcullis_oauth::scope::Scope;
 use portcullis_oauth::time::Timestamp;
-use portcullis_store::{ClientKind, ReadHandle, Registry};
+use portcullis_store::{ListedSession, SessionFilter};
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// Exactly one of `agent` and `user`.
@@ -41,98 +42,121 @@ pub(super) struct Listed {
     server: String,
     #[schemars(with = "Vec<String>")]
     scopes: Vec<Scope>,
+    /// What the user agreed to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    grant: Option<GrantId>,
     started: String,
     ends: String,
+    state: Condition,
+}
+
+#[derive(Clone, Copy, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "SessionState")]
+enum Condition {
+    Live,
+    Over,
+    Revoked,
+}
+
+/// Which sessions.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "SessionFilter")]
+pub(super) struct Wanted {
+    /// Of this agent.
+    agent: Option<String>,
+    /// Through this client.
+    #[schemars(with = "Option<String>")]
+    client: Option<ClientId>,
+    /// Of this user.
+    user: Option<String>,
+    /// On this server.
+    server: Option<String>,
+    /// Those that are over or were revoked too.
+    #[serde(default)]
+    ended: bool,
 }
 
 /// `GET /api/v1/sessions`
 pub(super) async fn list(
     operator: Operator<Reads>,
     State(app): State<Arc<App>>,
-    paging: Paging,
+    paging: Paging<Wanted>,
 ) -> Result<Json<Page<Listed>>, Refusal> {
-    operator.everywhere()?;
     let now = app.clock.now();
-    let after = paging.after()?;
     let mut handle = app.store.read().await?;
-    let registry = handle.reader().registry().await?;
-    let mut sessions = Vec::new();
-    for session in handle.reader().live_sessions(after, paging.one_more(), now).await? {
-        sessions.push(listed(session, &registry, &mut handle, now).await?);
+    let names = Names::read(&mut handle).await?;
+    let wanted = &paging.filter;
+    if wanted.agent.is_some() && wanted.client.is_some() {
+        return Err(BadInput::Malformed("either agent or client".to_owned()).into());
     }
+    let filter = SessionFilter {
+        server: names::server_id(&names, wanted.server.as_deref(), &operator)?,
+        client: names::client(&names, wanted.agent.as_deref(), wanted.client.as_ref())?,
+        user: names::user_id(&mut handle, wanted.user.as_deref()).await?,
+        alive_at: (!wanted.ended).then_some(now),
+    };
+    let found = handle.reader().sessions_page(&filter, paging.after()?, paging.one_more()).await?;
+    let sessions = found.into_iter().map(|found| listed(found, &names, now));
+    let sessions = sessions.collect::<Result<Vec<_>, Fault>>()?;
     Ok(Json(paging.page(sessions, |session| session.id.to_string())))
 }
 
-async fn listed(
-    session: Session,
-    registry: &Registry,
-    handle: &mut ReadHandle,
-    now: Timestamp,
-) -> Result<Listed, Refusal> {
-    let client = handle.reader().client(&session.client_id, now).await?;
-    let (kind, client_name) = client.map(|client| (client.kind, client.name)).unzip();
-    let agent = match kind {
-        Some(ClientKind::Agent { name }) => Some(name),
-        Some(ClientKind::SelfRegistered) | None => None,
+/// `GET /api/v1/sessions/{id}`
+pub(super) async fn show(
+    operator: Operator<Reads>,
+    State(app): State<Arc<App>>,
+    Named(id): Named,
+) -> Result<Json<Listed>, Refusal> {
+    let mut handle = app.store.read().await?;
+    let names = Names::read(&mut handle).await?;
+    let found = match id.parse::<SessionId>() {
+        Ok(id) => handle.reader().listed_session(id).await?,
+        Err(_) => None,
     };
-    let user = match session.owner {
-        SessionOwner::Agent => None,
-        SessionOwner::User { user, .. } => {
-            let stored = handle.reader().user(user).await?;
-            Some(stored.map_or_else(|| user.to_string(), |stored| stored.username))
+    let found = found.filter(|found| names.may_touch(found.session.server, &operator));
+    let found = found.ok_or_else(|| Missing::exactly("session", &id))?;
+    Ok(Json(listed(found, &names, app.clock.now())?))
+}
+
+fn listed(found: ListedSession, names: &Names, now: Timestamp) -> Result<Listed, Fault> {
+    let ListedSession { session, agent, username, client_name } = found;
+    let (user, grant) = match session.owner {
+        SessionOwner::Agent => (None, None),
+        SessionOwner::User { user, grant } => {
+            (Some(username.unwrap_or_else(|| user.to_string())), Some(grant))
         }
     };
-    let server = registry.servers.iter().find(|server| server.id == session.server);
+    let state = if session.revoked {
+        Condition::Revoked
+    } else if session.ends_at.has_passed(now) {
+        Condition::Over
+    } else {
+        Condition::Live
+    };
     Ok(Listed {
         id: session.id,
         agent,
         user,
         client_id: session.client_id,
-        client_name: client_name.flatten(),
-        server: server.map_or_else(|| session.server.to_string(), |server| server.name.to_string()),
-        scopes: list_of(&session.scopes),
+        client_name,
+        server: names.of_server(session.server),
+        scopes: session.scopes.iter().cloned().collect(),
+        grant,
         started: moment(session.started_at)?,
         ends: moment(session.ends_at)?,
+        state,
     })
-}
-
-fn list_of(scopes: &ScopeSet) -> Vec<Scope> {
-    scopes.iter().cloned().collect()
-}
-
-/// RFC 3339, in UTC.
-fn moment(at: Timestamp) -> Result<String, Fault> {
-    let at = jiff::Timestamp::from_second(at.seconds()).map_err(|_| Fault::Shape("a stored time"))?;
-    Ok(at.to_string())
 }
 
 /// `DELETE /api/v1/sessions/{id}`. When it answers, the gateway here refuses already.
 pub(super) async fn revoke(
     operator: Operator<Writes>,
     State(app): State<Arc<App>>,
-    Named(name): Named,
+    Named(id): Named,
 ) -> Result<StatusCode, Refusal> {
-    operator.everywhere()?;
-    let Ok(id) = name.parse::<SessionId>() else {
-        return Err(Missing::Session(name).into());
-    };
-    let now = app.clock.now();
-    let until = now + app.config.tokens.revocation_memory();
-    let mut event = operator.event(Kind::TokenRevoked, Outcome::Allowed);
-    event.session = Some(id);
-    let written = app.store.write(now, event, move |event, tx| {
-        Box::pin(async move {
-            let mut event = event.clone();
-            let done = tx.revoke_session(id, until).await?;
-            if !done {
-                event.outcome = Outcome::Refused("no_such_session".to_owned());
-            }
-            tx.record(&event, done).await
-        })
-    });
-    if !written.await? {
-        return Err(Missing::Session(name).into());
-    }
-    app.catch_up().await;
+    revocations::end(&app, &operator, Asked::Session(id)).await?;
     Ok(StatusCode::NO_CONTENT)
 }

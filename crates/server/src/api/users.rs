@@ -2,7 +2,8 @@
 
 use super::error::Refusal;
 use super::input::{BadInput, Input, Missing};
-use super::operator::{Operator, Reads, Writes};
+use super::names::{self, Names};
+use super::operator::{Operator, Reads, RightName, Writes};
 use super::page::{Page, Paging};
 use super::path::Named;
 use super::shown::Shown;
@@ -15,13 +16,20 @@ use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
 use portcullis_domain::audit::{Event, Kind, Outcome};
 use portcullis_domain::id::UserId;
+use portcullis_domain::principal::{Revocation, RevokedTarget};
 use portcullis_domain::secret::{GeneratedPassword, Plain};
 use portcullis_oauth::time::Timestamp;
 use portcullis_oauth::token::Presented;
-use portcullis_store::{Error, NewUser, Recorded, StoredUser, Tx};
+use portcullis_store::{Error, GrantFilter, NewUser, Recorded, SessionFilter, StoredUser, Tx, UserChange};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+
+/// The server that is this very API.
+const BUILT_IN: &str = "portcullis";
+
+/// The most that is counted.
+const COUNTED: u32 = 1000;
 
 #[derive(Serialize, JsonSchema)]
 pub(super) struct User {
@@ -52,6 +60,33 @@ pub(super) struct OneTime {
     password: Shown<GeneratedPassword>,
 }
 
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "UserWhole")]
+pub(super) struct Whole {
+    #[serde(flatten)]
+    summary: User,
+    id: String,
+    /// By group or by name.
+    roles: Vec<String>,
+    /// 1000 may be more.
+    live_sessions: usize,
+    /// 1000 may be more.
+    grants: usize,
+}
+
+/// What becomes different; what is left out stays.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "UserChange")]
+pub(super) struct Edit {
+    /// All groups that they are in from now on.
+    groups: Option<Vec<String>>,
+    /// For owners only.
+    admin: Option<bool>,
+    /// `false`: they may sign in again.
+    disabled: Option<bool>,
+}
+
 /// How an attempt to disable somebody ended.
 #[derive(Clone, Copy)]
 enum Disabled {
@@ -79,6 +114,19 @@ pub(super) async fn add(
 ) -> Result<Response, Refusal> {
     operator.everywhere()?;
     wanted.check()?;
+    // ADM-03: nobody makes an operator out of nobody.
+    let would_be = StoredUser {
+        id: UserId::generate(app.clock.now(), &mut app.entropy.rng()),
+        username: wanted.username.clone(),
+        password_hash: String::new(),
+        must_change: true,
+        groups: wanted.groups.clone(),
+        admin: wanted.admin,
+        disabled: false,
+    };
+    if wanted.admin || opens_admin(&app, &would_be) {
+        owners_only(&operator)?;
+    }
     let Wanted { username, groups, admin } = wanted;
     let (password, password_hash) = new_password(&app).await?;
     let user = NewUser {
@@ -97,6 +145,118 @@ pub(super) async fn add(
     Ok(one_time(StatusCode::CREATED, username, password))
 }
 
+/// `GET /api/v1/users/{name}`
+pub(super) async fn show(
+    operator: Operator<Reads>,
+    State(app): State<Arc<App>>,
+    Named(name): Named,
+) -> Result<Json<Whole>, Refusal> {
+    operator.everywhere()?;
+    let mut handle = app.store.read().await?;
+    let user = names::user(&mut handle, &name).await?;
+    let names = Names::read(&mut handle).await?;
+    let filter = SessionFilter { user: Some(user.id), alive_at: Some(app.clock.now()), ..Default::default() };
+    let sessions = handle.reader().sessions_page(&filter, None, COUNTED).await?.len();
+    let filter = GrantFilter { user: Some(user.id), ..Default::default() };
+    let grants = handle.reader().grants_page(&filter, None, COUNTED).await?.len();
+    let roles = names.registry.roles.iter();
+    let roles = roles.filter(|role| role.members.include(&user.username, &user.groups));
+    Ok(Json(Whole {
+        id: user.id.to_string(),
+        roles: roles.map(|role| role.name.to_string()).collect(),
+        live_sessions: sessions,
+        grants,
+        summary: user.into(),
+    }))
+}
+
+/// `PATCH /api/v1/users/{name}`: groups, the right to administer, or that they may sign in again. Whoever loses something
+/// has the tokens made until now refused; renewals carry what is left.
+pub(super) async fn change(
+    operator: Operator<Writes>,
+    State(app): State<Arc<App>>,
+    Named(name): Named,
+    Input(edit): Input<Edit>,
+) -> Result<Json<User>, Refusal> {
+    operator.everywhere()?;
+    let change = edit.check()?;
+    let user = find(&app, &name).await?;
+    let wider =
+        StoredUser { groups: change.groups.clone().unwrap_or_else(|| user.groups.clone()), ..user.clone() };
+    // ADM-03: what makes somebody an operator is the owners' to give, and to take or to wake up again.
+    if change.admin.is_some() || user.admin || opens_admin(&app, &user) || opens_admin(&app, &wider) {
+        owners_only(&operator)?;
+    }
+    let now = app.clock.now();
+    let until = now + app.config.tokens.revocation_memory();
+    let event = about(&user, operator.event(Kind::UserChanged, Outcome::Allowed));
+    let written = app.store.write(now, (user.id, change, event), move |(user, change, event), tx| {
+        Box::pin(write_change(*user, change, event, until, tx))
+    });
+    match written.await? {
+        Changed::Done(user) => {
+            app.catch_up().await;
+            Ok(Json(User::from(*user)))
+        }
+        Changed::LastAdministrator => Err(last_administrator()),
+        Changed::Missing => Err(Missing::User(name).into()),
+    }
+}
+
+/// How an attempt to change somebody ended.
+enum Changed {
+    Done(Box<StoredUser>),
+    LastAdministrator,
+    Missing,
+}
+
+async fn write_change(
+    user: UserId,
+    change: &UserChange,
+    event: &Event,
+    until: Timestamp,
+    tx: &mut Tx,
+) -> Result<Recorded<Changed>, Error> {
+    let mut event = event.clone();
+    if change.admin == Some(false) && tx.hold_administrators().await? == [user] {
+        event.outcome = Outcome::Refused("last_administrator".to_owned());
+        return tx.record(&event, Changed::LastAdministrator).await;
+    }
+    let Some((before, after)) = tx.change_user(user, change).await? else {
+        event.outcome = Outcome::Refused("no_such_user".to_owned());
+        return tx.record(&event, Changed::Missing).await;
+    };
+    let loses_group = before.groups.iter().any(|group| !after.groups.contains(group));
+    if loses_group || (before.admin && !after.admin) {
+        let target = RevokedTarget::User(user);
+        tx.revoke(&Revocation { target, at: tx.now(), until }).await?;
+    }
+    let event = event
+        .with("groups", after.groups.join(","))
+        .with("admin", after.admin)
+        .with("disabled", after.disabled);
+    tx.record(&event, Changed::Done(Box::new(after))).await
+}
+
+/// Whether a role opens the admin API to them (ADM-03).
+fn opens_admin(app: &App, user: &StoredUser) -> bool {
+    let current = app.current.load();
+    let mut roles = current.snapshot.roles.iter();
+    roles.any(|role| {
+        role.access.keys().any(|server| server.as_str() == BUILT_IN)
+            && role.members.include(&user.username, &user.groups)
+    })
+}
+
+fn owners_only(operator: &Operator<Writes>) -> Result<(), Refusal> {
+    if operator.owns() { Ok(()) } else { Err(Refusal::NoRight(RightName::Owns)) }
+}
+
+fn last_administrator() -> Refusal {
+    let says = "this is the last administrator: make another one first, or nobody is left";
+    Refusal::Conflict(says.to_owned())
+}
+
 /// `POST /api/v1/users/{name}/password`. What the old password opened ends.
 pub(super) async fn password(
     operator: Operator<Writes>,
@@ -105,6 +265,10 @@ pub(super) async fn password(
 ) -> Result<Response, Refusal> {
     operator.everywhere()?;
     let user = find(&app, &name).await?;
+    // ADM-03: whoever sets a password can sign in with it.
+    if user.admin || opens_admin(&app, &user) {
+        owners_only(&operator)?;
+    }
     let (password, hash) = new_password(&app).await?;
     let now = app.clock.now();
     let until = now + app.config.tokens.revocation_memory();
@@ -134,6 +298,9 @@ pub(super) async fn disable(
 ) -> Result<StatusCode, Refusal> {
     operator.everywhere()?;
     let user = find(&app, &name).await?;
+    if user.admin {
+        owners_only(&operator)?;
+    }
     let now = app.clock.now();
     let until = now + app.config.tokens.revocation_memory();
     let event = about(&user, operator.event(Kind::UserDisabled, Outcome::Allowed));
@@ -146,9 +313,7 @@ pub(super) async fn disable(
             app.catch_up().await;
             Ok(StatusCode::NO_CONTENT)
         }
-        Disabled::LastAdministrator => Err(Refusal::Conflict(
-            "this is the last administrator: make another one first, or nobody is left".to_owned(),
-        )),
+        Disabled::LastAdministrator => Err(last_administrator()),
     }
 }
 
@@ -172,8 +337,7 @@ async fn end_account(
 }
 
 async fn find(app: &App, name: &str) -> Result<StoredUser, Refusal> {
-    let user = app.store.read().await?.reader().user_by_name(name).await?;
-    Ok(user.ok_or_else(|| Missing::User(name.to_owned()))?)
+    names::user(&mut app.store.read().await?, name).await
 }
 
 async fn new_password(app: &App) -> Result<(Plain<GeneratedPassword>, String), Fault> {
@@ -206,17 +370,39 @@ impl Wanted {
                     .to_owned(),
             ));
         }
-        let is_group = |group: &String| {
-            (1..=128).contains(&group.len()) && !group.contains(char::is_control) && group.trim() == group
-        };
-        if self.groups.len() > 64 || !self.groups.iter().all(is_group) {
+        check_groups(&self.groups)
+    }
+}
+
+impl Edit {
+    fn check(self) -> Result<UserChange, BadInput> {
+        let Self { groups, admin, disabled } = self;
+        if let Some(groups) = &groups {
+            check_groups(groups)?;
+        }
+        if disabled == Some(true) {
             return Err(BadInput::Malformed(
-                "groups are at most 64, each 1 to 128 bytes with no control characters, and no blanks around it"
-                    .to_owned(),
+                "to disable a user, DELETE it: that ends their sessions".to_owned(),
             ));
         }
-        Ok(())
+        if groups.is_none() && admin.is_none() && disabled.is_none() {
+            return Err(BadInput::Malformed("say groups, admin or disabled".to_owned()));
+        }
+        Ok(UserChange { groups, admin, enable: disabled == Some(false) })
     }
+}
+
+fn check_groups(groups: &[String]) -> Result<(), BadInput> {
+    let is_group = |group: &String| {
+        (1..=128).contains(&group.len()) && !group.contains(char::is_control) && group.trim() == group
+    };
+    if groups.len() > 64 || !groups.iter().all(is_group) {
+        return Err(BadInput::Malformed(
+            "groups are at most 64, each 1 to 128 bytes with no control characters, and no blanks around it"
+                .to_owned(),
+        ));
+    }
+    Ok(())
 }
 
 impl From<StoredUser> for User {

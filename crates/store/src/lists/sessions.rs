@@ -39,6 +39,13 @@ statements! {
     OF_CLIENT = list!("session.client_id = $1");
     ON_SERVER = list!("session.server_id = $1");
     ANY = list!("CAST($1 AS TEXT) IS NULL");
+    ONE =
+        "SELECT session.id, session.client_id, session.user_id, session.grant_id, session.server_id,
+                session.resource, session.scopes, session.started_at, session.ends_at, session.revoked,
+                client.agent_name AS agent_name, client.name AS client_name, account.username AS username
+         FROM session JOIN client ON client.id = session.client_id
+              LEFT JOIN account ON account.id = session.user_id
+         WHERE session.id = $1";
 }
 
 /// Which sessions are asked for; what is `None` does not matter.
@@ -96,6 +103,12 @@ impl Reader<'_> {
         ];
         let rows = self.connection.rows(sql, values).await?;
         rows.into_iter().map(read).collect()
+    }
+
+    /// A session with its names, alive or not.
+    pub async fn listed_session(&mut self, id: SessionId) -> Result<Option<ListedSession>, Error> {
+        let row = self.connection.row(ONE, values![id]).await?;
+        row.map(read).transpose()
     }
 }
 
