@@ -7,6 +7,7 @@ use crate::feed::{self, FeedError, Follower, Full};
 use crate::keys::{self, KeyError, Keys, master};
 use crate::ops::figures::Figures;
 use crate::passwords::Passwords;
+use crate::pins::Surveys;
 use crate::throttle::Throttle;
 use arc_swap::ArcSwap;
 use portcullis_domain::policy::{Policy, UnusableSnapshot};
@@ -44,6 +45,8 @@ pub struct App {
     pub(crate) figures: Figures,
     /// Guessing is slowed down.
     pub throttle: Throttle,
+    /// How looking at the servers' tools went.
+    pub(crate) surveys: Surveys,
     /// Slow hashes, a few at a time.
     pub passwords: Passwords,
     pub(crate) master: MasterKey,
@@ -105,6 +108,7 @@ impl App {
             gateway,
             figures: Figures::default(),
             throttle: Throttle::default(),
+            surveys: Surveys::default(),
             passwords: Passwords::default(),
             master,
         });

@@ -49,6 +49,8 @@ pub struct Config {
     pub tokens: Tokens,
     /// Who may become a client.
     pub registration: Registration,
+    /// How often the tools of each server are looked at (PC-33); `None` is never.
+    pub survey: Option<Duration>,
     /// Programs that may be upstreams on this machine.
     pub commands: BTreeMap<String, Program>,
     /// Bounds.

@@ -1,3 +1,4 @@
 //! What runs beside the requests.
 
 pub(crate) mod housekeeping;
+pub(crate) mod survey;

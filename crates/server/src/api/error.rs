@@ -39,6 +39,9 @@ pub(crate) enum Refusal {
     /// An operator, but not for this.
     #[error("no right")]
     NoRight(RightName),
+    /// A tool is not as the operator looked at it.
+    #[error("the tools have changed")]
+    ToolMoved,
     /// About something that belongs to no server, or to all.
     #[error("own servers only")]
     OwnServersOnly,
@@ -87,6 +90,7 @@ impl Refusal {
             Self::Method => (StatusCode::METHOD_NOT_ALLOWED, "method", "No such method here"),
             Self::Missing(_) => (StatusCode::NOT_FOUND, "missing", "There is no such thing"),
             Self::Moved => (StatusCode::PRECONDITION_FAILED, "moved", "The registry has changed"),
+            Self::ToolMoved => (StatusCode::PRECONDITION_FAILED, "tool_moved", "The tools have changed"),
             Self::NoOperator => (StatusCode::UNAUTHORIZED, "no_operator", "Not an operator of this machine"),
             Self::NoRight(RightName::Owns) => {
                 (StatusCode::FORBIDDEN, "owners_only", "Only owners may do this")
@@ -110,6 +114,9 @@ impl Refusal {
             Self::Method => "this address is for another method".to_owned(),
             Self::Missing(missing) => missing.to_string(),
             Self::Moved => "somebody else changed it since this was planned: plan again".to_owned(),
+            Self::ToolMoved => {
+                "a definition is not the one that was looked at: look again; nothing was approved".to_owned()
+            }
             Self::NoOperator => "the admin API is served on the socket in the data folder only".to_owned(),
             Self::NoRight(right) => right.wanted().to_owned(),
             Self::OwnServersOnly => {

@@ -72,6 +72,7 @@ impl Check<'_> {
         let database = self.database(raw.database.url, &data);
         let master_key = self.master_key(raw.master_key.source, &data);
         let commands = self.commands(raw.command);
+        let survey = self.survey(raw.registry.survey.as_deref());
         let limits = self.limits(&raw.limits);
         let log = self.log(raw.telemetry);
         let spool_bytes = self.spool_bytes(raw.audit.spool_bytes);
@@ -93,6 +94,7 @@ impl Check<'_> {
             master_key: master_key?,
             tokens,
             registration: Registration { dynamic: raw.registration.dynamic.unwrap_or(options.demo) },
+            survey,
             commands,
             limits,
             demo: options.demo,

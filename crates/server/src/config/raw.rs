@@ -22,6 +22,8 @@ pub struct Raw {
     pub tokens: Tokens,
     /// Who may become a client without being registered by you.
     pub registration: Registration,
+    /// What is looked at of the registered servers.
+    pub registry: Registry,
     /// `[command.NAME]`: programs that may be a server's upstream over stdio. Nothing else is ever started.
     pub command: BTreeMap<String, Command>,
     /// Bounds on what may be sent, and on what runs at once.
@@ -106,6 +108,15 @@ pub struct Registration {
     /// Dynamic client registration (RFC 7591), open to strangers. What such clients may reach is the fleet file's
     /// `[self_registered]`: nothing, unless you say so. Default: false (true in the demo).
     pub dynamic: Option<bool>,
+}
+
+/// What is looked at of the registered servers.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Registry {
+    /// How often the tools of each server behind the gateway are listed and compared with what was approved: "10s" to "24h",
+    /// or "off". Callers' own lists are compared in any case. Default: "5m".
+    pub survey: Option<String>,
 }
 
 /// A program that may be a server's upstream over stdio.

@@ -43,6 +43,13 @@ impl Check<'_> {
         }
     }
 
+    /// `registry.survey`
+    pub(super) fn survey(&mut self, written: Option<&str>) -> Option<Duration> {
+        let (shortest, longest) = (Duration::from_secs(10), Duration::from_hours(24));
+        let usual = Duration::from_mins(5);
+        (written != Some("off")).then(|| self.life("registry.survey", written, usual, shortest..=longest))
+    }
+
     fn bound(
         &mut self,
         key: &str,
