@@ -1,10 +1,11 @@
 //! From a principal and a call to permits. The only question is put to the one decision function (PC-22).
 
 use crate::call::{Aim, Call};
+use crate::error::denial_reason;
 use crate::pins::{AsPinned, ServerPins, Unpinned};
 use crate::survey::Probe;
 use portcullis_domain::condition::Circumstances;
-use portcullis_domain::policy::{Decision, Never, Operation, Permit, ServerPolicy, Shortfall};
+use portcullis_domain::policy::{Decision, Never, Operation, Permit, Refused, ServerPolicy, Shortfall};
 use portcullis_domain::principal::Principal;
 use portcullis_domain::registry::{Name, Risk};
 use portcullis_oauth::scope::ScopeSet;
@@ -30,6 +31,15 @@ impl Permits {
     /// For our own look at what a server lists: no caller's, and no operation.
     pub(crate) fn of_survey(_: &Probe) -> Self {
         Self(Vec::new())
+    }
+
+    /// Why the call would have been refused, were the server not observed (PC-36): a fixed word.
+    pub(crate) fn observed(&self) -> Option<&'static str> {
+        let refused = self.iter().find_map(Permit::observed)?;
+        Some(denial_reason(&match refused {
+            Refused::Never(never) => Denial::Never(never.clone()),
+            Refused::StepUp(shortfall) => Denial::StepUp(shortfall.clone()),
+        }))
     }
 
     /// Whether the decision must be on the disk, not only in the kernel, before the call goes on.

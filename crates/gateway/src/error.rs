@@ -4,6 +4,8 @@
 
 mod sentence;
 
+pub(crate) use sentence::denial_reason;
+
 use crate::answer::UpstreamFailure;
 use crate::authorize::Denial;
 use crate::call::ParseRefusal;

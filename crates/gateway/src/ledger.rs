@@ -130,7 +130,11 @@ impl Inner {
                 object: refused.object.as_deref(),
                 object_kind: refused.object_kind,
             },
-            judgement: Judgement::Refused { reason, needed: refused.refusal.needed() },
+            judgement: Judgement::Refused {
+                reason,
+                needed: refused.refusal.needed(),
+                condition: refused.refusal.condition(),
+            },
         };
         if let Err(failure) = self.spool.refused(&decided) {
             let error = &failure as &dyn std::error::Error;

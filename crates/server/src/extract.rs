@@ -46,6 +46,16 @@ impl FromRequestParts<Arc<App>> for Peer {
     }
 }
 
+/// The client's address, if it is known, for conditions (PC-24).
+pub(crate) struct Address(pub(crate) Option<IpAddr>);
+
+impl FromRequestParts<Arc<App>> for Address {
+    type Rejection = Infallible;
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<App>) -> Result<Self, Infallible> {
+        Ok(Self(parts.extensions.get::<ClientAddress>().map(|client| client.0)))
+    }
+}
+
 /// Why a body was not read as parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BodyRefusal {

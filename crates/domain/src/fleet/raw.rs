@@ -260,6 +260,8 @@ impl RawWhen {
         inside.is_none()
             && outside.is_none()
             && [address_in, address_not_in].iter().all(|list| list.as_ref().is_none_or(Vec::is_empty))
-            && [argument_in, argument_outside].iter().all(|table| table.as_ref().is_none_or(BTreeMap::is_empty))
+            && [argument_in, argument_outside]
+                .iter()
+                .all(|table| table.as_ref().is_none_or(BTreeMap::is_empty))
     }
 }

@@ -1,7 +1,7 @@
 //! A fleet in the shape of its file: what `export` prints, and what differences are told in.
 
-use crate::condition::{Forbid, When};
 use super::{Fleet, moment};
+use crate::condition::{Forbid, When};
 use crate::registry::{
     Access, Agent, Client, ClientAuth, Members, Name, Pinning, Placement, Risk, Role, Rule, ScopeMeaning,
     Server, Upstream, UpstreamCredential,

@@ -18,7 +18,8 @@ pub fn covers(wide: &str, narrow: &str) -> bool {
 pub fn meet(one: &str, other: &str) -> bool {
     let (one, other) = (one.as_bytes(), other.as_bytes());
     // meets[j]: whether what follows in `one` and what follows from `j` on in `other` meet.
-    let mut meets: Vec<bool> = (0..=other.len()).map(|j| other[j..].iter().all(|byte| *byte == b'*')).collect();
+    let mut meets: Vec<bool> =
+        (0..=other.len()).map(|j| other[j..].iter().all(|byte| *byte == b'*')).collect();
     for byte in one.iter().rev() {
         let below = meets.clone();
         for j in (0..=other.len()).rev() {
@@ -40,10 +41,20 @@ mod tests {
 
     #[test]
     fn patterns_meet_where_a_text_can_match_both() {
-        for (one, other) in [("a", "a"), ("a*", "*b"), ("delete_*", "*"), ("*_note", "delete_*"), ("a*c", "ab*"), ("*", "*"), ("a*", "a")] {
+        for (one, other) in [
+            ("a", "a"),
+            ("a*", "*b"),
+            ("delete_*", "*"),
+            ("*_note", "delete_*"),
+            ("a*c", "ab*"),
+            ("*", "*"),
+            ("a*", "a"),
+        ] {
             assert!(meet(one, other) && meet(other, one), "{one} {other}");
         }
-        for (one, other) in [("a", "b"), ("a*", "b*"), ("delete_*", "del"), ("*x", "*y"), ("a*b", "a"), ("list_?", "list_a")] {
+        for (one, other) in
+            [("a", "b"), ("a*", "b*"), ("delete_*", "del"), ("*x", "*y"), ("a*b", "a"), ("list_?", "list_a")]
+        {
             assert!(!meet(one, other) && !meet(other, one), "{one} {other}");
         }
         let long = "*a".repeat(500);

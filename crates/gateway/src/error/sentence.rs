@@ -82,6 +82,15 @@ impl Refusal {
         }
     }
 
+    /// The name of the condition that refused, for the record.
+    pub(crate) fn condition(&self) -> Option<&str> {
+        if let Self::Denied(Denial::Never(Never::Forbidden(forbidden))) = self {
+            Some(&forbidden.by)
+        } else {
+            None
+        }
+    }
+
     /// The scopes that were needed and are not there, for the record.
     pub(crate) fn needed(&self) -> Option<&ScopeSet> {
         let Self::Denied(denial) = self else {
@@ -146,7 +155,7 @@ fn denial_sentence(denial: &Denial) -> String {
     }
 }
 
-fn denial_reason(denial: &Denial) -> &'static str {
+pub(crate) fn denial_reason(denial: &Denial) -> &'static str {
     match denial {
         Denial::StepUp(_) => "insufficient_scope",
         Denial::Never(Never::BeyondAgent(_)) => "beyond_agent",

@@ -36,7 +36,7 @@ pub(crate) struct Decided<'a> {
 /// Allowed by these permits, or refused for this reason.
 pub(crate) enum Judgement<'a> {
     Allowed(&'a Permits),
-    Refused { reason: &'a str, needed: Option<&'a ScopeSet> },
+    Refused { reason: &'a str, needed: Option<&'a ScopeSet>, condition: Option<&'a str> },
 }
 
 /// How an allowed call ended.
@@ -80,6 +80,9 @@ struct DecidedLine<'a> {
     policy: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     needed: Option<ScopeSet>,
+    /// The `[[forbid]]` that refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    condition: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -100,13 +103,20 @@ pub(crate) trait Record {
 impl Record for Decided<'_> {
     fn to_json(&self) -> serde_json::Result<Vec<u8>> {
         let (outcome, reason, rules, needed) = match &self.judgement {
-            Judgement::Allowed(permits) => (
-                "allowed",
-                None,
-                rules(permits),
-                Some(permits.iter().fold(ScopeSet::default(), |all, permit| all.union(permit.used()))),
-            ),
-            Judgement::Refused { reason, needed } => ("refused", Some(*reason), Vec::new(), needed.cloned()),
+            Judgement::Allowed(permits) => {
+                let needed = permits.iter().fold(ScopeSet::default(), |all, permit| all.union(permit.used()));
+                // PC-36: what would have been refused is recorded as that, with why.
+                let observed = permits.observed();
+                let outcome = if observed.is_some() { "observed" } else { "allowed" };
+                (outcome, observed, rules(permits), Some(needed))
+            }
+            Judgement::Refused { reason, needed, .. } => {
+                ("refused", Some(*reason), Vec::new(), needed.cloned())
+            }
+        };
+        let condition = match &self.judgement {
+            Judgement::Refused { condition, .. } => *condition,
+            Judgement::Allowed(_) => None,
         };
         serde_json::to_vec(&DecidedLine {
             kind: "call.decided",
@@ -129,6 +139,7 @@ impl Record for Decided<'_> {
             granted: &self.principal.scopes,
             policy: self.policy,
             needed,
+            condition,
         })
     }
 }

@@ -109,7 +109,9 @@ impl Question {
         let at = self.at.as_deref().map(|text| {
             let moment = text.parse::<jiff::Timestamp>();
             let moment = moment.map(|moment| Timestamp::from_seconds(moment.as_second()));
-            moment.map_err(|_| BadInput::Malformed("at must be a moment, as 2026-11-20T23:00:00+01:00".to_owned()))
+            moment.map_err(|_| {
+                BadInput::Malformed("at must be a moment, as 2026-11-20T23:00:00+01:00".to_owned())
+            })
         });
         let address = self.address.as_deref().map(|text| {
             text.parse().map_err(|_| BadInput::Malformed("address must be an IP address".to_owned()))
@@ -151,12 +153,18 @@ impl Question {
                 let roles = current.snapshot.roles.iter().map(|role| role.name.to_string()).collect();
                 let subject = Subject::User(UserId::from_bytes([0; 16]));
                 Ok(Asked {
-                    words: format!("somebody with every role through client {:?}", self.client.as_deref().unwrap_or_default()),
+                    words: format!(
+                        "somebody with every role through client {:?}",
+                        self.client.as_deref().unwrap_or_default()
+                    ),
                     principal: principal(subject, client_id(client)?, roles, now),
                     disabled: client.is_some_and(|client| client.disabled),
                 })
             }
-            _ => Err(BadInput::Malformed("agent, user, client, or user and client are needed".to_owned()).into()),
+            _ => {
+                Err(BadInput::Malformed("agent, user, client, or user and client are needed".to_owned())
+                    .into())
+            }
         }
     }
 
@@ -295,9 +303,13 @@ fn verdict(decision: &Decision, needs: &ScopeSet) -> String {
             Some(refused) => {
                 let refused = match refused {
                     Refused::Never(never) => against(never),
-                    Refused::StepUp(shortfall) => format!("may ask for {}, and then do this", shortfall.missing),
+                    Refused::StepUp(shortfall) => {
+                        format!("may ask for {}, and then do this", shortfall.missing)
+                    }
                 };
-                format!("goes through and is recorded, because the server is observed; otherwise it {refused}")
+                format!(
+                    "goes through and is recorded, because the server is observed; otherwise it {refused}"
+                )
             }
         },
         Decision::StepUp(shortfall) => format!("may ask for {}, and then do this", shortfall.missing),

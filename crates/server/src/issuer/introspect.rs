@@ -11,6 +11,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header;
+use portcullis_domain::condition::Circumstances;
 use portcullis_domain::policy::{Asker, ServerPolicy};
 use portcullis_domain::principal::{Principal, Subject};
 use portcullis_oauth::client::{AuthMethod, ClientId};
@@ -90,8 +91,12 @@ async fn look(app: &App, caller: &Caller, token: &str, now: Timestamp) -> Result
         Subject::User(_) => Asker::User { client: &principal.client_id, roles: &principal.roles },
     };
     // PC-21: what policy leaves today; a token of which nothing is left opens nothing.
-    let scopes = left_of(&claims.scope, asker, server, now);
-    Ok(scopes.map(|scopes| describe(claims, scopes)))
+    let Some(scopes) = left_of(&claims.scope, asker, server, now) else {
+        return Ok(None);
+    };
+    // PC-24. From where the token is used is not known here, so conditions on addresses refuse.
+    let scopes = server.in_force(asker, &scopes, &Circumstances::at(now));
+    Ok(scopes.ok().map(|scopes| describe(claims, scopes)))
 }
 
 /// Signed by a key that counts, by us, and not past its end. The leeway is for clocks of others, not for ours.

@@ -6,7 +6,7 @@ mod refresh;
 
 use crate::app::{App, Current};
 use crate::config::Tokens;
-use crate::extract::{ClientRequest, Peer};
+use crate::extract::{Address, ClientRequest, Peer};
 use crate::fault::Fault;
 use crate::issuer::client_auth::{Caller, authenticate};
 use crate::issuer::error::{GrantRefusal, Refusal};
@@ -15,12 +15,15 @@ use crate::issuer::today::ended;
 use crate::throttle::Source;
 use axum::extract::State;
 use portcullis_domain::audit::{Actor, Event, Kind, Outcome};
+use portcullis_domain::condition::Circumstances;
 use portcullis_domain::id::{FamilyId, SessionId, TokenId};
-use portcullis_domain::policy::ServerPolicy;
+use portcullis_domain::policy::{Asker, ServerPolicy};
 use portcullis_oauth::client::GrantType;
+use portcullis_oauth::scope::ScopeSet;
 use portcullis_oauth::time::Timestamp;
 use portcullis_oauth::token::TokenRequest;
 use portcullis_store::{Error, Recorded, Tx};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,10 +37,11 @@ const ATTEMPTS: usize = 4;
 pub(crate) async fn token(
     State(app): State<Arc<App>>,
     Peer(from): Peer,
+    Address(address): Address,
     request: ClientRequest,
 ) -> Result<TokenAnswer, Refusal> {
     let grant = grant_word(&request);
-    let answered = attempts(&app, from, &request).await;
+    let answered = attempts(&app, (from, address), &request).await;
     let outcome = answered.as_ref().map_or_else(Refusal::word, |_| "issued".to_owned());
     app.figures.token(grant, outcome);
     answered
@@ -53,7 +57,11 @@ fn grant_word(request: &ClientRequest) -> &'static str {
     }
 }
 
-async fn attempts(app: &App, from: Source, request: &ClientRequest) -> Result<TokenAnswer, Refusal> {
+async fn attempts(
+    app: &App,
+    from: (Source, Option<IpAddr>),
+    request: &ClientRequest,
+) -> Result<TokenAnswer, Refusal> {
     for _ in 1..ATTEMPTS {
         match attempt(app, from, request).await {
             Err(Refusal::Fault(Fault::Store(Error::Conflict(MOVED)))) => app.catch_up().await,
@@ -63,11 +71,15 @@ async fn attempts(app: &App, from: Source, request: &ClientRequest) -> Result<To
     attempt(app, from, request).await
 }
 
-async fn attempt(app: &App, from: Source, request: &ClientRequest) -> Result<TokenAnswer, Refusal> {
+async fn attempt(
+    app: &App,
+    (from, address): (Source, Option<IpAddr>),
+    request: &ClientRequest,
+) -> Result<TokenAnswer, Refusal> {
     // After the body has come: a slow sender must not be judged by a clock from before its rival's rotation.
     let now = app.clock.now();
     let caller = authenticate(app, request, from, now).await?;
-    let asking = Arc::new(Asking::new(app, caller, now));
+    let asking = Arc::new(Asking::new(app, caller, (now, address)));
     if let Some(ended) = ended(asking.caller.id(), &asking.current, now) {
         return Err(asking.refuse(app, ended.into()).await);
     }
@@ -110,6 +122,8 @@ const fn kind_of(request: &TokenRequest) -> GrantType {
 struct Asking {
     caller: Caller,
     now: Timestamp,
+    /// Where the request comes from.
+    address: Option<IpAddr>,
     current: Arc<Current>,
     lives: Tokens,
     new_session: SessionId,
@@ -143,11 +157,12 @@ impl From<GrantRefusal> for Stop {
 }
 
 impl Asking {
-    fn new(app: &App, caller: Caller, now: Timestamp) -> Self {
+    fn new(app: &App, caller: Caller, (now, address): (Timestamp, Option<IpAddr>)) -> Self {
         let mut rng = app.entropy.rng();
         Self {
             caller,
             now,
+            address,
             current: app.current.load_full(),
             lives: app.config.tokens,
             new_session: SessionId::generate(now, &mut rng),
@@ -192,6 +207,9 @@ impl Asking {
             }
             Err(Stop::Refused(refusal)) => {
                 event.outcome = Outcome::Refused(refusal.to_string());
+                if let GrantRefusal::Forbidden(by) = &refusal {
+                    event.detail.insert("condition".to_owned(), by.clone());
+                }
                 tx.record(&event, Err(refusal)).await
             }
             Err(Stop::Failed(error)) => Err(error),
@@ -211,6 +229,18 @@ impl Asking {
             // PC-51: what cannot be recorded is not answered as if it had been.
             Err(error) => Fault::from(error).into(),
         }
+    }
+
+    /// What may be issued now (PC-24). The session keeps the rest: it may be issued at another time, or elsewhere.
+    fn in_force(
+        &self,
+        asker: Asker<'_>,
+        scopes: &ScopeSet,
+        server: &ServerPolicy,
+    ) -> Result<ScopeSet, GrantRefusal> {
+        let circumstances = Circumstances { now: self.now, address: self.address, arguments: None };
+        let in_force = server.in_force(asker, scopes, &circumstances);
+        in_force.map_err(|forbidden| GrantRefusal::Forbidden(forbidden.by))
     }
 
     /// When a token for this server ends that is made now, in a session that ends then.

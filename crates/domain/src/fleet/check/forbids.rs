@@ -52,12 +52,7 @@ impl Check<'_> {
         forbids
     }
 
-    fn forbid(
-        &mut self,
-        raw: RawForbid,
-        known: &Known<'_>,
-        names: &mut BTreeSet<String>,
-    ) -> Option<Forbid> {
+    fn forbid(&mut self, raw: RawForbid, known: &Known<'_>, names: &mut BTreeSet<String>) -> Option<Forbid> {
         let before = self.problems.len();
         let at = raw.name.span().start;
         self.name_of_forbid(&raw, names);
@@ -91,7 +86,10 @@ impl Check<'_> {
             );
         }
         if !names.insert(raw.name.get_ref().clone()) {
-            self.problem(at, format!("two forbids are named {:?}: refusals say only the name", raw.name.get_ref()));
+            self.problem(
+                at,
+                format!("two forbids are named {:?}: refusals say only the name", raw.name.get_ref()),
+            );
         }
     }
 
@@ -116,7 +114,12 @@ impl Check<'_> {
     }
 
     /// Each of a list, if there is such a thing.
-    fn known_all<T>(&mut self, raw: Option<Vec<Spanned<String>>>, kind: &str, known: &BTreeSet<&str>) -> Vec<T>
+    fn known_all<T>(
+        &mut self,
+        raw: Option<Vec<Spanned<String>>>,
+        kind: &str,
+        known: &BTreeSet<&str>,
+    ) -> Vec<T>
     where
         T: FromStr,
     {
@@ -127,7 +130,10 @@ impl Check<'_> {
                 Ok(_) | Err(_) => {
                     let names: Vec<&str> = known.iter().copied().collect();
                     let hint = nearest(text.get_ref(), &names);
-                    self.problem(text.span().start, format!("there is no {kind} {:?}; {hint}", text.get_ref()));
+                    self.problem(
+                        text.span().start,
+                        format!("there is no {kind} {:?}; {hint}", text.get_ref()),
+                    );
                 }
             }
         }
@@ -198,4 +204,3 @@ impl Check<'_> {
         }
     }
 }
-

@@ -4,9 +4,10 @@ use portcullis_domain::grant::RedeemRefusal;
 use portcullis_domain::policy::IssueRefusal;
 use portcullis_domain::refresh::{RefreshRefusal, Reuse};
 use portcullis_oauth::error::ErrorCode;
+use std::borrow::Cow;
 
 /// Why an identified caller gets no token. Recorded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum GrantRefusal {
     #[error("client_disabled")]
     ClientDisabled,
@@ -26,6 +27,9 @@ pub(crate) enum GrantRefusal {
     /// The fleet says when the agent ends, and that was before.
     #[error("expired")]
     Expired,
+    /// A `[[forbid]]` of this name takes everything that was asked out of use at the moment (PC-24).
+    #[error("forbidden")]
+    Forbidden(String),
     /// Policy leaves none of the scopes of a session.
     #[error("nothing_left")]
     NothingLeft,
@@ -100,8 +104,15 @@ impl From<IssueRefusal> for GrantRefusal {
 
 impl GrantRefusal {
     /// Sentences that belong to a kind of grant, not to a reason: unknown, expired and revoked look alike.
-    pub(super) const fn public(self) -> (ErrorCode, &'static str) {
-        match self {
+    pub(super) fn public(&self) -> (ErrorCode, Cow<'static, str>) {
+        let (code, sentence) = match self {
+            // Not invalid_grant: what was granted is as good as before, and a client would throw it away.
+            Self::Forbidden(by) => {
+                return (
+                    ErrorCode::InvalidScope,
+                    format!("none of these scopes may be used now: {by}").into(),
+                );
+            }
             Self::CodeExpired
             | Self::CodeOfAnotherClient
             | Self::CodeReplayed
@@ -142,6 +153,7 @@ impl GrantRefusal {
                 ErrorCode::InvalidTarget,
                 "resource must be the canonical URI of a server that was granted to this client",
             ),
-        }
+        };
+        (code, sentence.into())
     }
 }

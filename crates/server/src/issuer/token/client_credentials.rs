@@ -74,6 +74,7 @@ async fn begin(input: &Input, server: &ServerPolicy, tx: &mut Tx) -> Result<(Ses
     let asking = &input.asking;
     let agent = Asker::Agent(asking.caller.id());
     let scopes = server.issue(agent, input.wish.scope.as_ref(), asking.now).map_err(GrantRefusal::from)?;
+    let in_force = asking.in_force(agent, &scopes, server)?;
     let session = Session {
         id: asking.new_session,
         client_id: asking.caller.id().clone(),
@@ -81,7 +82,7 @@ async fn begin(input: &Input, server: &ServerPolicy, tx: &mut Tx) -> Result<(Ses
         server: server.server().id,
         // AUD-02: the registered spelling, never the caller's.
         resource: server.server().canonical_uri.clone(),
-        scopes: scopes.clone(),
+        scopes,
         started_at: asking.now,
         ends_at: asking.now + asking.lives.session_max,
         revoked: false,
@@ -93,7 +94,7 @@ async fn begin(input: &Input, server: &ServerPolicy, tx: &mut Tx) -> Result<(Ses
         // Undone as a whole: the client asks again, and is told that its secret is wrong.
         return Err(Stop::Failed(Error::Conflict("secret_live")));
     }
-    Ok((session, scopes))
+    Ok((session, in_force))
 }
 
 /// PC-17: another token in a session that runs; it carries no more than the session began with.
@@ -124,7 +125,8 @@ async fn go_on(
         None => session.scopes.clone(),
     };
     let scopes = left_of(&asked, agent, server, asking.now).ok_or(GrantRefusal::Scope)?;
-    Ok((session, scopes))
+    let in_force = asking.in_force(agent, &scopes, server)?;
+    Ok((session, in_force))
 }
 
 /// No token of an agent lives past the agent's end.

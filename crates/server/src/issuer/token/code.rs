@@ -144,9 +144,9 @@ fn issue(
 ) -> Result<Issued, GrantRefusal> {
     let asking = &input.asking;
     let roles = roles_of(user, &asking.current);
-    let scopes =
-        left_of(&code.scopes, Asker::User { client: &code.client_id, roles: &roles }, server, asking.now);
-    let scopes = scopes.ok_or(GrantRefusal::NothingLeft)?;
+    let asker = Asker::User { client: &code.client_id, roles: &roles };
+    let scopes = left_of(&code.scopes, asker, server, asking.now).ok_or(GrantRefusal::NothingLeft)?;
+    let scopes = asking.in_force(asker, &scopes, server)?;
     let may_refresh = asking.caller.client.grant_types.contains(&GrantType::RefreshToken);
     let refresh = may_refresh.then_some(Claimed {
         family: asking.new_family,

@@ -155,6 +155,7 @@ async fn issue(input: &Input, family: &Family, session: &Session, tx: &mut Tx) -
     let wanted = wanted(input.wish.scope.as_ref(), session)?;
     let asker = Asker::User { client: &session.client_id, roles: &roles };
     let scopes = left_of(&wanted, asker, server, asking.now).ok_or(GrantRefusal::NothingLeft)?;
+    let scopes = asking.in_force(asker, &scopes, server)?;
     Ok(Issued {
         token: asking.new_token,
         expires_at: asking.expiry(server, session.ends_at.min(family.absolute_end)),
