@@ -60,7 +60,7 @@ pub struct Current {
     pub snapshot: Snapshot,
     /// The same, ready to decide with.
     pub policy: Policy,
-    /// `host[:port]` of every address that we answer under.
+    /// `host[:port]` of every address that we answer under, with a default port and without.
     pub hosts: HashSet<String>,
 }
 
@@ -129,13 +129,22 @@ impl Current {
     /// Compiles a snapshot.
     pub fn new(snapshot: Snapshot) -> Result<Self, UnusableSnapshot> {
         let behind_us = snapshot.servers.iter().filter_map(|server| match server.placement {
-            Placement::Gateway { .. } => Some(host_of(server.canonical_uri.origin())),
+            Placement::Gateway { .. } => Some(server.canonical_uri.origin()),
             Placement::Direct => None,
         });
-        let hosts = behind_us.chain([host_of(snapshot.issuer.origin())]).collect();
+        let hosts = behind_us.chain([snapshot.issuer.origin()]).flat_map(names_of).collect();
         let policy = Policy::compile(&snapshot)?;
         Ok(Self { snapshot, policy, hosts })
     }
+}
+
+/// An origin in the two ways in which a request may name it.
+fn names_of(origin: &str) -> Vec<String> {
+    let host = host_of(origin);
+    let has_port = host.rfind(':').is_some_and(|colon| !host[colon..].contains(']'));
+    let default_port = if origin.starts_with("https:") { 443 } else { 80 };
+    let written_out = (!has_port).then(|| format!("{host}:{default_port}"));
+    written_out.into_iter().chain([host]).collect()
 }
 
 /// `host[:port]` of an origin, which is canonical: no default port.

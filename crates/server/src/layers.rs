@@ -59,10 +59,7 @@ pub(crate) fn named_host(request: &Request) -> Named {
 }
 
 fn is_ours(app: &App, host: &str) -> bool {
-    let current = app.current.load();
-    let default_port = if app.config.issuer.is_https() { ":443" } else { ":80" };
-    let bare = host.strip_suffix(default_port).unwrap_or(host);
-    if current.hosts.contains(bare) || current.hosts.contains(host) {
+    if app.current.load().hosts.contains(host) {
         return true;
     }
     is_our_address(app, host)

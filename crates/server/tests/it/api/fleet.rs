@@ -40,10 +40,12 @@ async fn last_event(test: &TestApp) -> Event {
 
 fn is_nothing(plan: &Value) -> bool {
     let empty = |pointer: &str| plan.pointer(pointer).and_then(Value::as_array).unwrap().is_empty();
-    ["servers", "agents", "roles"]
+    ["servers", "agents", "clients", "roles"]
         .iter()
         .all(|kind| ["added", "changed", "removed"].iter().all(|how| empty(&format!("/{kind}/{how}"))))
-        && ["/self_registered", "/narrowed", "/secrets", "/ends"].iter().all(|pointer| empty(pointer))
+        && ["/self_registered", "/narrowed", "/secrets", "/ends", "/cut", "/leavers"]
+            .iter()
+            .all(|pointer| empty(pointer))
         && plan["takes_away"] == false
 }
 
@@ -78,9 +80,9 @@ async fn pc_34_a_plan_says_what_changes_and_changes_nothing() {
     );
     assert_eq!(plan["agents"]["added"], json!(["new-bot"]));
     assert_eq!(plan["agents"]["removed"], json!(["ci-bot"]));
-    assert_eq!(plan["secrets"], json!(["new-bot"]));
+    assert_eq!(plan["secrets"], json!(["agent new-bot"]));
     assert_eq!(plan["ends"], json!([{ "with": "agent ci-bot", "sessions": 1 }]));
-    let lost = json!({ "whose": "role team", "server": "notes", "loses": ["notes:write"] });
+    let lost = json!({ "whose": "role team", "server": "notes", "loses": ["notes:write"], "tools": ["create_note"] });
     assert!(plan["narrowed"].as_array().unwrap().contains(&lost), "{plan:#}");
     assert_eq!(plan["takes_away"], true);
     assert_eq!(registry(&test).await.servers, before.servers);
@@ -187,19 +189,25 @@ async fn pc_34_what_is_exported_can_be_applied_and_changes_nothing() {
     assert_eq!(registry(&test).await, before);
 }
 
-/// Texts of random fleets: servers, scopes, rules, agents, roles, each there or not.
+/// Texts of random fleets: servers, scopes, rules, agents, clients, roles, each there or not.
 fn fleets() -> impl Strategy<Value = String> {
     let server = |at: usize| {
-        (any::<bool>(), "[a-zA-Z][a-zA-Z \"']{0,8}", prop::collection::vec(0..3_usize, 0..3)).prop_map(move |(own, title, rules)| {
+        (any::<bool>(), "[a-zA-Z][a-zA-Z \"']{0,8}", prop::collection::btree_set(0..3_usize, 0..3), any::<bool>()).prop_map(move |(own, title, rules, observe)| {
             let uri = if own { format!("canonical_uri = \"https://s{at}.example.net\"\n") } else { String::new() };
             let rules: Vec<String> = rules.iter().map(|scope| format!("[[server.rule]]\ntools = [\"t{scope}*\"]\nscopes = [\"s:{scope}\"]\n")).collect();
             let rules = rules.concat();
-            format!("[[server]]\nname = \"s{at}\"\ntitle = {title:?}\n{uri}upstream = {{ url = \"http://127.0.0.1:9\" }}\n[server.scopes]\n\"s:0\" = \"A\"\n\"s:1\" = {{ says = \"B\", implies = [\"s:0\"] }}\n\"s:2\" = \"C\"\n{rules}")
+            format!("[[server]]\nname = \"s{at}\"\ntitle = {title:?}\n{uri}observe = {observe}\nupstream = {{ url = \"http://127.0.0.1:9\" }}\n[server.scopes]\n\"s:0\" = \"A\"\n\"s:1\" = {{ says = \"B\", implies = [\"s:0\"] }}\n\"s:2\" = \"C\"\n{rules}")
         })
     };
     let who = |table: &'static str| {
-        prop::option::of(0..3_usize).prop_map(move |scope| {
-            let more = if table == "agent" { "owner = \"x\"" } else { "members = { users = [\"u\"] }" };
+        (prop::option::of(0..3_usize), any::<bool>()).prop_map(move |(scope, other)| {
+            let more = match (table, other) {
+                ("agent", false) => "owner = \"x\"",
+                ("agent", true) => "owner = \"x\"\ndisabled = true\nexpires = 2031-01-31\nlabels = [\"a\"]",
+                ("client", false) => "owner = \"x\"\nredirect_uris = [\"https://c.example/cb\"]",
+                ("client", true) => "owner = \"y\"\nredirect_uris = [\"http://[::1]/cb\"]\ndisabled = true",
+                _ => "members = { users = [\"u\"] }",
+            };
             scope
                 .map(|scope| {
                     format!("[[{table}]]\nname = \"n\"\n{more}\naccess = {{ s0 = [\"s:{scope}\"] }}\n")
@@ -207,8 +215,10 @@ fn fleets() -> impl Strategy<Value = String> {
                 .unwrap_or_default()
         })
     };
-    (server(0), prop::option::of(server(1)), who("agent"), who("role")).prop_map(
-        |(first, second, agent, role)| format!("{first}{}{agent}{role}", second.unwrap_or_default()),
+    (server(0), prop::option::of(server(1)), who("agent"), who("client"), who("role")).prop_map(
+        |(first, second, agent, client, role)| {
+            format!("{first}{}{agent}{client}{role}", second.unwrap_or_default())
+        },
     )
 }
 

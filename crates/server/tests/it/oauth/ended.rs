@@ -23,9 +23,16 @@ async fn token(test: &TestApp) -> String {
     answer.json::<Value>()["access_token"].as_str().unwrap().to_owned()
 }
 
+/// What the gateway says to a call: the upstream is down, so a call that may go on ends there.
 async fn at_the_gateway(test: &TestApp, token: &str) -> StatusCode {
-    let request = Request::post("/mcp/notes").header("authorization", format!("Bearer {token}"));
-    test.send(request.header("content-type", "application/json").body("{}".into()).unwrap()).await.status
+    let call =
+        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"list_notes","arguments":{}}}"#;
+    let request = Request::post("/mcp/notes")
+        .header("authorization", format!("Bearer {token}"))
+        .header("content-type", "application/json")
+        .header("accept", "application/json, text/event-stream")
+        .header("mcp-protocol-version", "2025-11-25");
+    test.send(request.body(call.into()).unwrap()).await.status
 }
 
 async fn last_outcome(test: &TestApp) -> (Kind, Outcome) {
@@ -38,7 +45,7 @@ async fn last_outcome(test: &TestApp) -> (Kind, Outcome) {
 async fn a_disabled_agent_gets_no_token_and_its_tokens_open_nothing() {
     let test = TestApp::start().await;
     let before = token(&test).await;
-    assert_eq!(at_the_gateway(&test, &before).await, StatusCode::BAD_REQUEST, "the body is what is wrong");
+    assert_eq!(at_the_gateway(&test, &before).await, StatusCode::BAD_GATEWAY);
     test.apply(&with("disabled = true")).await.unwrap();
     let refused = ask(&test).await;
     assert_eq!(error_of(&refused), "unauthorized_client");
@@ -58,7 +65,7 @@ async fn an_agent_ends_to_the_second_with_its_tokens() {
     assert_eq!(before["expires_in"], 600, "no token lives past its agent");
     let before = before["access_token"].as_str().unwrap().to_owned();
     test.advance(Duration::from_secs(599)).await;
-    assert_eq!(at_the_gateway(&test, &before).await, StatusCode::BAD_REQUEST);
+    assert_eq!(at_the_gateway(&test, &before).await, StatusCode::BAD_GATEWAY);
     assert_eq!(ask(&test).await.json::<Value>()["expires_in"], 1);
     test.advance(Duration::from_secs(1)).await;
     let refused = ask(&test).await;
@@ -74,7 +81,7 @@ async fn a_nearer_end_acts_on_tokens_that_are_there() {
     let test = TestApp::start().await;
     let before = token(&test).await;
     test.apply(&with("expires = 2027-01-15T08:01:00Z")).await.unwrap();
-    assert_eq!(at_the_gateway(&test, &before).await, StatusCode::BAD_REQUEST);
+    assert_eq!(at_the_gateway(&test, &before).await, StatusCode::BAD_GATEWAY);
     test.advance(Duration::from_mins(1)).await;
     assert_eq!(at_the_gateway(&test, &before).await, StatusCode::FORBIDDEN);
     assert!(!is_active(&test, &before).await);

@@ -42,10 +42,16 @@ fn program(test: &TestApp, name: &str, redirect_uri: &str) -> Program {
     Program { id: client.client_id.to_string(), secret: None, redirect_uri: redirect_uri.to_owned() }
 }
 
-/// What the gateway says: 400 is for the body, which is no message; the token was good.
+/// What the gateway says to a call: the upstream is down, so a call that may go on ends there.
 async fn at_the_gateway(test: &TestApp, token: &str) -> StatusCode {
-    let request = Request::post("/mcp/notes").header("authorization", format!("Bearer {token}"));
-    test.send(request.header("content-type", "application/json").body("{}".into()).unwrap()).await.status
+    let call =
+        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"list_notes","arguments":{}}}"#;
+    let request = Request::post("/mcp/notes")
+        .header("authorization", format!("Bearer {token}"))
+        .header("content-type", "application/json")
+        .header("accept", "application/json, text/event-stream")
+        .header("mcp-protocol-version", "2025-11-25");
+    test.send(request.body(call.into()).unwrap()).await.status
 }
 
 #[tokio::test]
@@ -61,7 +67,7 @@ async fn pc_21_a_public_client_of_the_operator_gets_what_its_access_and_the_role
     assert!(!page.text().contains("unverified") && !page.text().contains("Create and change notes"));
     let tokens = desk.tokens(&mut browser).await;
     assert_eq!(tokens.scope, "notes:read", "write was asked for, and is beyond the client");
-    assert_eq!(at_the_gateway(&test, &tokens.access_token).await, StatusCode::BAD_REQUEST);
+    assert_eq!(at_the_gateway(&test, &tokens.access_token).await, StatusCode::BAD_GATEWAY);
     let renewed = desk.refresh(&test, tokens.refresh_token.as_ref().unwrap()).await;
     assert_eq!(renewed.status, StatusCode::OK, "{}", renewed.text());
     let stranger = Program::native(&test).await;
@@ -134,7 +140,7 @@ async fn pc_21_narrowing_and_disabling_a_client_acts_at_the_next_call() {
     assert_eq!(error_of(&desk.refresh(&test, &refresh).await), "unauthorized_client");
     assert_eq!(browser.authorize(&desk.asking()).await.error(), "unauthorized_client");
     test.apply(&fleet(DESK)).await.unwrap();
-    assert_eq!(at_the_gateway(&test, token).await, StatusCode::BAD_REQUEST, "enabled again");
+    assert_eq!(at_the_gateway(&test, token).await, StatusCode::BAD_GATEWAY, "enabled again");
     test.apply(&fleet(&DESK.replace("{ notes = [\"notes:read\"] }", "{}"))).await.unwrap();
     assert_eq!(at_the_gateway(&test, token).await, StatusCode::FORBIDDEN);
 }
