@@ -5,6 +5,7 @@ mod backward;
 mod search;
 
 pub use backward::{Newest, Read};
+pub(crate) use search::each;
 pub use search::{Filter, Found, search};
 
 use portcullis_oauth::scope::ScopeSet;
@@ -88,6 +89,9 @@ pub struct Call {
     /// Where it came from, if that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
+    /// The `[[forbid]]` that refused it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub condition: Option<String>,
     /// What would have refused it if the server were not observed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed: Option<serde_json::Value>,

@@ -17,6 +17,9 @@ pub use into::{IntoError, append};
 pub use program::{ProgramError, describe as describe_command};
 pub use server::{Drafted, draft};
 
+pub(crate) use judge::{is_harmful, is_harmless};
+pub(crate) use text::quoted;
+
 use portcullis_domain::registry::Name;
 use std::collections::BTreeSet;
 
@@ -43,6 +46,11 @@ impl Names {
         self.0.insert(free.clone());
         free
     }
+}
+
+/// A list of texts in TOML.
+pub(crate) fn list_of(texts: &[String]) -> String {
+    text::list(texts.iter().map(String::as_str))
 }
 
 /// A legal name as near to the text as can be.

@@ -32,7 +32,8 @@ mod pins;
 pub mod router;
 pub mod serve;
 pub mod setup;
-pub mod simulate;
+mod simulate;
+mod suggest;
 pub mod telemetry;
 pub mod throttle;
 

@@ -143,6 +143,17 @@ const ADMIN: [&str; 44] = [
     "wipe",
 ];
 
+/// Whether the name says that it can do harm.
+pub(crate) fn is_harmful(tool: &str) -> bool {
+    words(tool).iter().any(|word| level_of(word) == Some(Level::Admin))
+}
+
+/// Whether the name says that it changes nothing.
+pub(crate) fn is_harmless(tool: &str) -> bool {
+    let known: Vec<Level> = words(tool).iter().filter_map(|word| level_of(word)).collect();
+    !known.is_empty() && known.iter().all(|level| *level == Level::Read)
+}
+
 /// Judges by name and hints.
 pub(super) fn judge(tool: &DescribedTool) -> Judged {
     let words = words(&tool.name);

@@ -5,6 +5,7 @@ use super::judge::{Level, judge};
 use super::text::{comment, list, plain, quoted, steers};
 use portcullis_client::Description;
 use portcullis_domain::fleet::{Fleet, Problem, Surroundings};
+use portcullis_domain::policy::glob;
 use portcullis_domain::registry::Upstream;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -213,11 +214,18 @@ fn unfit(name: &str, longest: usize) -> Option<&'static str> {
         Some("its name holds control or invisible characters")
     } else if name.contains('*') {
         Some("its name holds a *, which means any text in a rule")
+    } else if name.contains('\\') || !means_itself(name) {
+        Some("its name holds characters that a rule cannot spell")
     } else if name.chars().count() > longest {
         Some("its name is too long")
     } else {
         None
     }
+}
+
+/// Whether a rule that says this name is about it.
+fn means_itself(name: &str) -> bool {
+    glob(name).is_ok_and(|pattern| pattern.compile_matcher().is_match(name))
 }
 
 #[cfg(test)]

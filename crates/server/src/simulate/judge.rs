@@ -1,0 +1,231 @@
+//! One recorded call, decided again by one fleet.
+
+use crate::app::App;
+use crate::calls::Call;
+use crate::fault::Fault;
+use portcullis_domain::condition::{Circumstances, Forbid};
+use portcullis_domain::id::{SessionId, TokenId, UserId};
+use portcullis_domain::policy::{Decision, Never, Operation, Policy, UnusableSnapshot};
+use portcullis_domain::principal::{Principal, Subject};
+use portcullis_domain::registry::Name;
+use portcullis_domain::snapshot::Snapshot;
+use portcullis_oauth::client::ClientId;
+use portcullis_oauth::scope::ScopeSet;
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::net::IpAddr;
+
+/// The record cuts longer names.
+const LONGEST_NAME: usize = 200;
+
+/// Reasons of refusals that a fleet decides about.
+const OF_THE_FLEET: [&str; 6] =
+    ["beyond_agent", "beyond_user", "forbidden", "insufficient_scope", "no_rule", "nothing_left"];
+
+/// Whether it was refused for what is no matter of the fleet.
+pub(super) fn is_other(call: &Call) -> bool {
+    call.is_refused() && !call.reason.as_deref().is_some_and(|reason| OF_THE_FLEET.contains(&reason))
+}
+
+/// What a fleet decides about a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It goes through.
+    Allowed,
+    /// The token of the call lacks these scopes; the caller may have them.
+    NeedsScope(ScopeSet),
+    /// Asking again cannot help, in words.
+    Refused(String),
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Allowed => formatter.write_str("allowed"),
+            Self::NeedsScope(scopes) => write!(formatter, "the token lacks {scopes}"),
+            Self::Refused(why) => formatter.write_str(why),
+        }
+    }
+}
+
+/// Why it cannot be said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unknowable {
+    /// The caller or the server is not there today.
+    Gone,
+    /// It hangs on what was not recorded.
+    Undecidable,
+}
+
+/// Who there is today.
+pub(crate) struct Facts {
+    agents: HashMap<ClientId, Name>,
+    users: HashMap<UserId, (String, Vec<String>)>,
+    servers: HashSet<String>,
+}
+
+/// What is known of the caller of one call.
+pub(crate) struct Known {
+    /// In words.
+    pub(crate) who: String,
+    pub(crate) principal: Principal,
+    /// Name and groups of a person: which roles they have is for each fleet to say.
+    person: Option<(String, Vec<String>)>,
+}
+
+impl Facts {
+    pub(crate) async fn read(app: &App) -> Result<Self, Fault> {
+        let today = app.current.load_full();
+        let users = app.store.read().await?.reader().users().await?;
+        let agents = today.snapshot.agents.iter();
+        Ok(Self {
+            agents: agents.map(|agent| (agent.client_id.clone(), agent.name.clone())).collect(),
+            users: users
+                .into_iter()
+                .filter(|user| !user.disabled)
+                .map(|user| (user.id, (user.username, user.groups)))
+                .collect(),
+            servers: today.snapshot.servers.iter().map(|server| server.id.to_string()).collect(),
+        })
+    }
+
+    /// The caller of a call.
+    pub(super) fn of(&self, call: &Call) -> Result<Known, Unknowable> {
+        self.known(call).filter(|_| self.servers.contains(&call.server)).ok_or(Unknowable::Gone)
+    }
+
+    /// The same, whatever became of the server.
+    pub(crate) fn known(&self, call: &Call) -> Option<Known> {
+        let client_id: ClientId = call.client.parse().ok()?;
+        let (subject, who, person) = match call.subject.parse::<UserId>() {
+            Ok(user) => {
+                let person = self.users.get(&user)?;
+                (Subject::User(user), format!("user {}", person.0), Some(person.clone()))
+            }
+            Err(_) if call.subject == call.client => {
+                let name = self.agents.get(&client_id)?;
+                (Subject::Agent(client_id.clone()), format!("agent {name}"), None)
+            }
+            Err(_) => return None,
+        };
+        let principal = Principal {
+            subject,
+            client_id,
+            session: call.session.parse().unwrap_or(SessionId::from_bytes([0; 16])),
+            token: call.token.parse().unwrap_or(TokenId::from_bytes([0; 16])),
+            scopes: call.granted.clone(),
+            roles: call.roles.clone(),
+            issued_at: call.at,
+            expires_at: call.at,
+        };
+        Some(Known { who, principal, person })
+    }
+}
+
+/// The one decision of one fleet, asked so that what is not known shows itself: what is unknown forbids in `strict`, and
+/// conditions on it are left out of the others. Where they agree, it does not matter.
+pub(super) struct Judges {
+    strict: Policy,
+    without_arguments: Policy,
+    without_either: Policy,
+    snapshot: Snapshot,
+}
+
+impl Judges {
+    pub(super) fn of(snapshot: &Snapshot) -> Result<Self, UnusableSnapshot> {
+        let without = |asks: fn(&Forbid) -> bool| {
+            let mut less = snapshot.clone();
+            less.forbids.retain(|forbid| !asks(forbid));
+            Policy::compile(&less)
+        };
+        Ok(Self {
+            strict: Policy::compile(snapshot)?,
+            without_arguments: without(|forbid| forbid.when.asks_for_arguments())?,
+            without_either: without(|forbid| {
+                forbid.when.asks_for_arguments() || forbid.when.asks_for_address()
+            })?,
+            snapshot: snapshot.clone(),
+        })
+    }
+
+    /// Whether conditions on what is not recorded are the same in both.
+    pub(super) fn asks_the_same_as(&self, other: &Self) -> bool {
+        self.snapshot.forbids == other.snapshot.forbids
+    }
+
+    pub(super) fn judge(&self, call: &Call, known: &Known) -> Result<Verdict, Unknowable> {
+        let operation = operation(call)?;
+        let address: Option<IpAddr> = call.address.as_deref().and_then(|text| text.parse().ok());
+        let circumstances = Circumstances { now: call.at, address, arguments: None };
+        let principal = self.today(known);
+        let by = |policy: &Policy| verdict(policy, call, (&principal, operation), &circumstances);
+        let lenient = if address.is_some() { &self.without_arguments } else { &self.without_either };
+        let (strict, lenient) = (by(&self.strict), by(lenient));
+        let same = std::mem::discriminant(&strict) == std::mem::discriminant(&lenient);
+        if same { Ok(strict) } else { Err(Unknowable::Undecidable) }
+    }
+
+    /// The caller with the roles that this fleet gives: of those that the token named, and that are still theirs.
+    fn today(&self, known: &Known) -> Principal {
+        let mut principal = known.principal.clone();
+        if let Some((username, groups)) = &known.person {
+            let has = |role: &String| {
+                let mut roles = self.snapshot.roles.iter().filter(|known| known.name.as_str() == role);
+                roles.any(|role| role.members.include(username, groups))
+            };
+            let builtin =
+                |role: &String| !self.snapshot.roles.iter().any(|known| known.name.as_str() == role);
+            principal.roles.retain(|role| has(role) || builtin(role));
+            let gained = self.snapshot.roles.iter().filter(|role| role.members.include(username, groups));
+            for role in gained.map(|role| role.name.to_string()) {
+                if !principal.roles.contains(&role) {
+                    principal.roles.push(role);
+                }
+            }
+        }
+        principal
+    }
+}
+
+fn operation(call: &Call) -> Result<Operation<'_>, Unknowable> {
+    let whole = |name: &str| name.chars().count() < LONGEST_NAME;
+    match (call.object_kind.as_deref(), call.object.as_deref()) {
+        (Some(_), Some(name)) if !whole(name) => Err(Unknowable::Undecidable),
+        (Some("tool"), Some(name)) => Ok(Operation::Tool(name)),
+        (Some("prompt"), Some(name)) => Ok(Operation::Prompt(name)),
+        (Some("resource"), Some(uri)) => Ok(Operation::Resource(uri)),
+        (None, None) => Ok(Operation::Connect),
+        // Several resources, or a record of another version.
+        _ => Err(Unknowable::Undecidable),
+    }
+}
+
+fn verdict(
+    policy: &Policy,
+    call: &Call,
+    (principal, operation): (&Principal, Operation<'_>),
+    circumstances: &Circumstances<'_>,
+) -> Verdict {
+    let server = policy.servers().find(|server| server.server().id.to_string() == call.server);
+    let Some(server) = server else {
+        return Verdict::Refused(format!("the server {} is gone", call.server_name));
+    };
+    let rule = server.needs(operation).map(|(rule, needs)| match rule {
+        portcullis_domain::policy::RuleRef::Rule(number) => format!("rule {number} needs {needs}"),
+        portcullis_domain::policy::RuleRef::Connect | portcullis_domain::policy::RuleRef::None => {
+            format!("needs {needs}")
+        }
+    });
+    let rule = rule.unwrap_or_default();
+    match server.decide(principal, operation, circumstances) {
+        Decision::Permit(_) => Verdict::Allowed,
+        Decision::StepUp(shortfall) => Verdict::NeedsScope(shortfall.missing),
+        Decision::Never(never) => Verdict::Refused(match never {
+            Never::BeyondAgent(_) => format!("{rule}, which is beyond the agent's access"),
+            Never::BeyondUser(_) => format!("{rule}, which is beyond their roles or their client"),
+            Never::Forbidden(forbidden) => forbidden.to_string(),
+            Never::NothingLeft => "nothing on this server is open to them".to_owned(),
+            Never::NoRule => "no rule is about it".to_owned(),
+        }),
+    }
+}
