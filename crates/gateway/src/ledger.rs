@@ -70,6 +70,7 @@ impl Inner {
             policy: caller.known.number,
             server: &caller.door.server,
             what,
+            address: caller.address,
             judgement: Judgement::Allowed(permits),
         };
         match self.spool.decided(&decided, durability).await {
@@ -130,6 +131,7 @@ impl Inner {
                 object: refused.object.as_deref(),
                 object_kind: refused.object_kind,
             },
+            address: caller.address,
             judgement: Judgement::Refused {
                 reason,
                 needed: refused.refusal.needed(),

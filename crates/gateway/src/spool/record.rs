@@ -10,6 +10,7 @@ use portcullis_oauth::scope::ScopeSet;
 use portcullis_oauth::time::Timestamp;
 use serde::Serialize;
 use std::io;
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// Longest text of a caller's choice, in characters.
@@ -30,6 +31,8 @@ pub(crate) struct Decided<'a> {
     pub(crate) policy: u64,
     pub(crate) server: &'a Server,
     pub(crate) what: What<'a>,
+    /// Where it came from.
+    pub(crate) address: Option<IpAddr>,
     pub(crate) judgement: Judgement<'a>,
 }
 
@@ -83,6 +86,11 @@ struct DecidedLine<'a> {
     /// The `[[forbid]]` that refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     condition: Option<&'a str>,
+    /// What would have refused it, were the server not observed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    observed: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    address: Option<IpAddr>,
 }
 
 #[derive(Serialize)]
@@ -105,18 +113,16 @@ impl Record for Decided<'_> {
         let (outcome, reason, rules, needed) = match &self.judgement {
             Judgement::Allowed(permits) => {
                 let needed = permits.iter().fold(ScopeSet::default(), |all, permit| all.union(permit.used()));
-                // PC-36: what would have been refused is recorded as that, with why.
-                let observed = permits.observed();
-                let outcome = if observed.is_some() { "observed" } else { "allowed" };
-                (outcome, observed, rules(permits), Some(needed))
+                ("allowed", None, rules(permits), Some(needed))
             }
             Judgement::Refused { reason, needed, .. } => {
                 ("refused", Some(*reason), Vec::new(), needed.cloned())
             }
         };
-        let condition = match &self.judgement {
-            Judgement::Refused { condition, .. } => *condition,
-            Judgement::Allowed(_) => None,
+        // PC-36: what would have been refused, were the server not observed, is recorded with why.
+        let (observed, condition) = match &self.judgement {
+            Judgement::Refused { condition, .. } => (None, *condition),
+            Judgement::Allowed(permits) => (permits.observed(), None),
         };
         serde_json::to_vec(&DecidedLine {
             kind: "call.decided",
@@ -140,6 +146,8 @@ impl Record for Decided<'_> {
             policy: self.policy,
             needed,
             condition,
+            observed,
+            address: self.address,
         })
     }
 }
