@@ -25,6 +25,9 @@ pub(crate) enum Failure {
     /// `plan` found something; what, stands on stdout.
     #[error("applying this file would change something")]
     Differs,
+    /// `doctor` found something; what, stands on stdout.
+    #[error("not everything is as it should be")]
+    Found(u8),
     #[error("nothing was changed: this takes something away, and nobody agreed to it")]
     NotAgreed,
     /// Of a command for operators, whose one code for errors is 1.
@@ -56,6 +59,7 @@ impl Failure {
             | Self::Serve(_)
             | Self::Tool => 1,
             Self::Differs | Self::Usage(_) => 2,
+            Self::Found(code) => *code,
             Self::Client(error) => code_of(error),
         }
     }
@@ -78,7 +82,7 @@ impl Failure {
                 ))
             }
             Self::NotAgreed => Some("answer yes on a terminal, or give --yes".to_owned()),
-            Self::Admin(_) | Self::Differs | Self::Operator(_) | Self::Client(_) | Self::Output(_) | Self::Serve(_) | Self::Tool | Self::Usage(_) => None,
+            Self::Admin(_) | Self::Differs | Self::Found(_) | Self::Operator(_) | Self::Client(_) | Self::Output(_) | Self::Serve(_) | Self::Tool | Self::Usage(_) => None,
         }
     }
 }
@@ -114,7 +118,7 @@ pub(crate) fn end(outcome: Result<(), Failure>) -> ExitCode {
         return ExitCode::SUCCESS;
     };
     // Not an error: an answer for scripts.
-    if matches!(failure, Failure::Differs) {
+    if matches!(failure, Failure::Differs | Failure::Found(_)) {
         return ExitCode::from(failure.code());
     }
     eprintln!("error: {failure}");

@@ -251,7 +251,10 @@ impl Plan {
             line(&mut text, &format!("! running sessions of {with} that may do less: {sessions}"));
         }
         for name in &self.leavers {
-            line(&mut text, &format!("! user {name} leaves a role: the tokens end, and are renewed without it"));
+            line(
+                &mut text,
+                &format!("! user {name} leaves a role: the tokens end, and are renewed without it"),
+            );
         }
         for remark in &self.remarks {
             line(&mut text, &format!("? {remark}"));

@@ -25,6 +25,15 @@ use std::time::Duration;
 /// Tokens and clocks: a backup that is older than the present by less than this may still be from its future.
 const CLOCKS_DIFFER: Duration = Duration::from_mins(1);
 
+/// In the data folder: when the last backup was made.
+const LAST: &str = "last-backup";
+
+/// When the last backup was made on this machine.
+pub(crate) fn last(config: &Config) -> Option<Timestamp> {
+    let text = std::fs::read_to_string(config.data.join(LAST)).ok()?;
+    text.trim().parse().ok().map(Timestamp::from_seconds)
+}
+
 /// Why there is no backup.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
@@ -136,6 +145,13 @@ pub async fn backup(config: &Config, clock: &Clock, path: &Path) -> Result<Heade
         source.each(table, |cells| Ok::<_, BackupError>(draft.line(&cells)?)).await?;
     }
     draft.finish()?;
+    // For `doctor`. That it cannot be noted does not make the backup worse.
+    if config.data.is_dir() {
+        let _noted = crate::data::write_private(
+            &config.data.join(LAST),
+            header.made_at.seconds().to_string().as_bytes(),
+        );
+    }
     Ok(header)
 }
 

@@ -62,6 +62,20 @@ impl DataFolder {
     }
 }
 
+/// Whether a process has taken the folder. Nothing is made.
+pub(crate) fn is_in_use(path: &Path) -> io::Result<bool> {
+    let lock = match OpenOptions::new().write(true).open(path.join("lock")) {
+        Ok(lock) => lock,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    match lock.try_lock() {
+        Ok(()) => Ok(false),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
 /// Writes a file that only its owner may read, whole or not at all: a new file takes the old one's place.
 pub(crate) fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut new = NewFile::create(path)?;

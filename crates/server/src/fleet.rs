@@ -9,7 +9,7 @@ mod remarks;
 mod rotate;
 
 pub use deliver::DeliverError;
-pub(crate) use deliver::resume;
+pub(crate) use deliver::{Delivered, delivered, resume};
 pub(crate) use file::FleetFile;
 pub use preview::{Ending, Preview, Version, export, preview};
 pub use remarks::remarks;

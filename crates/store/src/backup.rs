@@ -4,7 +4,10 @@ use crate::connection::{Connection, Dialect, Value};
 use crate::engine::{postgres, sqlite};
 use crate::error::{Error, OpenError};
 use crate::migrations;
+use crate::reader::Reader;
 use crate::row::Row;
+use crate::statements::statements;
+use portcullis_oauth::time::Timestamp;
 use serde_json::Value as Json;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -262,6 +265,14 @@ pub(crate) fn unhex(text: &str) -> Option<Vec<u8>> {
     Some(digits.chunks(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit)).collect())
 }
 
+statements! {
+    NEWEST_RECORD = "SELECT MAX(at) AS at FROM audit";
+    QUICK_CHECK for Sqlite = "PRAGMA quick_check(10)";
+    BYTES for Sqlite =
+        "SELECT page_count * page_size AS n FROM pragma_page_count, pragma_page_size";
+    DATABASE_BYTES for Postgres = "SELECT pg_database_size(current_database()) AS n";
+}
+
 /// What a table is called, and what its columns are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shape {
@@ -314,6 +325,38 @@ impl Source {
             counts.push(table.count(&mut self.connection).await?);
         }
         Ok(counts)
+    }
+
+    /// The reads.
+    pub fn reader(&mut self) -> Reader<'_> {
+        Reader { connection: &mut self.connection }
+    }
+
+    /// When the newest record was written; nothing was written after the present.
+    pub async fn newest_record(&mut self) -> Result<Option<Timestamp>, Error> {
+        let row = self.connection.row(NEWEST_RECORD, &[]).await?;
+        row.map_or(Ok(None), |row| row.named("audit", "newest").time_or_none("at"))
+    }
+
+    /// What the engine finds wrong with its own file. PostgreSQL has no such question.
+    pub async fn faults(&mut self) -> Result<Vec<String>, Error> {
+        if self.connection.dialect() == Dialect::Postgres {
+            return Ok(Vec::new());
+        }
+        let rows = self.connection.rows(QUICK_CHECK, &[]).await?;
+        let says: Vec<String> =
+            rows.into_iter().map(|row| row.text("quick_check")).collect::<Result<_, _>>()?;
+        Ok(says.into_iter().filter(|says| says != "ok").collect())
+    }
+
+    /// What the database takes on the disk.
+    pub async fn bytes(&mut self) -> Result<u64, Error> {
+        let sql = match self.connection.dialect() {
+            Dialect::Sqlite => BYTES,
+            Dialect::Postgres => DATABASE_BYTES,
+        };
+        let row = self.connection.row(sql, &[]).await?;
+        row.map_or(Ok(0), |row| row.named("database", "size").int("n"))
     }
 
     /// Hands over every row of a table, by its place among [`shapes`].

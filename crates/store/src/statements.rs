@@ -35,8 +35,8 @@ mod tests {
     use crate::connection::Dialect;
     use crate::testing::TestDatabase;
     use crate::{
-        audit, changes, clients, codes, endings, engine, families, feed, grants, housekeeping, keys, lists,
-        pins, registry, restore, revocations, sessions, settings, users,
+        audit, backup, changes, clients, codes, endings, engine, families, feed, grants, housekeeping, keys,
+        lists, pins, registry, restore, revocations, sessions, settings, users,
     };
     use sqlx::{
         Connection as _, Executor as _, PgConnection, SqlSafeStr as _, SqliteConnection, Statement as _,
@@ -44,6 +44,7 @@ mod tests {
 
     const CATALOGUES: &[&[Statement]] = &[
         audit::ALL,
+        backup::ALL,
         changes::ALL,
         clients::ALL,
         codes::ALL,

@@ -171,6 +171,30 @@ pub(crate) async fn resume(app: &App) -> Result<(), Error> {
     Ok(())
 }
 
+/// A delivered file, as far as others need to know it.
+#[derive(Debug)]
+pub(crate) struct Delivered {
+    /// Where it should be.
+    pub(crate) place: PathBuf,
+    /// Whose, and with what secret; `None` if it cannot be read or is something else.
+    pub(crate) found: Option<(String, Hashed<ClientSecret>)>,
+    /// Its permissions, if it is there.
+    pub(crate) mode: Option<u32>,
+}
+
+/// Looks at what was delivered to `deliver`, as the fleet file writes it.
+pub(crate) fn delivered(deliver: &str) -> Delivered {
+    use std::os::unix::fs::PermissionsExt as _;
+    let place = PathBuf::from(deliver.strip_prefix("file:").unwrap_or(deliver));
+    let mode = std::fs::metadata(&place).ok().map(|file| file.permissions().mode() & 0o777);
+    let json = std::fs::read(&place).ok().map(Zeroizing::new);
+    let found = json.and_then(|json| {
+        let credentials: Credentials<'_> = serde_json::from_slice(&json).ok()?;
+        Some((credentials.client_id.into_owned(), Hashed::of(&credentials.client_secret)))
+    });
+    Delivered { place, found, mode }
+}
+
 /// Undoes the preparation of several.
 pub(super) fn discard(pending: &[Pending]) {
     pending.iter().for_each(Pending::discard);

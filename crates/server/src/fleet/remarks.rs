@@ -2,7 +2,8 @@
 
 use crate::app::App;
 use portcullis_domain::fleet::Fleet;
-use portcullis_domain::registry::Agent;
+use portcullis_domain::policy::covers;
+use portcullis_domain::registry::{Agent, Server};
 use portcullis_oauth::time::Timestamp;
 use portcullis_store::Error;
 use std::time::Duration;
@@ -33,6 +34,15 @@ pub async fn remarks(app: &App, fleet: &Fleet) -> Result<Vec<String>, Error> {
             ));
         }
     }
+    for server in &fleet.servers {
+        let servers = reader.registry().await?.servers;
+        let known = servers.iter().find(|known| known.name == server.name && known.canonical_uri == server.canonical_uri);
+        let Some(known) = known else { continue };
+        let pinned = reader.pinned_tools(known.id).await?.into_iter().map(|tool| tool.name);
+        let mut tools: Vec<String> = pinned.collect();
+        tools.extend(reader.sighted_tools(known.id).await?.into_iter().map(|tool| tool.name));
+        remarks.extend(matches_nothing(server, &tools));
+    }
     remarks.extend(fleet.agents.iter().filter_map(|agent| end_of(agent, app.clock.now())));
     for role in &fleet.roles {
         for user in &role.members.users {
@@ -53,4 +63,18 @@ fn end_of(agent: &Agent<()>, now: Timestamp) -> Option<String> {
         let days = end.since(now).as_secs() / (24 * 60 * 60);
         format!("agent {}: expires in {days} days; then it gets no token", agent.name)
     })
+}
+
+/// ADM-14: patterns that match no tool of the server, as far as its tools are known. What they were meant for is refused.
+fn matches_nothing(server: &Server<()>, tools: &[String]) -> Vec<String> {
+    if tools.is_empty() {
+        return Vec::new();
+    }
+    let rules = server.rules.iter().enumerate();
+    let patterns = rules.flat_map(|(at, rule)| rule.tools.iter().map(move |pattern| (at + 1, pattern)));
+    let idle = patterns.filter(|(_, pattern)| !tools.iter().any(|tool| covers(pattern, tool)));
+    let says = |(rule, pattern): (usize, &String)| {
+        format!("server {}: {pattern:?} of rule {rule} matches none of the tools that were seen", server.name)
+    };
+    idle.map(says).collect()
 }
