@@ -5,6 +5,7 @@
 
 mod agents;
 mod audit;
+mod calls;
 mod clients;
 mod error;
 mod fleet;
@@ -14,6 +15,7 @@ mod names;
 mod operator;
 mod page;
 mod path;
+mod period;
 mod pins;
 mod policy;
 mod revocations;
@@ -22,7 +24,9 @@ mod route;
 mod servers;
 mod sessions;
 mod shown;
+mod simulate;
 pub mod socket;
+mod suggest;
 mod users;
 
 use crate::app::App;
@@ -48,11 +52,21 @@ fn routes() -> Vec<Route> {
             .answers::<crate::fleet::Applied>(200),
         post("/api/v1/policy/explain", "What the decision would be, and why", policy::explain)
             .answers::<policy::Explanation>(200),
+        post(
+            "/api/v1/policy/simulate",
+            "What a changed fleet would decide about recorded calls",
+            simulate::simulate,
+        )
+        .answers::<crate::simulate::Simulation>(200),
+        get("/api/v1/policy/suggest", "What could be narrower, by what was called", suggest::suggest)
+            .answers::<crate::suggest::Suggestions>(200),
         get("/api/v1/agents", "All agents, by name", agents::list).answers::<Page<agents::Listed>>(200),
         get("/api/v1/agents/{name}", "One agent", agents::show).answers::<agents::Whole>(200),
         post("/api/v1/agents/{name}/rotate", "Give an agent a new secret", agents::rotate)
             .answers::<agents::Rotated>(200),
         get("/api/v1/audit", "What was recorded, searched", audit::list).answers::<Page<audit::Record>>(200),
+        get("/api/v1/calls", "What was decided about calls, newest first", calls::list)
+            .answers::<calls::Calls>(200),
         get("/api/v1/clients", "All clients, newest first", clients::list)
             .answers::<Page<clients::Listed>>(200),
         get("/api/v1/clients/{id}", "One client", clients::show).answers::<clients::Listed>(200),

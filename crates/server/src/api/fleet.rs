@@ -55,7 +55,7 @@ pub(super) async fn apply(
     Ok(Json(applied))
 }
 
-fn parse(app: &App, text: &str) -> Result<Fleet, Refusal> {
+pub(super) fn parse(app: &App, text: &str) -> Result<Fleet, Refusal> {
     let commands = app.config.commands.keys().cloned().collect();
     Fleet::parse(text, Surroundings { issuer: &app.config.issuer, commands: &commands })
         .map_err(Refusal::Fleet)

@@ -48,6 +48,11 @@ pub(crate) struct Page<T> {
     pub(crate) next: Option<String>,
 }
 
+/// How a key is handed out.
+pub(crate) fn cursor(key: &str) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(key)
+}
+
 impl<F> Paging<F> {
     /// The key of the last thing on the page before.
     pub(crate) fn after<K: FromStr>(&self) -> Result<Option<K>, BadInput> {
