@@ -2,20 +2,29 @@
 
 mod admin;
 mod agent;
+mod audit;
 mod backup;
 mod call;
+mod calls;
+mod client;
 mod completions;
 mod config;
-mod doctor;
 mod credentials;
+mod doctor;
 mod exit;
 mod fleet;
+mod grant;
 mod import;
+mod noun;
 mod output;
+mod pins;
 mod policy;
+mod revoke;
+mod role;
 mod serve;
 mod server;
 mod session;
+mod simulate;
 mod terminal;
 mod token;
 mod user;
@@ -41,8 +50,10 @@ struct Program {
 enum Command {
     Agent(agent::Arguments),
     Apply(fleet::ApplyArguments),
+    Audit(audit::Arguments),
     Backup(backup::BackupArguments),
     Call(call::Arguments),
+    Client(client::Arguments),
     Completions(completions::Arguments),
     Config(config::Arguments),
     Doctor(doctor::Arguments),
@@ -50,10 +61,13 @@ enum Command {
     #[command(hide = true)]
     DemoOps,
     Export(fleet::ExportArguments),
+    Grant(grant::Arguments),
     Import(import::Arguments),
     Plan(fleet::PlanArguments),
     Policy(policy::Arguments),
     Restore(backup::RestoreArguments),
+    Revoke(revoke::Arguments),
+    Role(role::Arguments),
     Serve(serve::Arguments),
     Server(server::Arguments),
     Session(session::Arguments),
@@ -89,6 +103,11 @@ async fn run(command: Command) -> Result<(), Failure> {
         Command::Plan(arguments) => fleet::plan(arguments).await,
         Command::Policy(arguments) => policy::run(arguments).await,
         Command::Restore(arguments) => backup::restore(arguments).await,
+        Command::Audit(arguments) => audit::run(arguments).await,
+        Command::Client(arguments) => client::run(arguments).await,
+        Command::Grant(arguments) => grant::run(arguments).await,
+        Command::Revoke(arguments) => revoke::run(arguments).await,
+        Command::Role(arguments) => role::run(arguments).await,
         Command::Serve(arguments) => serve::run(arguments).await,
         Command::Server(arguments) => server::run(arguments).await,
         Command::Session(arguments) => session::run(arguments).await,

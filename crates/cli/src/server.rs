@@ -2,13 +2,15 @@
 
 use crate::credentials::variable;
 use crate::exit::Failure;
+use crate::noun::{Doomed, End, HELP, One, Part, cell, end};
 use crate::output::create;
+use crate::pins;
 use crate::terminal::visible;
 use clap::Subcommand;
 use portcullis_client::Header;
 use portcullis_server::config::{Config, Options};
 use portcullis_server::draft::{AddError, Source, add};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::io::Write as _;
 use std::path::PathBuf;
 
@@ -20,7 +22,7 @@ Exit codes:
   1  error: nothing was drafted, nothing was written
   2  usage: an argument is missing or wrong";
 
-/// Draft a server of the fleet
+/// Draft, list and show servers; they are added, changed and removed in the fleet file
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
@@ -30,6 +32,21 @@ pub(crate) struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Add(Add),
+    #[command(after_help = HELP)]
+    Approve(pins::Approve),
+    #[command(after_help = HELP)]
+    Diff(pins::Diff),
+    /// List the registered servers
+    #[command(after_help = HELP)]
+    List(Part),
+    /// Show a server: scopes, rules, and who can get there
+    #[command(after_help = HELP)]
+    Show(One),
+    /// End everything on a server, for everybody; it stays registered
+    #[command(after_help = HELP)]
+    Revoke(Doomed),
+    #[command(after_help = HELP)]
+    Tools(pins::Tools),
 }
 
 /// Ask an MCP server what it offers, and draft its scopes and rules
@@ -72,7 +89,24 @@ struct Add {
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     match arguments.command {
         Command::Add(arguments) => run_add(arguments).await,
+        Command::Approve(arguments) => pins::approve(arguments).await,
+        Command::Diff(arguments) => pins::diff(arguments).await,
+        Command::Tools(arguments) => pins::tools(arguments).await,
+        Command::List(part) => {
+            let heads = ["NAME", "MODE", "ADDRESS", "UPSTREAM", "OWNERS", "LIVE"];
+            part.print("/api/v1/servers", heads, row).await
+        }
+        Command::Show(one) => one.print("/api/v1/servers").await,
+        Command::Revoke(Doomed { name, sure }) => {
+            let note = "It stays registered; people are asked again.";
+            let sessions = Some(("server", name.as_str()));
+            end(&sure, &End { kind: "server", id: Some(&name), sessions, note }).await
+        }
     }
+}
+
+fn row(server: &Value) -> [String; 6] {
+    ["name", "mode", "address", "upstream", "owners", "live_sessions"].map(|member| cell(server, member))
 }
 
 async fn run_add(arguments: Add) -> Result<(), Failure> {

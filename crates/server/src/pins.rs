@@ -31,8 +31,8 @@ impl Known {
         let pinned = handle.reader().pinned_tools(server).await?;
         let sighted = handle.reader().sighted_tools(server).await?;
         Ok(Self {
-            pinned: pinned.into_iter().map(|tool| (tool.tool.clone(), tool)).collect(),
-            sighted: sighted.into_iter().map(|tool| (tool.tool.clone(), tool)).collect(),
+            pinned: pinned.into_iter().map(|tool| (tool.name.clone(), tool)).collect(),
+            sighted: sighted.into_iter().map(|tool| (tool.name.clone(), tool)).collect(),
         })
     }
 
@@ -120,8 +120,8 @@ pub(crate) async fn approve(
             let pinned = tx.read().pinned_tools(*server).await?;
             let sighted = tx.read().sighted_tools(*server).await?;
             for (tool, digest) in digests {
-                let seen = sighted.iter().filter(|it| it.tool == *tool).map(|it| &it.definition);
-                let kept = pinned.iter().filter(|it| it.tool == *tool).map(|it| &it.definition);
+                let seen = sighted.iter().filter(|it| it.name == *tool).map(|it| &it.definition);
+                let kept = pinned.iter().filter(|it| it.name == *tool).map(|it| &it.definition);
                 let meant =
                     |definition: &&Definition| definition.digest() == *digest && !definition.is_unreadable();
                 let definition = seen.chain(kept).find(meant).ok_or(Error::Conflict(LOOKED_AT))?;

@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PinnedTool {
     /// Its name.
-    pub tool: String,
+    pub name: String,
     /// As it was approved.
     pub definition: Definition,
     /// Which approval of this tool it is, counted from 1.
@@ -34,7 +34,7 @@ pub struct PinnedTool {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sighted {
     /// Its name.
-    pub tool: String,
+    pub name: String,
     /// As it was seen.
     pub definition: Definition,
     /// When it was first seen so.
@@ -89,14 +89,14 @@ impl Reader<'_> {
         let rows = self.connection.rows(PINNED, values![server]).await?;
         rows.into_iter()
             .map(|row| {
-                let tool = row.text("tool")?;
-                let row = row.named("pin", &tool);
+                let name = row.text("tool")?;
+                let row = row.named("pin", &name);
                 Ok(PinnedTool {
                     definition: definition(&row)?,
                     approval: row.int("approval")?,
                     approved_at: row.time("approved_at")?,
                     approved_by: row.text("approved_by")?,
-                    tool,
+                    name,
                 })
             })
             .collect()
@@ -107,9 +107,9 @@ impl Reader<'_> {
         let rows = self.connection.rows(SIGHTED, values![server]).await?;
         rows.into_iter()
             .map(|row| {
-                let tool = row.text("tool")?;
-                let row = row.named("sighting", &tool);
-                Ok(Sighted { definition: definition(&row)?, seen_at: row.time("seen_at")?, tool })
+                let name = row.text("tool")?;
+                let row = row.named("sighting", &name);
+                Ok(Sighted { definition: definition(&row)?, seen_at: row.time("seen_at")?, name })
             })
             .collect()
     }
@@ -154,7 +154,7 @@ impl Tx {
         }
         let pinned = self.read().digests(server).await?;
         let mut known: BTreeSet<String> =
-            self.read().sighted_tools(server).await?.into_iter().map(|sighted| sighted.tool).collect();
+            self.read().sighted_tools(server).await?.into_iter().map(|sighted| sighted.name).collect();
         let mut news = Vec::new();
         for seen in tools {
             let digest = seen.definition.digest();
