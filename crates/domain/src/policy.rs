@@ -103,8 +103,8 @@ pub enum UnusableSnapshot {
     /// A rule names a scope that the server does not declare, or none at all.
     #[error("server {0}: a rule needs scopes that are declared, and at least one")]
     RuleScopes(Name),
-    /// A `[[forbid]]` with a tool that is no pattern.
-    #[error("forbid {0:?}: a tool is not a pattern")]
+    /// A `[[forbid]]` with a tool that is no pattern, or with conditions on arguments and no tools.
+    #[error("forbid {0:?}: a tool is not a pattern, or arguments are asked for without tools")]
     Forbid(String),
     /// More than [`MAX_SCOPES`].
     #[error("server {0}: too many scopes")]

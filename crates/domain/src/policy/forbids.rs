@@ -94,15 +94,16 @@ pub(super) fn compile(snapshot: &Snapshot) -> Result<Vec<Arc<CompiledForbid>>, U
 }
 
 fn tools_of(forbid: &Forbid) -> Result<Option<GlobSet>, UnusableSnapshot> {
+    let unusable = || UnusableSnapshot::Forbid(forbid.name.clone());
     if forbid.tools.is_empty() {
-        return Ok(None);
+        // Only calls of tools have arguments that can be looked at.
+        return if forbid.when.asks_for_arguments() { Err(unusable()) } else { Ok(None) };
     }
-    let unusable = |_| UnusableSnapshot::Forbid(forbid.name.clone());
     let mut set = GlobSetBuilder::new();
     for pattern in &forbid.tools {
-        set.add(glob(pattern).map_err(unusable)?);
+        set.add(glob(pattern).map_err(|_| unusable())?);
     }
-    set.build().map(Some).map_err(unusable)
+    set.build().map(Some).map_err(|_| unusable())
 }
 
 /// Whether it is about the server at all, by name and labels.

@@ -1,5 +1,7 @@
 //! Laws that hold for every policy, checked on random ones against a second, naive reading of PC-21.
 
+mod conditions;
+
 use super::{Asker, Decision, Never, Operation, Policy};
 use crate::condition::Circumstances;
 use crate::id::{SessionId, TokenId, UserId};
