@@ -1,7 +1,8 @@
-//! `portcullis policy explain`: who may do what, and why.
+//! `portcullis policy`: who may do what, and why; what a change would do; what could be narrower.
 
 use crate::admin::{Body, Place};
 use crate::exit::Failure;
+use crate::simulate;
 use serde::Deserialize;
 use serde_json::Value;
 use std::io::Write as _;
@@ -20,6 +21,8 @@ pub(crate) struct Arguments {
 #[derive(clap::Subcommand)]
 enum Command {
     Explain(Explain),
+    Simulate(simulate::Simulate),
+    Suggest(simulate::Suggest),
 }
 
 /// Say whether an agent or user may do something, by which rule, and what it needs
@@ -80,7 +83,14 @@ struct Explanation {
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
-    let Command::Explain(explain) = arguments.command;
+    match arguments.command {
+        Command::Explain(arguments) => explain(arguments).await,
+        Command::Simulate(arguments) => simulate::simulate(arguments).await,
+        Command::Suggest(arguments) => simulate::suggest(arguments).await,
+    }
+}
+
+async fn explain(explain: Explain) -> Result<(), Failure> {
     let mut question = serde_json::Map::from_iter([("server".to_owned(), Value::from(explain.server))]);
     let Who { agent, user } = explain.who;
     let What { tool, prompt, resource } = explain.what;
