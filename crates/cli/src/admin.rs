@@ -115,6 +115,11 @@ impl Place {
         self.send(Method::DELETE, path, Body::Nothing, None).await
     }
 
+    /// Changes something.
+    pub(crate) async fn patch(&self, path: &str, body: Body) -> Result<Answer, AdminError> {
+        self.send(Method::PATCH, path, body, None).await
+    }
+
     /// Sends something.
     pub(crate) async fn post(&self, path: &str, body: Body) -> Result<Answer, AdminError> {
         self.send(Method::POST, path, body, None).await

@@ -1,11 +1,12 @@
 //! `portcullis agent`: the registered agents and their secrets.
 
-use crate::admin::{Body, Place, segment};
+use crate::admin::{Body, segment};
 use crate::exit::Failure;
-use crate::terminal::{print, table, visible};
+use crate::noun::{Common, Doomed, End, One, Part, cell, end, print_json};
+use crate::revoke::AGENT;
+use crate::terminal::{print, visible};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 const HELP: &str = "Exit codes:
@@ -13,7 +14,7 @@ const HELP: &str = "Exit codes:
   1  error: nothing was changed (no such agent, its file cannot be written, no server runs on the data folder)
   2  the command line is wrong";
 
-/// List agents and give them another secret; they are added and removed in the fleet file
+/// List, show and revoke agents, and give them another secret; they are added and removed in the fleet file
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
@@ -22,20 +23,16 @@ pub(crate) struct Arguments {
 
 #[derive(clap::Subcommand)]
 enum Command {
-    List(List),
+    /// List all agents
+    #[command(after_help = HELP)]
+    List(Part),
     Rotate(Rotate),
-}
-
-/// List all agents
-#[derive(clap::Args)]
-#[command(after_help = HELP)]
-struct List {
-    #[command(flatten)]
-    place: Place,
-
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    /// End everything of an agent: sessions and tokens; it stays registered, and its secret counts
+    #[command(after_help = HELP)]
+    Revoke(Doomed),
+    /// Show an agent: what it may do, and what it does
+    #[command(after_help = HELP)]
+    Show(One),
 }
 
 /// Give an agent a new secret: in the file that the fleet file names, or else printed once
@@ -54,11 +51,7 @@ struct Rotate {
     overlap: u64,
 
     #[command(flatten)]
-    place: Place,
-
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    common: Common,
 }
 
 fn seconds(text: &str) -> Result<u64, &'static str> {
@@ -74,15 +67,6 @@ fn seconds(text: &str) -> Result<u64, &'static str> {
     digits.parse::<u64>().ok().and_then(|number| number.checked_mul(unit)).ok_or(WRONG)
 }
 
-#[derive(Deserialize)]
-struct Agent {
-    name: String,
-    client_id: String,
-    owner: String,
-    access: BTreeMap<String, Value>,
-    live_secrets: u64,
-}
-
 /// No `Debug`: it may hold a secret.
 #[derive(Deserialize)]
 struct Rotated {
@@ -95,26 +79,33 @@ struct Rotated {
 
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     match arguments.command {
-        Command::List(arguments) => list(arguments).await,
+        Command::List(part) => {
+            let heads = ["NAME", "OWNER", "STATE", "ACCESS", "SECRETS", "CLIENT ID"];
+            part.print("/api/v1/agents", heads, row).await
+        }
         Command::Rotate(arguments) => rotate(arguments).await,
+        Command::Revoke(Doomed { name, sure }) => {
+            let sessions = Some(("agent", name.as_str()));
+            end(&sure, &End { kind: "agent", id: Some(&name), sessions, note: AGENT }).await
+        }
+        Command::Show(one) => one.print("/api/v1/agents").await,
     }
 }
 
-async fn list(arguments: List) -> Result<(), Failure> {
-    const PATH: &str = "/api/v1/agents";
-    if arguments.json {
-        let all: Vec<Value> = arguments.place.pages(PATH).await?;
-        return Ok(print(&format!("{:#}\n", Value::from(all)))?);
-    }
-    let agents: Vec<Agent> = arguments.place.pages(PATH).await?;
-    let rows: Vec<[String; 5]> = agents.into_iter().map(Agent::row).collect();
-    Ok(print(&table(["NAME", "OWNER", "SERVERS", "SECRETS", "CLIENT ID"], &rows))?)
+fn row(agent: &Value) -> [String; 6] {
+    let [name, owner, access, secrets, client] =
+        ["name", "owner", "access", "live_secrets", "client_id"].map(|member| cell(agent, member));
+    [name, owner, state(agent), access, secrets, client]
 }
 
-impl Agent {
-    fn row(self) -> [String; 5] {
-        let servers: Vec<&str> = self.access.keys().map(String::as_str).collect();
-        [self.name, self.owner, servers.join(", "), self.live_secrets.to_string(), self.client_id]
+/// Whether it counts, and until when.
+fn state(agent: &Value) -> String {
+    let is = |member: &str| agent[member].as_bool() == Some(true);
+    match (is("disabled"), is("ended"), agent["expires"].as_str()) {
+        (true, _, _) => "disabled".to_owned(),
+        (false, true, _) => "expired".to_owned(),
+        (false, false, Some(end)) => format!("until {end}"),
+        (false, false, None) => "active".to_owned(),
     }
 }
 
@@ -122,9 +113,10 @@ async fn rotate(arguments: Rotate) -> Result<(), Failure> {
     let overlap = if arguments.now { 0 } else { arguments.overlap };
     let path = format!("/api/v1/agents/{}/rotate", segment(&arguments.name));
     let body = Body::Json(json!({ "overlap_seconds": overlap }));
-    let answer = arguments.place.post(&path, body).await?;
-    if arguments.json {
-        return Ok(print(&format!("{:#}\n", answer.json::<Value>()?))?);
+    let Common { place, json } = arguments.common;
+    let answer = place.post(&path, body).await?;
+    if json {
+        return print_json(&answer.json()?);
     }
     Ok(print(&words(&answer.json()?))?)
 }

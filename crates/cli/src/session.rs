@@ -1,17 +1,11 @@
 //! `portcullis session`: what is going on, and an end to it (PC-45).
 
-use crate::admin::{Page, Place, segment};
+use crate::audit;
 use crate::exit::Failure;
-use crate::terminal::{agreed, print, table, visible};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use crate::noun::{Doomed, End, HELP, One, Part, cell, end, query};
+use serde_json::Value;
 
-const HELP: &str = "Exit codes:
-  0  done
-  1  error: nothing was changed (no such live session, no server runs on the data folder)
-  2  the command line is wrong";
-
-/// List and end sessions: runs of agents, and people at work through a client
+/// List, show and end sessions: runs of agents, and people at work through a client
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
@@ -21,104 +15,84 @@ pub(crate) struct Arguments {
 #[derive(clap::Subcommand)]
 enum Command {
     List(List),
-    Revoke(Revoke),
+    Show(Show),
+    /// End a session: its tokens are refused from now on, and cannot be renewed
+    #[command(after_help = HELP)]
+    Revoke(Doomed),
 }
 
-/// List live sessions, the newest first
+/// List sessions, the newest first
 #[derive(clap::Args)]
 #[command(after_help = HELP)]
 struct List {
-    /// How many, 500 at most
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=500))]
-    limit: u32,
+    /// Of this agent
+    #[arg(long, value_name = "NAME", conflicts_with = "client")]
+    agent: Option<String>,
 
-    /// Go on where the list before ended
+    /// Through this client
+    #[arg(long, value_name = "ID")]
+    client: Option<String>,
+
+    /// Of this user
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+
+    /// On this server
+    #[arg(long, value_name = "NAME")]
+    server: Option<String>,
+
+    /// Those that are over or were revoked too
     #[arg(long)]
-    cursor: Option<String>,
+    ended: bool,
 
     #[command(flatten)]
-    place: Place,
-
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    part: Part,
 }
 
-/// End a session: its tokens are refused from now on, and cannot be renewed
+/// Show a session
 #[derive(clap::Args)]
 #[command(after_help = HELP)]
-struct Revoke {
-    /// Its id, as `session list` and tokens name it
-    id: String,
-
-    /// Do not ask
+struct Show {
+    /// Its record instead: everything about it that was recorded, the oldest first
     #[arg(long)]
-    yes: bool,
+    log: bool,
 
     #[command(flatten)]
-    place: Place,
-
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
-}
-
-#[derive(Deserialize)]
-struct Session {
-    id: String,
-    agent: Option<String>,
-    user: Option<String>,
-    client_id: String,
-    client_name: Option<String>,
-    server: String,
-    scopes: Vec<String>,
-    started: String,
-    ends: String,
+    one: One,
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     match arguments.command {
-        Command::List(arguments) => list(arguments).await,
-        Command::Revoke(arguments) => revoke(arguments).await,
+        Command::List(list) => {
+            let ended = list.ended.then_some("true");
+            let filters = [
+                ("agent", list.agent.as_deref()),
+                ("client", list.client.as_deref()),
+                ("user", list.user.as_deref()),
+                ("server", list.server.as_deref()),
+                ("ended", ended),
+            ];
+            let heads = ["ID", "OWNER", "CLIENT", "SERVER", "SCOPES", "STARTED", "ENDS", "STATE"];
+            list.part.print(&query("/api/v1/sessions", &filters), heads, row).await
+        }
+        Command::Show(Show { log: true, one }) => audit::log_of_session(&one).await,
+        Command::Show(Show { log: false, one }) => one.print("/api/v1/sessions").await,
+        Command::Revoke(Doomed { name, sure }) => {
+            let session = End { kind: "session", id: Some(&name), sessions: None, note: "" };
+            end(&sure, &session).await
+        }
     }
 }
 
-async fn list(arguments: List) -> Result<(), Failure> {
-    let cursor = arguments.cursor.map(|id| format!("&cursor={}", segment(&id))).unwrap_or_default();
-    let answer = arguments.place.get(&format!("/api/v1/sessions?limit={}{cursor}", arguments.limit)).await?;
-    if arguments.json {
-        return Ok(print(&format!("{:#}\n", answer.json::<Value>()?))?);
-    }
-    let Page::<Session> { items, next } = answer.json()?;
-    let rows: Vec<[String; 7]> = items.into_iter().map(Session::row).collect();
-    print(&table(["ID", "OWNER", "CLIENT", "SERVER", "SCOPES", "STARTED", "ENDS"], &rows))?;
-    if let Some(next) = next {
-        print(&format!("There are more: --cursor {}\n", visible(&next)))?;
-    }
-    Ok(())
-}
-
-impl Session {
-    fn row(self) -> [String; 7] {
-        let owner = match (self.agent, self.user) {
-            (Some(agent), _) => format!("agent {agent}"),
-            (None, Some(user)) => format!("user {user}"),
-            (None, None) => "?".to_owned(),
-        };
-        let client = self.client_name.unwrap_or(self.client_id);
-        [self.id, owner, client, self.server, self.scopes.join(" "), self.started, self.ends]
-    }
-}
-
-async fn revoke(arguments: Revoke) -> Result<(), Failure> {
-    let Revoke { id, yes, place, json } = arguments;
-    let shown = visible(&id);
-    if !yes && !agreed(&format!("Session {shown} ends now."))? {
-        return Err(Failure::NotAgreed);
-    }
-    place.delete(&format!("/api/v1/sessions/{}", segment(&id))).await?;
-    if json {
-        return Ok(print(&format!("{:#}\n", json!({ "revoked": id })))?);
-    }
-    Ok(print(&format!("Ended: {shown}\n"))?)
+fn row(session: &Value) -> [String; 8] {
+    let owner = match (cell(session, "agent"), cell(session, "user")) {
+        (agent, _) if !agent.is_empty() => format!("agent {agent}"),
+        (_, user) => format!("user {user}"),
+    };
+    let client = match cell(session, "client_name") {
+        name if name.is_empty() => cell(session, "client_id"),
+        name => name,
+    };
+    let of = |member| cell(session, member);
+    [of("id"), owner, client, of("server"), of("scopes"), of("started"), of("ends"), of("state")]
 }

@@ -1,8 +1,10 @@
 //! `portcullis user`: the people who may sign in.
 
-use crate::admin::{Answer, Body, Place, segment};
+use crate::admin::{Answer, Body, segment};
 use crate::exit::Failure;
-use crate::terminal::{agreed, print, table, visible};
+use crate::noun::{Common, Doomed, End, One, Part, cell, end, print_json};
+use crate::revoke::USER;
+use crate::terminal::{agreed, print, visible};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -10,6 +12,8 @@ const HELP: &str = "Exit codes:
   0  done
   1  error: nothing was changed (no such user, the name is taken, the last administrator, no server runs on the data folder)
   2  the command line is wrong";
+
+const PATH: &str = "/api/v1/users";
 
 /// List and change the people who may sign in
 #[derive(clap::Args)]
@@ -20,22 +24,26 @@ pub(crate) struct Arguments {
 
 #[derive(clap::Subcommand)]
 enum Command {
-    List(List),
     Add(Add),
-    Password(Password),
-    Remove(Remove),
-}
-
-/// List all users, disabled ones included
-#[derive(clap::Args)]
-#[command(after_help = HELP)]
-struct List {
-    #[command(flatten)]
-    place: Place,
-
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    /// Disable a user: sessions and tokens end, and they cannot sign in
+    #[command(after_help = HELP, visible_alias = "remove")]
+    Disable(Doomed),
+    /// Let a disabled user sign in again
+    #[command(after_help = HELP)]
+    Enable(One),
+    /// List all users, disabled ones included
+    #[command(after_help = HELP)]
+    List(Part),
+    /// Give a user another password, to be changed at sign-in; they are signed out everywhere, and their tokens end
+    #[command(after_help = HELP)]
+    Password(One),
+    /// End everything of a user: browsers, grants, sessions; they may sign in again
+    #[command(after_help = HELP)]
+    Revoke(Doomed),
+    Set(Set),
+    /// Show a user
+    #[command(after_help = HELP)]
+    Show(One),
 }
 
 /// Add a user, and print the password for the first sign-in
@@ -54,54 +62,30 @@ struct Add {
     admin: bool,
 
     #[command(flatten)]
-    place: Place,
-
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    common: Common,
 }
 
-/// Give a user another password, to be changed at sign-in; they are signed out everywhere, and their tokens end
+/// Change the groups of a user, or whether they may administer
 #[derive(clap::Args)]
 #[command(after_help = HELP)]
-struct Password {
+struct Set {
     /// Whose
     name: String,
 
-    #[command(flatten)]
-    place: Place,
+    /// All groups that they are in from now on (several times if needed)
+    #[arg(long, value_name = "GROUP", required_unless_present_any = ["no_groups", "admin"], conflicts_with = "no_groups")]
+    group: Vec<String>,
 
-    /// Print JSON
+    /// They are in no group from now on
     #[arg(long)]
-    json: bool,
-}
+    no_groups: bool,
 
-/// Disable a user for good: sessions and tokens end, and the name is not given again
-#[derive(clap::Args)]
-#[command(after_help = HELP)]
-struct Remove {
-    /// Whom
-    name: String,
-
-    /// Do not ask
-    #[arg(long)]
-    yes: bool,
+    /// Whether they may administer
+    #[arg(long, value_name = "YES|NO", value_parser = ["yes", "no"])]
+    admin: Option<String>,
 
     #[command(flatten)]
-    place: Place,
-
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
-}
-
-#[derive(Deserialize)]
-struct User {
-    name: String,
-    groups: Vec<String>,
-    admin: bool,
-    disabled: bool,
-    must_change: bool,
+    common: Common,
 }
 
 /// No `Debug`: it is a password.
@@ -113,53 +97,47 @@ struct OneTime {
 
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     match arguments.command {
-        Command::List(arguments) => list(arguments).await,
         Command::Add(arguments) => add(arguments).await,
-        Command::Password(arguments) => password(arguments).await,
-        Command::Remove(arguments) => remove(arguments).await,
+        Command::Disable(doomed) => disable(&doomed).await,
+        Command::Enable(one) => change(&one.name, &json!({ "disabled": false }), &one.common).await,
+        Command::List(part) => part.print(PATH, ["NAME", "ADMIN", "STATE", "GROUPS"], row).await,
+        Command::Password(One { name, common }) => {
+            let path = format!("{PATH}/{}/password", segment(&name));
+            show(&common.place.post(&path, Body::Nothing).await?, common.json)
+        }
+        Command::Revoke(Doomed { name, sure }) => {
+            let sessions = Some(("user", name.as_str()));
+            end(&sure, &End { kind: "user", id: Some(&name), sessions, note: USER }).await
+        }
+        Command::Set(arguments) => set(&arguments).await,
+        Command::Show(one) => one.print(PATH).await,
     }
 }
 
-async fn list(arguments: List) -> Result<(), Failure> {
-    const PATH: &str = "/api/v1/users";
-    if arguments.json {
-        let all: Vec<Value> = arguments.place.pages(PATH).await?;
-        return Ok(print(&format!("{:#}\n", Value::from(all)))?);
-    }
-    let users: Vec<User> = arguments.place.pages(PATH).await?;
-    let rows: Vec<[String; 4]> = users.into_iter().map(User::row).collect();
-    Ok(print(&table(["NAME", "ADMIN", "STATE", "GROUPS"], &rows))?)
+fn row(user: &Value) -> [String; 4] {
+    let state = match (user["disabled"] == true, user["must_change"] == true) {
+        (true, _) => "disabled",
+        (false, true) => "must choose a password",
+        (false, false) => "active",
+    };
+    [cell(user, "name"), cell(user, "admin"), state.to_owned(), groups(user)]
 }
 
-impl User {
-    fn row(self) -> [String; 4] {
-        let state = match (self.disabled, self.must_change) {
-            (true, _) => "disabled",
-            (false, true) => "must choose a password",
-            (false, false) => "active",
-        };
-        let admin = if self.admin { "yes" } else { "no" };
-        [self.name, admin.to_owned(), state.to_owned(), self.groups.join(", ")]
-    }
+fn groups(user: &Value) -> String {
+    let groups = user["groups"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    groups.collect::<Vec<_>>().join(", ")
 }
 
 async fn add(arguments: Add) -> Result<(), Failure> {
-    let Add { name, group, admin, place, json } = arguments;
+    let Add { name, group, admin, common } = arguments;
     let body = json!({ "username": name, "groups": group, "admin": admin });
-    let answer = place.post("/api/v1/users", Body::Json(body)).await?;
-    show(&answer, json)
-}
-
-async fn password(arguments: Password) -> Result<(), Failure> {
-    let path = format!("/api/v1/users/{}/password", segment(&arguments.name));
-    let answer = arguments.place.post(&path, Body::Nothing).await?;
-    show(&answer, arguments.json)
+    show(&common.place.post(PATH, Body::Json(body)).await?, common.json)
 }
 
 /// The one place that writes a password: on stdout, for whoever asked.
 fn show(answer: &Answer, json: bool) -> Result<(), Failure> {
     if json {
-        return Ok(print(&format!("{:#}\n", answer.json::<Value>()?))?);
+        return print_json(&answer.json()?);
     }
     let OneTime { username, password } = answer.json()?;
     let name = visible(&username);
@@ -168,15 +146,37 @@ fn show(answer: &Answer, json: bool) -> Result<(), Failure> {
     ))?)
 }
 
-async fn remove(arguments: Remove) -> Result<(), Failure> {
-    let Remove { name, yes, place, json } = arguments;
-    let shown = visible(&name);
-    if !yes && !agreed(&format!("{shown} is disabled for good, and all their sessions end."))? {
+async fn set(arguments: &Set) -> Result<(), Failure> {
+    let Set { name, group, no_groups, admin, common } = arguments;
+    let mut edit = json!({});
+    if *no_groups || !group.is_empty() {
+        edit["groups"] = json!(group);
+    }
+    if let Some(admin) = admin {
+        edit["admin"] = (admin == "yes").into();
+    }
+    change(name, &edit, common).await
+}
+
+async fn change(name: &str, edit: &Value, common: &Common) -> Result<(), Failure> {
+    let path = format!("{PATH}/{}", segment(name));
+    let user: Value = common.place.patch(&path, Body::Json(edit.clone())).await?.json()?;
+    if common.json {
+        return print_json(&user);
+    }
+    let [name, admin, state, groups] = row(&user).map(|cell| visible(&cell));
+    Ok(print(&format!("{name}: {state}; administrator: {admin}; groups: {groups}\n"))?)
+}
+
+async fn disable(doomed: &Doomed) -> Result<(), Failure> {
+    let Doomed { name, sure } = doomed;
+    let shown = visible(name);
+    if !sure.yes && !agreed(&format!("{shown} cannot sign in any more, and all their sessions end."))? {
         return Err(Failure::NotAgreed);
     }
-    place.delete(&format!("/api/v1/users/{}", segment(&name))).await?;
-    if json {
-        return Ok(print(&format!("{:#}\n", json!({ "disabled": name })))?);
+    sure.common.place.delete(&format!("{PATH}/{}", segment(name))).await?;
+    if sure.common.json {
+        return print_json(&json!({ "disabled": name }));
     }
     Ok(print(&format!("Disabled: {shown}\n"))?)
 }

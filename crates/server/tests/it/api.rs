@@ -1,8 +1,10 @@
 //! The admin API (PC-34, PC-63): through its router, admitted as the socket's accept loop admits.
 
 mod fleet;
+mod nouns;
 mod people;
 mod policy;
+mod revocations;
 mod socket;
 
 use crate::app::{Answer, TestApp};
