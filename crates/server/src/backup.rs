@@ -12,7 +12,8 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::data::{DataError, DataFolder};
 use crate::entropy::{Entropy, NoEntropy};
-use crate::keys::{self, KeyError, master};
+use crate::keys::master::{self, MasterKeyError};
+use crate::keys::{self, KeyError};
 use format::{Backup, Draft};
 use portcullis_domain::audit::{Actor, Event, Kind, Outcome};
 use portcullis_oauth::time::Timestamp;
@@ -85,8 +86,11 @@ pub enum RestoreError {
     #[error("this backup was made at a time that is still to come: set the clock of this machine first")]
     Clock,
     /// The master key is not the one.
-    #[error("the keys in this backup cannot be used: {0}")]
+    #[error("the keys in this backup cannot be used with the master key that is configured")]
     Keys(#[from] KeyError),
+    /// There is none.
+    #[error("the master key {} is not there, and it is not in the backup: put the copy that you kept in its place", .0.display())]
+    NoMasterKey(PathBuf),
     /// There is something that would be lost.
     #[error("the database is not empty: restore with --replace if all that is in it may go")]
     NotEmpty,
@@ -169,8 +173,14 @@ pub async fn restore(
     // Held until the end: no server starts on the folder meanwhile.
     let folder = DataFolder::open(&config.data)?;
     let entropy = Entropy::from_system()?;
-    let master =
-        master::open(&config.master_key, master::Database::Sealed, &entropy).map_err(KeyError::from)?;
+    let master = master::open(&config.master_key, master::Database::Sealed, &entropy);
+    let master = master.map_err(|error| match error {
+        MasterKeyError::Missing(path) => RestoreError::NoMasterKey(path),
+        error @ (MasterKeyError::Corrupt(_)
+        | MasterKeyError::NotSet(_)
+        | MasterKeyError::Readable { .. }
+        | MasterKeyError::Io { .. }) => KeyError::from(error).into(),
+    })?;
     keys::check(&keys, &master)?;
     let replaced = make_way(config, clock, &folder, replace).await?;
     // Makes the file and the tables where there are none.
@@ -237,7 +247,7 @@ async fn make_way(
         }
     }
     let path = folder.path().join(format!("replaced-{}.backup", clock.now().seconds()));
-    self::backup(config, clock, &path).await.map_err(RestoreError::Save)?;
+    backup(config, clock, &path).await.map_err(RestoreError::Save)?;
     Ok(Some(path))
 }
 
@@ -250,7 +260,14 @@ async fn load(
     may_clear: bool,
 ) -> Result<u64, RestoreError> {
     let mut restore = Restore::begin(&config.database, now).await?;
-    let others = restore.others().await?;
+    let mut others = restore.others().await?;
+    // Who has just ended may still be counted.
+    for _ in 0..10 {
+        if others > 0 {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            others = restore.others().await?;
+        }
+    }
     if others > 0 {
         return Err(RestoreError::InUse(others));
     }

@@ -7,6 +7,7 @@ mod network;
 
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError, Options};
+use portcullis_store::backup::Source;
 use serde::Serialize;
 
 /// How bad it is.
@@ -67,7 +68,8 @@ pub async fn examine(options: &Options, clock: &Clock) -> Vec<Finding> {
     let mut findings = Findings::default();
     let Some(config) = configuration(options, &mut findings) else { return findings.0 };
     let is_running = files::data_folder(&config, &mut findings);
-    let master = files::master_key(&config, &mut findings);
+    let is_new = matches!(Source::open(&config.database).await, Ok(None));
+    let master = files::master_key(&config, is_new, &mut findings);
     let registry = database::examine(&config, clock, master.as_ref(), &mut findings).await;
     files::programs(&config, registry.as_ref(), &mut findings);
     files::spool(&config, &mut findings);

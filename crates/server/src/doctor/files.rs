@@ -6,7 +6,7 @@ use crate::clock::Clock;
 use crate::config::{Config, MasterKeySource};
 use crate::data;
 use crate::entropy::Entropy;
-use crate::keys::master;
+use crate::keys::master::{self, MasterKeyError};
 use portcullis_domain::registry::{Placement, Upstream};
 use portcullis_domain::seal::MasterKey;
 use portcullis_store::Registry;
@@ -61,7 +61,7 @@ fn open_to_others(path: &Path, mode: u32) -> Option<PathBuf> {
     (mode & 0o077 != 0).then(|| path.to_owned())
 }
 
-pub(super) fn master_key(config: &Config, findings: &mut Findings) -> Option<MasterKey> {
+pub(super) fn master_key(config: &Config, is_new: bool, findings: &mut Findings) -> Option<MasterKey> {
     let entropy = Entropy::from_system().ok()?;
     let what = match &config.master_key {
         MasterKeySource::File(path) => format!("master key {}", path.display()),
@@ -71,6 +71,10 @@ pub(super) fn master_key(config: &Config, findings: &mut Findings) -> Option<Mas
         Ok(master) => {
             findings.ok(what, "can be read; keep a copy of it apart from the backups");
             Some(master)
+        }
+        Err(MasterKeyError::Missing(_)) if is_new => {
+            findings.warning(what, "is not there yet", "`portcullis serve` makes it; then keep a copy of it");
+            None
         }
         Err(error) => {
             findings.problem(what, chain(&error), "a first start makes it; afterwards only your copy helps");

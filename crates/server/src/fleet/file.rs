@@ -119,9 +119,6 @@ impl FleetFile {
 
 fn tell(path: &Path, preview: &Preview, applied: Applied) {
     let Applied { put, removed, secrets } = applied;
-    if put + removed + secrets == 0 {
-        return;
-    }
     let difference = &preview.difference;
     let kinds: [(&str, &Changes); 4] = [
         ("server", &difference.servers),
@@ -139,7 +136,7 @@ fn tell(path: &Path, preview: &Preview, applied: Applied) {
         words.push("~ self_registered".to_owned());
     }
     let changes = words.join(", ");
-    tracing::info!(file = %path.display(), put, removed, secrets, changes, "fleet applied: its file has changed");
+    tracing::info!(file = %path.display(), put, removed, secrets, changes, "fleet file applied");
 }
 
 fn read(path: &Path) -> Result<String, FleetFileError> {
