@@ -4,7 +4,7 @@ use crate::exit::Failure;
 use portcullis_server::config::reference;
 use std::io::Write as _;
 
-/// Print the JSON Schema or the reference page of portcullis.toml
+/// Print the JSON Schema or the reference page of portcullis.toml, or the JSON Schema of the fleet file
 #[derive(clap::Args)]
 #[command(
     after_help = "Exit codes:\n  0  printed\n  1  cannot write the result\n  2  usage: an argument is missing or wrong"
@@ -17,6 +17,8 @@ pub(crate) struct Arguments {
 
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum What {
+    /// The JSON Schema of the fleet file
+    FleetSchema,
     /// The reference page, as Markdown
     Reference,
     /// The JSON Schema
@@ -25,6 +27,7 @@ enum What {
 
 pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
     let text = match arguments.what {
+        What::FleetSchema => format!("{:#}\n", reference::fleet_schema()),
         What::Reference => reference::page(),
         What::Schema => format!("{:#}\n", reference::schema()),
     };

@@ -82,6 +82,31 @@ impl Fleet {
     }
 }
 
+/// The JSON Schema of the fleet file, for editors.
+pub fn schema() -> serde_json::Value {
+    let mut schema = raw::RawFleet::schema();
+    texts_for_dates(&mut schema);
+    if let Some(root) = schema.as_object_mut() {
+        root.insert("title".to_owned(), "A Portcullis fleet file".into());
+    }
+    schema
+}
+
+/// JSON has no dates: to an editor they are texts.
+fn texts_for_dates(schema: &mut serde_json::Value) {
+    match schema {
+        serde_json::Value::Array(items) => {
+            items.retain(|item| item != "datetime");
+            items.iter_mut().for_each(texts_for_dates);
+        }
+        serde_json::Value::Object(members) => members.values_mut().for_each(texts_for_dates),
+        serde_json::Value::Null
+        | serde_json::Value::Bool(_)
+        | serde_json::Value::Number(_)
+        | serde_json::Value::String(_) => {}
+    }
+}
+
 fn in_order(mut problems: Vec<Problem>) -> Vec<Problem> {
     problems.sort_by_key(|problem| problem.line);
     problems

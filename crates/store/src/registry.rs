@@ -15,6 +15,7 @@ use portcullis_domain::registry::{Access, Agent, Client, ClientAuth, Name, Role,
 use portcullis_oauth::client::{AuthMethod, ClientId};
 use portcullis_oauth::time::Timestamp;
 use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
 
 /// Everything that is registered, at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +47,8 @@ statements! {
     AGENTS = "SELECT name, body FROM agent";
     CLIENTS = "SELECT name, body FROM registered_client";
     ROLES = "SELECT name, body FROM role";
+    KNOWN_TOOLS =
+        "SELECT server_id, tool FROM pin UNION SELECT server_id, tool FROM sighting";
     PUT_SERVER =
         "INSERT INTO server (id, name, body) VALUES ($1, $2, $3)
          ON CONFLICT (id) DO UPDATE SET name = excluded.name, body = excluded.body WHERE server.body <> excluded.body";
@@ -104,6 +107,16 @@ impl Reader<'_> {
         };
         let corrupt = |_| Error::Corrupt { table: "setting", column: "value", row: setting.to_owned() };
         serde_json::from_str(&text).map_err(corrupt)
+    }
+
+    /// Names of the tools that were ever seen, by server.
+    pub async fn known_tools(&mut self) -> Result<BTreeMap<ServerId, Vec<String>>, Error> {
+        let mut all: BTreeMap<ServerId, Vec<String>> = BTreeMap::new();
+        for row in self.connection.rows(KNOWN_TOOLS, values![]).await? {
+            let tool = row.text("tool")?;
+            all.entry(row.named("pin", &tool).parsed("server_id")?).or_default().push(tool);
+        }
+        Ok(all)
     }
 
     async fn bodies<T: DeserializeOwned>(

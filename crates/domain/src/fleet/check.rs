@@ -10,6 +10,7 @@ use super::raw::{RawAccess, RawFleet, RawServer};
 use super::{Fleet, Problem, Surroundings};
 use crate::document::line_of;
 use crate::registry::{Access, Name, Server};
+use addresses::Placed;
 use portcullis_oauth::scope::{Scope, ScopeSet};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -50,17 +51,14 @@ impl Check<'_> {
         // Taken from the raw text, so that one mistake in a server does not make everything that names it a mistake.
         let declared: BTreeMap<Name, ScopeSet> = raw.server.iter().filter_map(RawServer::declares).collect();
         let mut names = BTreeSet::new();
-        let mut stands = Vec::new();
-        let mut servers: Vec<Server<()>> = Vec::new();
-        for raw in raw.server {
-            let place = raw.canonical_uri.as_ref().unwrap_or(&raw.name).span().start;
-            self.new_name(&raw.name, &mut names);
-            if let Some(server) = self.server(raw) {
-                stands.push(place);
-                servers.push(server);
-            }
+        for server in &raw.server {
+            self.new_name(&server.name, &mut names);
         }
-        self.addresses(&servers, &stands);
+        let issuer = self.surroundings.issuer;
+        let placed: Vec<Placed> = raw.server.iter().filter_map(|server| Placed::of(server, issuer)).collect();
+        self.addresses(&placed);
+        let servers: Vec<Server<()>> =
+            raw.server.into_iter().filter_map(|server| self.server(server)).collect();
         let mut names = BTreeSet::new();
         let agents =
             raw.agent.into_iter().filter_map(|agent| self.agent(agent, &declared, &mut names)).collect();

@@ -14,9 +14,11 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header;
 use portcullis_domain::audit::{Kind, Outcome};
-use portcullis_domain::registry::Access;
+use portcullis_domain::registry::{Access, Agent};
 use portcullis_domain::secret::ClientSecret;
 use portcullis_oauth::client::ClientId;
+use portcullis_oauth::time::Timestamp;
+use portcullis_store::StoredClient;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -41,6 +43,11 @@ pub(super) struct Listed {
     access: Access,
     /// Any of them will do.
     live_secrets: usize,
+    /// It is disabled or has expired: it gets nothing.
+    ended: bool,
+    disabled: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires: Option<String>,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -49,10 +56,6 @@ pub(super) struct Whole {
     #[serde(flatten)]
     summary: Listed,
     labels: Vec<String>,
-    /// It is disabled or has expired: it gets nothing.
-    ended: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    expires: Option<String>,
     /// Servers whose tokens it may introspect.
     introspects: Vec<String>,
     /// Where its secret is delivered.
@@ -104,13 +107,7 @@ pub(super) async fn list(
     let registered = handle.reader().registry().await?.agents;
     for agent in paging.cut(registered, |agent| agent.name.as_str()) {
         let client = handle.reader().client(&agent.client_id, now).await?;
-        agents.push(Listed {
-            name: agent.name.to_string(),
-            client_id: agent.client_id,
-            owner: agent.owner,
-            access: agent.access,
-            live_secrets: client.map_or(0, |client| client.secrets.len()),
-        });
+        agents.push(listed(agent, client.as_ref(), now)?);
     }
     Ok(Json(paging.page(agents, |agent| agent.name.clone())))
 }
@@ -129,23 +126,27 @@ pub(super) async fn show(
     let client = handle.reader().client(&agent.client_id, now).await?;
     let used = handle.reader().client_used_at(&agent.client_id).await?;
     let live_sessions = handle.reader().live_sessions_of_client(&agent.client_id, now).await?;
-    let has_ended = agent.has_ended(now);
     Ok(Json(Whole {
-        labels: agent.labels,
-        ended: has_ended,
-        expires: agent.expires_at.map(moment).transpose()?,
+        labels: agent.labels.clone(),
         introspects: agent.introspects.iter().map(ToString::to_string).collect(),
-        deliver: agent.deliver,
+        deliver: agent.deliver.clone(),
         live_sessions,
         used: used.map(moment).transpose()?,
-        summary: Listed {
-            name: agent.name.to_string(),
-            client_id: agent.client_id,
-            owner: agent.owner,
-            access: agent.access,
-            live_secrets: client.map_or(0, |client| client.secrets.len()),
-        },
+        summary: listed(agent, client.as_ref(), now)?,
     }))
+}
+
+fn listed(agent: Agent, client: Option<&StoredClient>, now: Timestamp) -> Result<Listed, Refusal> {
+    Ok(Listed {
+        ended: agent.has_ended(now),
+        disabled: agent.disabled,
+        expires: agent.expires_at.map(moment).transpose()?,
+        name: agent.name.to_string(),
+        client_id: agent.client_id,
+        owner: agent.owner,
+        access: agent.access,
+        live_secrets: client.map_or(0, |client| client.secrets.len()),
+    })
 }
 
 /// `POST /api/v1/agents/{name}/rotate`

@@ -37,3 +37,8 @@ fn rows(path: &str, schema: &Value, page: &mut String) {
         }
     }
 }
+
+/// The JSON Schema of the fleet file.
+pub fn fleet_schema() -> serde_json::Value {
+    portcullis_domain::fleet::schema()
+}

@@ -1,11 +1,14 @@
 //! What a fleet file says that will not do what its author may expect; nothing of it is wrong enough to refuse.
 
 use crate::app::App;
+use portcullis_domain::condition::Forbid;
 use portcullis_domain::fleet::Fleet;
+use portcullis_domain::id::ServerId;
 use portcullis_domain::policy::covers;
-use portcullis_domain::registry::{Agent, Server};
+use portcullis_domain::registry::{Agent, Name, Placement, Server};
 use portcullis_oauth::time::Timestamp;
-use portcullis_store::Error;
+use portcullis_store::{Error, Registry};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// An end is near from then on.
@@ -15,34 +18,12 @@ const NEAR: Duration = Duration::from_hours(14 * 24);
 pub async fn remarks(app: &App, fleet: &Fleet) -> Result<Vec<String>, Error> {
     let mut handle = app.store.read().await?;
     let mut reader = handle.reader();
-    let mut remarks = Vec::new();
-    for known in reader.registry().await?.agents {
-        let Some(agent) = fleet.agents.iter().find(|agent| agent.name == known.name) else { continue };
-        if known.deliver.is_some() && agent.deliver.is_some() && known.deliver != agent.deliver {
-            remarks.push(format!(
-                "agent {}: its secret was delivered already; another place in deliver has no effect",
-                agent.name
-            ));
-        }
-    }
-    for known in reader.registry().await?.clients {
-        let Some(client) = fleet.clients.iter().find(|client| client.name == known.name) else { continue };
-        if known.deliver.is_some() && client.deliver.is_some() && known.deliver != client.deliver {
-            remarks.push(format!(
-                "client {}: its secret was delivered already; another place in deliver has no effect",
-                client.name
-            ));
-        }
-    }
-    for server in &fleet.servers {
-        let servers = reader.registry().await?.servers;
-        let known = servers.iter().find(|known| known.name == server.name && known.canonical_uri == server.canonical_uri);
-        let Some(known) = known else { continue };
-        let pinned = reader.pinned_tools(known.id).await?.into_iter().map(|tool| tool.name);
-        let mut tools: Vec<String> = pinned.collect();
-        tools.extend(reader.sighted_tools(known.id).await?.into_iter().map(|tool| tool.name));
-        remarks.extend(matches_nothing(server, &tools));
-    }
+    let registry = reader.registry().await?;
+    let tools = reader.known_tools().await?;
+    let mut remarks = delivered_already(&registry, fleet);
+    remarks.extend(fleet.servers.iter().filter(|server| server.observe).map(observed));
+    remarks.extend(fleet.forbids.iter().flat_map(|forbid| out_of_reach(forbid, fleet)));
+    remarks.extend(idle_patterns(&registry, fleet, &tools));
     remarks.extend(fleet.agents.iter().filter_map(|agent| end_of(agent, app.clock.now())));
     for role in &fleet.roles {
         for user in &role.members.users {
@@ -52,6 +33,66 @@ pub async fn remarks(app: &App, fleet: &Fleet) -> Result<Vec<String>, Error> {
         }
     }
     Ok(remarks)
+}
+
+/// PC-36: nobody should forget that a server is open.
+pub(crate) fn observed<Id>(server: &Server<Id>) -> String {
+    let name = &server.name;
+    match server.placement {
+        Placement::Gateway { .. } => format!(
+            "server {name}: observed: calls beyond scopes and rules are let through and only recorded; take observe away when the rules are right"
+        ),
+        Placement::Direct => format!(
+            "server {name}: observe has no effect: it checks tokens itself, and nothing of it passes the gateway"
+        ),
+    }
+}
+
+/// What a server that checks tokens itself cannot know: what is called, with what, from where.
+fn out_of_reach(forbid: &Forbid, fleet: &Fleet) -> Vec<String> {
+    let direct = fleet.servers.iter().filter(|server| server.placement == Placement::Direct);
+    let about = direct.filter(|server| portcullis_domain::policy::is_about(forbid, server));
+    let says = |server: &Server<()>| {
+        let (forbid, server) = (&forbid.name, &server.name);
+        format!("forbid {forbid:?}: server {server} checks tokens itself: ")
+    };
+    about
+        .map(|server| {
+            let rest = if forbid.tools.is_empty() {
+                "it holds when a token is issued or introspected, not at each call"
+            } else {
+                "its tools are out of reach, and nothing is forbidden there"
+            };
+            says(server) + rest
+        })
+        .collect()
+}
+
+/// Secrets are written once; another place asks for nothing.
+fn delivered_already(registry: &Registry, fleet: &Fleet) -> Vec<String> {
+    let agents = registry.agents.iter().map(|agent| (("agent", &agent.name), agent.deliver.as_deref()));
+    let clients = registry.clients.iter().map(|client| (("client", &client.name), client.deliver.as_deref()));
+    let known: BTreeMap<_, _> = agents.chain(clients).collect();
+    let agents = fleet.agents.iter().map(|agent| (("agent", &agent.name), agent.deliver.as_deref()));
+    let clients = fleet.clients.iter().map(|client| (("client", &client.name), client.deliver.as_deref()));
+    let is_moved = |(who, place): &((&str, &Name), Option<&str>)| {
+        place.is_some() && known.get(who).is_some_and(|before| before.is_some() && before != place)
+    };
+    let says = |((kind, name), _): ((&str, &Name), Option<&str>)| {
+        format!("{kind} {name}: its secret was delivered already; another place in deliver has no effect")
+    };
+    agents.chain(clients).filter(is_moved).map(says).collect()
+}
+
+/// Of every server whose tools are known.
+fn idle_patterns(registry: &Registry, fleet: &Fleet, tools: &BTreeMap<ServerId, Vec<String>>) -> Vec<String> {
+    let new: BTreeMap<_, _> =
+        fleet.servers.iter().map(|server| ((&server.name, &server.canonical_uri), server)).collect();
+    let of = |known: &Server| {
+        let new = new.get(&(&known.name, &known.canonical_uri))?;
+        Some(matches_nothing(new, tools.get(&known.id)?))
+    };
+    registry.servers.iter().filter_map(of).flatten().collect()
 }
 
 /// That an agent's end is near, or over.
@@ -67,9 +108,6 @@ fn end_of(agent: &Agent<()>, now: Timestamp) -> Option<String> {
 
 /// ADM-14: patterns that match no tool of the server, as far as its tools are known. What they were meant for is refused.
 fn matches_nothing(server: &Server<()>, tools: &[String]) -> Vec<String> {
-    if tools.is_empty() {
-        return Vec::new();
-    }
     let rules = server.rules.iter().enumerate();
     let patterns = rules.flat_map(|(at, rule)| rule.tools.iter().map(move |pattern| (at + 1, pattern)));
     let idle = patterns.filter(|(_, pattern)| !tools.iter().any(|tool| covers(pattern, tool)));

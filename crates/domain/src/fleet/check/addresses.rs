@@ -1,8 +1,10 @@
 //! Addresses of servers that cannot be told apart, or are ours (PC-30).
 
 use super::Check;
-use crate::registry::Server;
+use crate::fleet::raw::RawServer;
+use crate::registry::Name;
 use portcullis_oauth::issuer::Issuer;
+use portcullis_oauth::resource::ResourceUri;
 
 /// The first part of every path below the issuer that we answer ourselves.
 const OURS: [&str; 15] = [
@@ -26,26 +28,41 @@ const OURS: [&str; 15] = [
 /// The name that our own API has in access tables.
 const OUR_NAME: &str = "portcullis";
 
+/// A server as far as its address can be read, whatever else is wrong with it.
+pub(super) struct Placed {
+    name: Name,
+    uri: ResourceUri,
+    /// Where its address stands, or its name if that says the address.
+    at: usize,
+}
+
+impl Placed {
+    pub(super) fn of(raw: &RawServer, issuer: &Issuer) -> Option<Self> {
+        let name: Name = raw.name.get_ref().parse().ok()?;
+        let (uri, at) = match &raw.canonical_uri {
+            Some(uri) => (uri.get_ref().parse().ok()?, uri.span().start),
+            None => (issuer.join(&format!("/mcp/{name}")).parse().ok()?, raw.name.span().start),
+        };
+        Some(Self { name, uri, at })
+    }
+}
+
 impl Check<'_> {
-    /// Compares the servers with each other and with us. `at` says where the address of each stands.
-    pub(super) fn addresses(&mut self, servers: &[Server<()>], at: &[usize]) {
+    /// Compares the servers with each other and with us.
+    pub(super) fn addresses(&mut self, servers: &[Placed]) {
         let issuer = self.surroundings.issuer;
         let mut known: Vec<(Seen, &str, usize)> = Vec::new();
-        for (server, at) in servers.iter().zip(at) {
-            let name = server.name.as_str();
-            if name == OUR_NAME {
+        for Placed { name, uri, at } in servers {
+            if name.as_str() == OUR_NAME {
                 self.problem(*at, "\"portcullis\" is the name of our own API; give the server another name");
             }
-            let seen = Seen::of(server.canonical_uri.origin(), server.canonical_uri.path());
+            let seen = Seen::of(uri.origin(), uri.path());
             if let Some(why) = seen.is_ours(issuer) {
-                let says = format!(
-                    "{:?} {why}; give the server another canonical_uri",
-                    server.canonical_uri.as_str()
-                );
+                let says = format!("{:?} {why}; give the server another canonical_uri", uri.as_str());
                 self.problem(*at, says);
                 continue;
             }
-            known.push((seen, server.name.as_str(), *at));
+            known.push((seen, name.as_str(), *at));
         }
         // Sorted by their parts, an address stands before all that lie below it.
         let mut order: Vec<usize> = (0..known.len()).collect();
