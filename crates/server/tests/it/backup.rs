@@ -228,6 +228,12 @@ async fn pc_61_what_does_not_belong_here_is_refused_before_anything_is_changed()
     assert!(matches!(wrong, RestoreError::Keys(_)), "{wrong}");
     assert_eq!(content(&test.app.config, test.folder.path(), "after").await, before);
 
-    // The good one is good, and the record of calls of the database is as safe as before.
-    replace(&test.app.config, &file).await.unwrap();
+    // While others use the database, nobody replaces it (SQLite: the lock of the data folder says so). Then the good one is good.
+    let config = test.app.config.clone();
+    let is_postgres = test.database.is_postgres();
+    if is_postgres {
+        assert!(matches!(replace(&config, &file).await, Err(RestoreError::InUse(_))));
+    }
+    let (_database, _folder) = test.end().await;
+    replace(&config, &file).await.unwrap();
 }
