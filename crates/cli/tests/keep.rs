@@ -203,6 +203,67 @@ mod tests {
         }
     }
 
+    /// Level and words of what `doctor` says about a thing.
+    fn said_of(place: &Place, what: &str) -> Vec<(String, String)> {
+        let said: Value = serde_json::from_str(&place.run(&["doctor", "--json"]).stdout).unwrap();
+        let findings = said["findings"].as_array().unwrap().iter();
+        let about = findings.filter(|finding| finding["what"].as_str().unwrap().starts_with(what));
+        let text = |finding: &Value, name: &str| finding[name].as_str().unwrap().to_owned();
+        about.map(|finding| (text(finding, "level"), text(finding, "says"))).collect()
+    }
+
+    #[test]
+    fn doctor_names_what_is_wrong_changes_nothing_and_shows_no_secret() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let place = Place::new();
+        let first = place.run(&["doctor"]);
+        assert_eq!(first.code(), 1, "before the first start there are warnings only: {}", first.stdout);
+        assert!(!place.path("data").exists());
+        fs::write(place.path("a.toml"), fleet("alpha", 1, place.folder.path())).unwrap();
+        let server = place.serve(&["--fleet", "a.toml"]);
+        let level =
+            |what: &str| said_of(&place, what).iter().map(|(level, _)| level.clone()).collect::<Vec<_>>();
+        for good in [
+            "configuration",
+            "data folder",
+            "master key",
+            "database",
+            "clock",
+            "keys",
+            "server",
+            "address",
+            "public",
+        ] {
+            assert_eq!(level(good), ["ok"], "{good}");
+        }
+        assert_eq!(level("upstream of alpha-0"), ["problem"], "nobody is there");
+        assert_eq!(level("backup"), ["warning"]);
+        assert_eq!(place.run(&["backup", "b"]).code(), 0);
+        assert_eq!(level("backup"), ["ok"]);
+        let file = place.path("alpha-0.json");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+        assert_eq!(level("secret of agent alpha-0"), ["problem"]);
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        let text = fs::read_to_string(&file).unwrap();
+        let credentials: Value = serde_json::from_str(&text).unwrap();
+        let secret = credentials["client_secret"].as_str().unwrap();
+        fs::write(&file, text.replace(secret, "another")).unwrap();
+        assert!(said_of(&place, "secret of")[0].1.contains("does not authenticate"));
+        fs::remove_file(&file).unwrap();
+        assert_eq!(level("secret of agent alpha-0"), ["warning"]);
+        let all = place.run(&["doctor"]);
+        assert_eq!(all.code(), 2);
+        assert!(!all.stdout.contains(secret) && !all.stdout.contains("another\""));
+        drop(server);
+        let key = place.path("data").join("master.key");
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).unwrap();
+        assert_eq!(level("master key"), ["problem"]);
+        assert_eq!(level("data folder"), ["problem"]);
+        assert_eq!(level("server"), ["warning"]);
+        fs::write(place.path("portcullis.toml"), "nonsense = 1\nlisten.address = \"x\"\n").unwrap();
+        assert_eq!(level("configuration"), ["problem", "problem"]);
+    }
+
     #[test]
     fn pc_34_a_fleet_file_is_applied_again_when_it_changes() {
         let place = Place::new();

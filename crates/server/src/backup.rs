@@ -246,7 +246,8 @@ async fn make_way(
             }
         }
     }
-    let path = folder.path().join(format!("replaced-{}.backup", clock.now().seconds()));
+    let path =
+        folder.path().join(format!("replaced-{}-{}.backup", clock.now().seconds(), std::process::id()));
     backup(config, clock, &path).await.map_err(RestoreError::Save)?;
     Ok(Some(path))
 }
@@ -289,7 +290,8 @@ async fn load(
     let event = Event::new(Kind::DatabaseRestored, Outcome::Allowed, Actor::Operator)
         .with("backup.made_at", made_at.seconds())
         .with("backup.rows", backup.header.rows())
-        .with("epoch", epoch);
+        .with("epoch", epoch)
+        .with("uid", rustix::process::getuid().as_raw());
     restore.commit(&event).await?;
     Ok(epoch)
 }
