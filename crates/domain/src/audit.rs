@@ -13,6 +13,9 @@ use std::str::FromStr;
 /// What happened. Text form is stable: `noun.verb`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kind {
+    /// Somebody known asked the admin API for what is not theirs.
+    #[serde(rename = "admin.refused")]
+    AdminRefused,
     /// A client registered itself.
     #[serde(rename = "client.registered")]
     ClientRegistered,

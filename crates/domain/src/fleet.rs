@@ -14,10 +14,12 @@ mod laws;
 mod moment;
 mod narrowed;
 mod raw;
+mod widening;
 mod written;
 
 pub use difference::{Changed, Changes, Difference, FieldChange};
 pub use narrowed::Narrowed;
+pub use widening::{new_places, owners_only};
 
 /// A fleet file that was checked: every name, scope and pattern in it is good, and the parts fit together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -29,7 +29,7 @@ macro_rules! ids {
             }
 
             /// From the 16 bytes behind the text.
-            pub fn from_bytes(bytes: [u8; 16]) -> Self {
+            pub const fn from_bytes(bytes: [u8; 16]) -> Self {
                 Self(Uuid::from_bytes(bytes))
             }
         }

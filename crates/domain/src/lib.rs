@@ -3,6 +3,7 @@
 //! Pure: no I/O, no async, no clock, no randomness of its own. Time and chance are arguments.
 
 pub mod audit;
+pub mod builtin;
 pub mod condition;
 pub mod document;
 pub mod fleet;

@@ -1,12 +1,14 @@
-//! The admin API, every route on one page. It is served on the Unix socket of this machine only, never on an address.
+//! The admin API, every route on one page. It has two doors: the Unix socket of this machine, and `/api/v1` of the public
+//! listener for access tokens that we issued for it.
 //!
-//! Whoever calls is an `Operator<R>`, where `R` is the right that the route needs; only the socket's accept loop makes one,
-//! and no handler compiles here without taking one first.
+//! Whoever calls is an `Operator<R>`, where `R` is the right that the route needs; only the two doors make one, and no
+//! handler compiles here without taking one first.
 
 mod agents;
 mod audit;
 mod calls;
 mod clients;
+mod door;
 mod error;
 mod fleet;
 mod grants;
@@ -30,14 +32,17 @@ mod suggest;
 mod users;
 
 use crate::app::App;
+use crate::issuer::cors;
 use crate::layers;
 use axum::Router;
-use axum::middleware::from_fn;
+use axum::middleware::{from_fn, from_fn_with_state, map_response};
+use axum::routing::get as get_service;
+use portcullis_domain::builtin;
 use std::sync::Arc;
 
 use error::Refusal;
 use input::Missing;
-pub use operator::admit;
+pub use operator::{By, admit};
 use page::Page;
 use route::{Route, delete, get, patch, post};
 
@@ -111,13 +116,41 @@ pub fn addresses() -> Vec<(&'static str, &'static str)> {
     routes().into_iter().map(|route| (route.method, route.path)).collect()
 }
 
+/// Method, path and the scope that each route needs; `None` where no scope is enough.
+pub fn scopes() -> Vec<(&'static str, &'static str, Option<&'static str>)> {
+    routes().into_iter().map(|route| (route.method, route.path, route.right.scope())).collect()
+}
+
 /// The admin API, for [`socket`]. Without an admitted operator every route refuses.
 pub fn router(app: &Arc<App>) -> Router {
+    Router::new().nest(builtin::PATH, bare(app)).fallback(nothing_here).layer(from_fn(layers::survive))
+}
+
+/// The admin API for the public listener, below the issuer's path, and its metadata (RFC 9728 s3.1). Every address of it
+/// asks for a token first, those with nothing behind them too.
+pub(crate) fn public(app: &Arc<App>) -> Router {
+    let base = app.config.issuer.path();
+    let guarded = bare(app)
+        .layer(from_fn_with_state(door::Door::of(app), door::by_token))
+        .layer(from_fn(layers::patience));
+    let metadata = get_service(door::metadata).options(cors::preflight).layer(map_response(cors::open));
+    Router::new()
+        .nest(&format!("{base}{}", builtin::PATH), guarded)
+        .route(&format!("/.well-known/oauth-protected-resource{base}{}", builtin::PATH), metadata)
+        .with_state(Arc::clone(app))
+}
+
+/// Without a door.
+fn bare<S: Clone + Send + Sync + 'static>(app: &Arc<App>) -> Router<S> {
+    let below = |path: &'static str| path.strip_prefix(builtin::PATH).unwrap_or(path);
     routes()
         .into_iter()
-        .fold(Router::new(), |router, route| router.route(route.path, route.handler))
-        .fallback(async || Refusal::Missing(Missing::Address))
+        .fold(Router::new(), |router, route| router.route(below(route.path), route.handler))
+        .fallback(nothing_here)
         .method_not_allowed_fallback(async || Refusal::Method)
         .with_state(Arc::clone(app))
-        .layer(from_fn(layers::survive))
+}
+
+async fn nothing_here() -> Refusal {
+    Refusal::Missing(Missing::Address)
 }

@@ -3,6 +3,7 @@
 use crate::app::{App, Current};
 use crate::config::Config;
 use crate::keys::{self, KeyError, Keys};
+use portcullis_domain::builtin;
 use portcullis_domain::policy::UnusableSnapshot;
 use portcullis_domain::principal::Revocation;
 use portcullis_domain::seal::MasterKey;
@@ -67,7 +68,7 @@ impl Full {
         let revocations = handle.reader().revocations(now).await?;
         let pins = handle.reader().pins().await?;
         let (keys, assertion_key) = keys::load(&mut handle, master).await?;
-        let snapshot = Snapshot {
+        let snapshot = builtin::installed(Snapshot {
             number: registry.number,
             issuer: config.issuer.clone(),
             keys: keys.public.clone(),
@@ -80,7 +81,7 @@ impl Full {
             self_registered: registry.self_registered,
             forbids: registry.forbids,
             pins,
-        };
+        });
         Ok(Self { keys, assertion_key, snapshot, revocations, as_of: now })
     }
 

@@ -15,11 +15,12 @@ pub use preview::{Ending, Preview, Version, export, preview};
 pub use remarks::remarks;
 pub(crate) use rotate::{Delivery, RotateError, Rotation, rotate};
 
+use crate::api::By;
 use crate::app::App;
 use deliver::{Pending, Recipient};
 use plan::{Plan, World};
 use portcullis_domain::audit::{Actor, Event, Kind, Outcome};
-use portcullis_domain::fleet::Fleet;
+use portcullis_domain::fleet::{Fleet, new_places, owners_only};
 use portcullis_domain::registry::{Agent, Client, ClientAuth};
 use portcullis_domain::secret::{ClientSecret, Hashed};
 use portcullis_oauth::client::{AuthMethod, ClientId, GrantType};
@@ -54,6 +55,12 @@ pub enum ApplyError {
     /// The registry is not the one that the change was planned for.
     #[error("the registry has changed since this was planned")]
     Moved,
+    /// It would give somebody more access to the admin API.
+    #[error("only an owner may do this: {}", .0.join("; "))]
+    OwnersOnly(Vec<String>),
+    /// It names new files of this machine, from elsewhere.
+    #[error("only on the machine itself: {}", .0.join("; "))]
+    Places(Vec<String>),
     /// The database.
     #[error("the fleet cannot be applied")]
     Store(#[from] Error),
@@ -62,8 +69,8 @@ pub enum ApplyError {
 /// Who applies, and to what.
 #[derive(Clone, Debug, Default)]
 pub struct Terms {
-    /// The operator on this machine who asked; `None` means whoever started the process.
-    pub uid: Option<u32>,
+    /// Who asked; `None` means whoever started the process.
+    pub by: Option<By>,
     /// Only to this registry.
     pub only_to: Option<Version>,
 }
@@ -75,7 +82,7 @@ struct Change {
     secrets: Vec<(ClientId, Hashed<ClientSecret>)>,
     until: Timestamp,
     applied: Applied,
-    uid: Option<u32>,
+    by: Option<By>,
 }
 
 /// Makes the registry what the fleet says. An unchanged fleet writes nothing.
@@ -105,6 +112,7 @@ async fn apply_once(app: &App, fleet: &Fleet, terms: &Terms) -> Result<Applied, 
     if terms.only_to.as_ref().is_some_and(|version| *version != world.version()) {
         return Err(ApplyError::Moved);
     }
+    allowed(&world, fleet, terms)?;
     let plan = Plan::between(&world, fleet, now, &mut app.entropy.rng());
     if plan.is_empty() {
         return Ok(Applied::default());
@@ -116,12 +124,27 @@ async fn apply_once(app: &App, fleet: &Fleet, terms: &Terms) -> Result<Applied, 
     // Read anew: whoever leaves a role has everything revoked that was issued until then.
     let now = app.clock.now();
     let until = now + app.config.tokens.revocation_memory();
-    let change = Change { plan, secrets, until, applied, uid: terms.uid };
+    let change = Change { plan, secrets, until, applied, by: terms.by.clone() };
     let written = app.store.write(now, change, |change, tx| Box::pin(write(change, tx))).await;
     deliver::finish(app, &pending, &written).await;
     written?;
     app.catch_up().await;
     Ok(applied)
+}
+
+/// ADM-03: not everybody may ask for everything.
+fn allowed(world: &World, fleet: &Fleet, terms: &Terms) -> Result<(), ApplyError> {
+    let Some(by) = &terms.by else { return Ok(()) };
+    let before = preview::fleet_of(world.registry());
+    let gains = owners_only(&before, fleet);
+    if !by.owns() && !gains.is_empty() {
+        return Err(ApplyError::OwnersOnly(gains));
+    }
+    let places = new_places(&before, fleet);
+    if by.is_elsewhere() && !places.is_empty() {
+        return Err(ApplyError::Places(places));
+    }
+    Ok(())
 }
 
 /// All of them, or none.
@@ -170,7 +193,7 @@ pub(crate) async fn deliver_again(app: &App, names: &[&str]) -> Result<(), Apply
 }
 
 async fn write(change: &Change, tx: &mut Tx) -> Result<Recorded<Applied>, Error> {
-    let Change { plan, secrets, until, applied, uid } = change;
+    let Change { plan, secrets, until, applied, by } = change;
     let registry = tx.read().registry().await?;
     if !plan.was_made_for(&registry) {
         return Err(Error::Conflict(STALE));
@@ -219,9 +242,9 @@ async fn write(change: &Change, tx: &mut Tx) -> Result<Recorded<Applied>, Error>
     }
     for (client, secret) in secrets {
         tx.insert_secret(client, secret, None).await?;
-        tx.also(&by(*uid, secret_created(client))).await?;
+        tx.also(&marked(by.as_ref(), secret_created(client))).await?;
     }
-    tx.record(&by(*uid, applied_event(applied)), *applied).await
+    tx.record(&marked(by.as_ref(), applied_event(applied)), *applied).await
 }
 
 fn client_of(agent: &Agent, now: Timestamp) -> NewClient {
@@ -256,9 +279,9 @@ fn row_of(client: &Client, now: Timestamp) -> NewClient {
 }
 
 /// Names the operator who asked.
-fn by(uid: Option<u32>, event: Event) -> Event {
-    match uid {
-        Some(uid) => event.with("uid", uid),
+fn marked(by: Option<&By>, event: Event) -> Event {
+    match by {
+        Some(by) => by.mark(event),
         None => event,
     }
 }

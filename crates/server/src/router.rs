@@ -5,7 +5,7 @@ use crate::console::{self, overview};
 use crate::issuer::{authorize, consent, cors, introspect, jwks, metadata, register, revoke, token};
 use crate::login::{password, sign_in, sign_out};
 use crate::pages::{self, account};
-use crate::{layers, own_names};
+use crate::{api, layers, own_names};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state, map_response};
@@ -32,7 +32,7 @@ pub fn router(app: &Arc<App>, demo: Router) -> Router {
     // `/mcp/{name}` and the metadata of protected resources.
     let gateway = app.gateway.router();
     let elsewhere = Router::new().fallback(own_names::other_path).with_state(Arc::clone(app));
-    layered(app, authority.merge(gateway).merge(demo).merge(elsewhere))
+    layered(app, authority.merge(api::public(app)).merge(gateway).merge(demo).merge(elsewhere))
 }
 
 /// RFC 8414 s3.1: the issuer's path is inserted after the well-known part; OpenID's form appends. Each address answers

@@ -6,6 +6,7 @@ use crate::reader::Reader;
 use crate::row::Row;
 use crate::statements::statements;
 use crate::tx::Tx;
+use portcullis_domain::builtin;
 use portcullis_domain::grant::{Session, SessionOwner};
 use portcullis_domain::id::{GrantId, ServerId, SessionId, UserId};
 use portcullis_domain::principal::{Revocation, RevokedTarget};
@@ -194,6 +195,10 @@ impl Tx {
     }
 
     pub(crate) async fn hold_server(&mut self, id: ServerId) -> Result<(), Error> {
+        // Nobody removes it.
+        if id == builtin::SERVER_ID {
+            return Ok(());
+        }
         let sql = self.by_dialect(HOLD_SERVER, HOLD_SERVER_LOCKED);
         self.hold(sql, id.into(), "server_alive").await
     }

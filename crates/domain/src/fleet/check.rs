@@ -8,6 +8,7 @@ mod server;
 
 use super::raw::{RawAccess, RawFleet, RawServer};
 use super::{Fleet, Problem, Surroundings};
+use crate::builtin;
 use crate::document::line_of;
 use crate::registry::{Access, Name, Server};
 use addresses::Placed;
@@ -49,7 +50,10 @@ impl Check<'_> {
 
     pub(super) fn fleet(&mut self, raw: RawFleet) -> Fleet {
         // Taken from the raw text, so that one mistake in a server does not make everything that names it a mistake.
-        let declared: BTreeMap<Name, ScopeSet> = raw.server.iter().filter_map(RawServer::declares).collect();
+        let mut declared: BTreeMap<Name, ScopeSet> =
+            raw.server.iter().filter_map(RawServer::declares).collect();
+        // It is there without being declared, and may be named where servers are.
+        declared.extend(builtin::SERVER.parse().map(|name| (name, builtin::scopes().into_keys().collect())));
         let mut names = BTreeSet::new();
         for server in &raw.server {
             self.new_name(&server.name, &mut names);

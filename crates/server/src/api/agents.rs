@@ -14,6 +14,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header;
 use portcullis_domain::audit::{Kind, Outcome};
+use portcullis_domain::builtin;
 use portcullis_domain::registry::{Access, Agent};
 use portcullis_domain::secret::ClientSecret;
 use portcullis_oauth::client::ClientId;
@@ -161,6 +162,10 @@ pub(super) async fn rotate(
         return Err(BadInput::Malformed("overlap_seconds is at most 30 days".to_owned()).into());
     }
     let agent = Names::read(&mut app.store.read().await?).await?.agent(&name)?.clone();
+    // ADM-03: whoever gets a secret is its agent.
+    if !builtin::admin_access(&agent.access).is_empty() {
+        operator.as_owner("this agent has access to portcullis")?;
+    }
     let rotation = Rotation {
         overlap: Duration::from_secs(wish.overlap_seconds),
         event: operator.event(Kind::SecretCreated, Outcome::Allowed),

@@ -8,6 +8,7 @@ use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use portcullis_domain::fleet::Problem;
+use portcullis_guard::challenge::Challenge;
 use serde::Serialize;
 
 /// Why an operator's request was refused. Nothing was changed then.
@@ -30,6 +31,9 @@ pub(crate) enum Refusal {
     Method,
     #[error("{0}")]
     Missing(#[from] Missing),
+    /// A token that is not where it belongs. Says what is wrong.
+    #[error("{1}")]
+    Misplaced(Challenge, &'static str),
     /// The registry is not the one that `If-Match` names.
     #[error("the registry has changed")]
     Moved,
@@ -42,10 +46,26 @@ pub(crate) enum Refusal {
     /// A tool is not as the operator looked at it.
     #[error("the tools have changed")]
     ToolMoved,
+    /// A token that lacks a scope; another one may have it.
+    #[error("insufficient scope")]
+    Scope(RightName, Challenge),
+    /// No token, or none that counts here and now.
+    #[error("no token that counts")]
+    NoToken(Challenge),
+    /// Only an owner of the deployment may do this. Says what.
+    #[error("for owners only: {0}")]
+    OwnersOnly(String),
     /// About something that belongs to no server, or to all.
     #[error("own servers only")]
     OwnServersOnly,
+    /// Names files of this machine, from elsewhere. Says for whom.
+    #[error("new files on this machine: {0}")]
+    Places(String),
 }
+
+/// The kind of a refusal, left in the answer for whoever records it.
+#[derive(Clone, Copy)]
+pub(super) struct RefusedAs(pub(super) &'static str);
 
 /// RFC 9457 s3.
 #[derive(Serialize)]
@@ -89,18 +109,46 @@ impl Refusal {
             }
             Self::Method => (StatusCode::METHOD_NOT_ALLOWED, "method", "No such method here"),
             Self::Missing(_) => (StatusCode::NOT_FOUND, "missing", "There is no such thing"),
+            Self::Misplaced(..) => {
+                (StatusCode::BAD_REQUEST, "credentials_misplaced", "The token is not where it belongs")
+            }
             Self::Moved => (StatusCode::PRECONDITION_FAILED, "moved", "The registry has changed"),
             Self::ToolMoved => (StatusCode::PRECONDITION_FAILED, "tool_moved", "The tools have changed"),
             Self::NoOperator => (StatusCode::UNAUTHORIZED, "no_operator", "Not an operator of this machine"),
-            Self::NoRight(RightName::Owns) => {
+            Self::NoRight(RightName::Owns) | Self::OwnersOnly(_) => {
                 (StatusCode::FORBIDDEN, "owners_only", "Only owners may do this")
             }
-            Self::NoRight(RightName::Audits | RightName::Reads | RightName::Writes) => {
+            Self::NoRight(RightName::Audits | RightName::Reads | RightName::Writes) | Self::Scope(..) => {
                 (StatusCode::FORBIDDEN, "insufficient_scope", "The token does not suffice")
             }
+            Self::NoToken(_) => (StatusCode::UNAUTHORIZED, "unauthenticated", "No token that counts"),
+            Self::Places(_) => (StatusCode::FORBIDDEN, "files_named", "Only on the machine itself"),
             Self::OwnServersOnly => {
                 (StatusCode::FORBIDDEN, "own_servers_only", "Not only about your own servers")
             }
+        }
+    }
+
+    /// The value of `WWW-Authenticate`, where a token could help.
+    fn challenge(&self) -> Option<&str> {
+        match self {
+            Self::Misplaced(challenge, _) | Self::NoToken(challenge) | Self::Scope(_, challenge) => {
+                Some(&challenge.www_authenticate)
+            }
+            Self::Conflict(_)
+            | Self::Deliver(_)
+            | Self::Fault(_)
+            | Self::Fleet(_)
+            | Self::Input(_)
+            | Self::Method
+            | Self::Missing(_)
+            | Self::Moved
+            | Self::ToolMoved
+            | Self::NoOperator
+            | Self::NoRight(_)
+            | Self::OwnersOnly(_)
+            | Self::OwnServersOnly
+            | Self::Places(_) => None,
         }
     }
 
@@ -113,12 +161,23 @@ impl Refusal {
             Self::Input(input) => input.to_string(),
             Self::Method => "this address is for another method".to_owned(),
             Self::Missing(missing) => missing.to_string(),
+            Self::Misplaced(_, says) => (*says).to_owned(),
             Self::Moved => "somebody else changed it since this was planned: plan again".to_owned(),
             Self::ToolMoved => {
                 "a definition is not the one that was looked at: look again; nothing was approved".to_owned()
             }
             Self::NoOperator => "the admin API is served on the socket in the data folder only".to_owned(),
-            Self::NoRight(right) => right.wanted().to_owned(),
+            Self::NoRight(right) | Self::Scope(right, _) => right.wanted().to_owned(),
+            Self::NoToken(_) => {
+                "get a token for this address, as its WWW-Authenticate header says".to_owned()
+            }
+            Self::OwnersOnly(what) => {
+                format!("an administrator has to do this, or somebody on the machine itself: {what}")
+            }
+            Self::Places(whose) => format!(
+                "credential = {{ secret = {{ deliver }} }} names files of the machine, and new ones are named there only \
+                 ({whose}); leave it out and use rotate, which shows the secret once"
+            ),
             Self::OwnServersOnly => {
                 "you administer the servers that name you as an owner, and nothing else".to_owned()
             }
@@ -135,6 +194,7 @@ impl IntoResponse for Refusal {
             tracing::info!(reason = %self, status = status.as_u16(), "admin request refused");
         }
         let detail = self.detail();
+        let challenge = self.challenge().and_then(|text| HeaderValue::from_str(text).ok());
         let problems = if let Self::Fleet(problems) = self { problems } else { Vec::new() };
         let body = Body {
             r#type: format!("urn:portcullis:problem:{kind}"),
@@ -144,7 +204,11 @@ impl IntoResponse for Refusal {
             problems: problems.into_iter().map(|p| Mistake { line: p.line, says: p.says }).collect(),
         };
         let mut response = (status, Json(body)).into_response();
+        response.extensions_mut().insert(RefusedAs(kind));
         let headers = response.headers_mut();
+        if let Some(challenge) = challenge {
+            headers.insert(header::WWW_AUTHENTICATE, challenge);
+        }
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         response

@@ -44,14 +44,16 @@ pub(super) async fn apply(
 ) -> Result<Json<Applied>, Refusal> {
     operator.everywhere()?;
     let fleet = parse(&app, &text)?;
-    let terms = Terms { uid: operator.uid(), only_to: if_match(&headers) };
+    let terms = Terms { by: Some(operator.by()), only_to: if_match(&headers) };
     let applied = fleet::apply_on(&app, &fleet, &terms).await.map_err(|error| match error {
         ApplyError::Deliver(error) => Refusal::Deliver(error),
         ApplyError::Moved => Refusal::Moved,
+        ApplyError::OwnersOnly(gains) => Refusal::OwnersOnly(gains.join("; ")),
+        ApplyError::Places(whose) => Refusal::Places(whose.join(", ")),
         ApplyError::Store(error) => error.into(),
     })?;
     let Applied { put, removed, secrets } = applied;
-    tracing::info!(put, removed, secrets, uid = operator.uid(), "fleet applied");
+    tracing::info!(put, removed, secrets, "fleet applied");
     Ok(Json(applied))
 }
 

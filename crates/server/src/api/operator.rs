@@ -3,6 +3,7 @@
 //! Taking an `Operator<R>` is the permission to do what `R` names: there is no other check of it behind. What remains for a
 //! handler is to ask how far the operator reaches, since some administer their own servers only.
 
+use super::door;
 use super::error::Refusal;
 use super::input::Missing;
 use crate::app::App;
@@ -11,7 +12,9 @@ use axum::Router;
 use axum::extract::FromRequestParts;
 use http::request::Parts;
 use portcullis_domain::audit::{Actor, Event, Kind, Outcome};
+use portcullis_domain::principal::{Principal, Subject};
 use portcullis_domain::registry::Name;
+use portcullis_guard::challenge::Challenges;
 use std::collections::BTreeSet;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -20,20 +23,30 @@ use std::sync::Arc;
 #[derive(Clone, Debug)]
 pub(crate) struct Operator<R> {
     identity: Arc<Identity>,
+    reach: Reach,
     right: PhantomData<fn() -> R>,
 }
 
 /// What [`admit`] leaves in a request. No request brings one along: extensions do not travel.
 #[derive(Clone)]
-struct Admitted(Arc<Identity>);
+pub(super) struct Admitted(pub(super) Arc<Identity>);
 
 /// Who it is, and all that they may do.
 #[derive(Debug)]
 pub(super) struct Identity {
     pub(super) who: Who,
-    pub(super) rights: BTreeSet<RightName>,
-    pub(super) reach: Reach,
+    /// What they may do everywhere.
+    pub(super) everywhere: BTreeSet<RightName>,
+    /// What they may do on their own servers. Apart: an auditor of everything who owns one server writes to that one only.
+    pub(super) on_own_servers: BTreeSet<RightName>,
+    pub(super) own_servers: BTreeSet<Name>,
+    /// How they are told what their token lacks.
+    pub(super) challenges: Option<Challenges>,
 }
+
+/// Who asked for a change, and with which power: for what is recorded, and for what not everybody may do.
+#[derive(Clone, Debug)]
+pub struct By(Arc<Identity>);
 
 /// Who it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +55,13 @@ pub(super) enum Who {
     Local {
         /// Its user.
         uid: u32,
+    },
+    /// The holder of an access token.
+    Token {
+        /// Whose, as the token says.
+        principal: Box<Principal>,
+        /// The user name of a person.
+        name: Option<String>,
     },
 }
 
@@ -122,24 +142,74 @@ impl Right for Writes {
 pub fn admit(router: Router, peer: u32) -> Option<Router> {
     let ours = rustix::process::geteuid().as_raw();
     let root = rustix::process::Uid::ROOT.as_raw();
-    let identity = Identity {
-        who: Who::Local { uid: peer },
-        rights: BTreeSet::from([RightName::Audits, RightName::Owns, RightName::Reads, RightName::Writes]),
-        reach: Reach::Everything,
-    };
+    let all = BTreeSet::from([RightName::Audits, RightName::Owns, RightName::Reads, RightName::Writes]);
+    let identity = Identity { who: Who::Local { uid: peer }, ..Identity::reaching_everything(all) };
     (peer == ours || peer == root).then(|| router.layer(Extension(Admitted(Arc::new(identity)))))
 }
 
 impl Identity {
-    fn says(&self, event: Event) -> Event {
-        match self.who {
-            Who::Local { uid } => event.with("uid", uid),
+    /// With these rights on everything, and nobody's name yet.
+    pub(super) fn reaching_everything(everywhere: BTreeSet<RightName>) -> Self {
+        Self {
+            who: Who::Local { uid: u32::MAX },
+            everywhere,
+            on_own_servers: BTreeSet::new(),
+            own_servers: BTreeSet::new(),
+            challenges: None,
         }
     }
 
-    fn actor(&self) -> Actor {
-        match self.who {
-            Who::Local { .. } => Actor::Operator,
+    /// An event of this operator.
+    pub(super) fn event(&self, kind: Kind, outcome: Outcome) -> Event {
+        self.mark(Event::new(kind, outcome, Actor::Operator))
+    }
+
+    /// Says whose event it is.
+    fn mark(&self, mut event: Event) -> Event {
+        match &self.who {
+            Who::Local { uid } => event.with("uid", uid),
+            Who::Token { principal, name } => {
+                event.actor = match &principal.subject {
+                    Subject::Agent(client) => Actor::Client(client.clone()),
+                    Subject::User(user) => Actor::User(*user),
+                };
+                let event =
+                    event.with("by.client", &principal.client_id).with("by.session", principal.session);
+                match name {
+                    Some(name) => event.with("by.name", name),
+                    None => event,
+                }
+            }
+        }
+    }
+
+    fn reach(&self, right: RightName) -> Option<Reach> {
+        if self.everywhere.contains(&right) {
+            Some(Reach::Everything)
+        } else if self.on_own_servers.contains(&right) {
+            Some(Reach::Servers(self.own_servers.clone()))
+        } else {
+            None
+        }
+    }
+}
+
+impl By {
+    /// Says whose event it is.
+    pub(crate) fn mark(&self, event: Event) -> Event {
+        self.0.mark(event)
+    }
+
+    /// Whether it is an owner of the deployment.
+    pub(crate) fn owns(&self) -> bool {
+        self.0.everywhere.contains(&RightName::Owns)
+    }
+
+    /// Whether they are not on this machine.
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        match self.0.who {
+            Who::Local { .. } => false,
+            Who::Token { .. } => true,
         }
     }
 }
@@ -147,24 +217,27 @@ impl Identity {
 impl<R> Operator<R> {
     /// An event of this operator.
     pub(crate) fn event(&self, kind: Kind, outcome: Outcome) -> Event {
-        self.identity.says(Event::new(kind, outcome, self.identity.actor()))
+        self.identity.event(kind, outcome)
     }
 
-    /// The user id of the process that asked, if it came through the socket.
-    pub(crate) fn uid(&self) -> Option<u32> {
-        match self.identity.who {
-            Who::Local { uid } => Some(uid),
-        }
+    /// The same operator, for what is done on their behalf.
+    pub(crate) fn by(&self) -> By {
+        By(Arc::clone(&self.identity))
     }
 
     /// Whether this is an owner of the deployment, who may do everything.
     pub(crate) fn owns(&self) -> bool {
-        self.identity.rights.contains(&RightName::Owns)
+        self.by().owns()
     }
 
-    /// How far the operator reaches.
+    /// Refuses unless this is an owner of the deployment. `what` it is that only owners do.
+    pub(crate) fn as_owner(&self, what: &str) -> Result<(), Refusal> {
+        if self.owns() { Ok(()) } else { Err(Refusal::OwnersOnly(what.to_owned())) }
+    }
+
+    /// How far the operator reaches with this right.
     pub(crate) fn reach(&self) -> &Reach {
-        &self.identity.reach
+        &self.reach
     }
 
     /// Whether the operator administers this server: lists are filtered by it.
@@ -193,9 +266,14 @@ impl<R: Right> FromRequestParts<Arc<App>> for Operator<R> {
     type Rejection = Refusal;
     async fn from_request_parts(parts: &mut Parts, _: &Arc<App>) -> Result<Self, Refusal> {
         let Admitted(identity) = parts.extensions.get().ok_or(Refusal::NoOperator)?;
-        if !identity.rights.contains(&R::NAME) {
-            return Err(Refusal::NoRight(R::NAME));
-        }
-        Ok(Self { identity: Arc::clone(identity), right: PhantomData })
+        let Some(reach) = identity.reach(R::NAME) else {
+            let challenges = identity.challenges.as_ref();
+            let challenge = challenges.and_then(|challenges| door::insufficient(challenges, R::NAME));
+            return Err(match challenge {
+                Some(challenge) => Refusal::Scope(R::NAME, challenge),
+                None => Refusal::NoRight(R::NAME),
+            });
+        };
+        Ok(Self { identity: Arc::clone(identity), reach, right: PhantomData })
     }
 }

@@ -10,6 +10,7 @@ use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderMap, StatusCode};
+use portcullis_domain::builtin;
 use portcullis_domain::registry::{Access, Agent, Name, Placement, Risk, Rule, Server, Upstream};
 use portcullis_domain::snapshot::Snapshot;
 use portcullis_oauth::scope::Scope;
@@ -79,7 +80,12 @@ impl<'a> Overview<'a> {
             base,
             username,
             is_fresh,
-            servers: snapshot.servers.iter().map(ServerRow::of).collect(),
+            servers: snapshot
+                .servers
+                .iter()
+                .filter(|server| server.id != builtin::SERVER_ID)
+                .map(ServerRow::of)
+                .collect(),
             agents: snapshot.agents.iter().map(AgentRow::of).collect(),
         }
     }

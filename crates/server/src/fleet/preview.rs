@@ -159,7 +159,7 @@ pub async fn export(app: &App) -> Result<(Fleet, Version), Error> {
     Ok((fleet_of(&registry), Version::of(&registry)))
 }
 
-fn fleet_of(registry: &Registry) -> Fleet {
+pub(super) fn fleet_of(registry: &Registry) -> Fleet {
     Fleet {
         servers: registry.servers.iter().cloned().map(|server| server.with_id(())).collect(),
         agents: registry.agents.iter().cloned().map(|agent| agent.with_id(())).collect(),

@@ -122,7 +122,7 @@ fn may_introspect(caller: &Caller, server: &ServerPolicy, current: &Current) -> 
 }
 
 /// AS-INT-05: nothing that the token hangs from has ended.
-async fn is_believed(
+pub(crate) async fn is_believed(
     principal: &Principal,
     mut reader: Reader<'_>,
     now: Timestamp,

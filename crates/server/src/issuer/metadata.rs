@@ -7,6 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::IntoResponse;
 use http::header;
+use portcullis_domain::builtin;
 use portcullis_oauth::client::{AuthMethod, GrantType};
 use portcullis_oauth::metadata::AuthorizationServerMetadata;
 use portcullis_oauth::scope::Scope;
@@ -50,7 +51,8 @@ fn metadata(app: &App) -> AuthorizationServerMetadata {
 /// What a request without `scope` means, on any server.
 fn default_scopes(app: &App) -> Vec<Scope> {
     let current = app.current.load();
-    let servers = current.snapshot.servers.iter();
+    // Whoever asks for what is listed here means some server of the fleet.
+    let servers = current.snapshot.servers.iter().filter(|server| server.id != builtin::SERVER_ID);
     let scopes: BTreeSet<&Scope> = servers.flat_map(|server| server.default_scopes.iter()).collect();
     scopes.into_iter().cloned().collect()
 }

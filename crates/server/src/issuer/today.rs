@@ -2,20 +2,37 @@
 
 use crate::app::Current;
 use crate::issuer::error::GrantRefusal;
+use portcullis_domain::builtin;
 use portcullis_domain::policy::{Asker, ServerPolicy};
-use portcullis_domain::registry::Server;
+use portcullis_domain::registry::{Name, Server};
 use portcullis_oauth::client::ClientId;
 use portcullis_oauth::scope::{Scope, ScopeSet};
 use portcullis_oauth::time::Timestamp;
 use portcullis_store::StoredUser;
 
-/// Names of the roles that a person has today.
+/// Names of the roles that a person has today: those of the fleet file, and those that come with being an administrator or
+/// an owner of a server.
 pub(crate) fn roles_of(user: &StoredUser, current: &Current) -> Vec<String> {
     let roles = current.snapshot.roles.iter();
-    roles
+    let mut names: Vec<String> = roles
         .filter(|role| role.members.include(&user.username, &user.groups))
         .map(|role| role.name.to_string())
-        .collect()
+        .collect();
+    if user.admin {
+        names.push(builtin::OWNER.to_owned());
+    }
+    if servers_of(&user.username, current).next().is_some() {
+        names.push(builtin::SERVER_OWNER.to_owned());
+    }
+    names
+}
+
+/// The servers that name a person as an owner.
+pub(crate) fn servers_of<'c>(username: &str, current: &'c Current) -> impl Iterator<Item = &'c Name> {
+    let servers = current.snapshot.servers.iter();
+    servers
+        .filter(move |server| server.owners.iter().any(|owner| owner == username))
+        .map(|server| &server.name)
 }
 
 /// What is left of `granted`; `None` when it is nothing. An empty set never becomes the defaults here (style rule 14).

@@ -20,9 +20,9 @@ async fn events(test: &TestApp) -> Vec<Kind> {
 async fn pc_34_a_fleet_is_applied_once_and_then_there_is_nothing_to_do() {
     let test = TestApp::start().await;
     let current = test.app.current.load_full();
-    assert_eq!(current.snapshot.servers.len(), 2);
+    assert_eq!(current.snapshot.servers.len(), 3, "with the admin API");
     assert_eq!(current.snapshot.agents.len(), 2);
-    assert_eq!(current.snapshot.roles.len(), 1);
+    assert_eq!(current.snapshot.roles.len(), 3, "with those that come with it");
     assert_eq!(current.policy.server("notes").unwrap().server().title, "Team notes");
     assert_eq!(current.snapshot.servers[0].canonical_uri.as_str(), "http://127.0.0.1:8080/mcp/notes");
     let before = events(&test).await;

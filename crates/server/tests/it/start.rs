@@ -105,6 +105,6 @@ async fn the_first_administrator_is_made_once() {
 async fn two_servers_fit_in_one_process() {
     let [one, two] = [TestApp::start().await, TestApp::start_with("", "").await];
     assert_ne!(one.app.keys.load().public, two.app.keys.load().public);
-    assert!(two.app.current.load().snapshot.servers.is_empty());
+    assert!(two.app.current.load().policy.server("notes").is_none());
     let _router = router(&two.app, Router::new());
 }

@@ -1,6 +1,7 @@
 //! Agents, clients and roles of a fleet file.
 
 use super::{Check, nearest};
+use crate::builtin;
 use crate::fleet::moment;
 use crate::fleet::raw::{RawAgent, RawClient, RawCredential, RawRole};
 use crate::registry::{Agent, Client, ClientAuth, Members, Name, Role};
@@ -25,6 +26,9 @@ impl Check<'_> {
         let mut introspects = Vec::new();
         for server in &raw.introspects {
             match self.read::<Name>(server) {
+                Some(name) if builtin::is_reserved_server(&name) => {
+                    self.problem(server.span().start, "portcullis looks at its own tokens itself");
+                }
                 Some(name) if declared.contains_key(&name) => introspects.push(name),
                 _ => {
                     let known: Vec<&str> = declared.keys().map(Name::as_str).collect();
@@ -143,6 +147,10 @@ impl Check<'_> {
                 raw.name.span().start,
                 "a role needs members = { group = \"…\" } or { users = [\"…\"] }",
             );
+        }
+        if name.as_ref().is_some_and(builtin::is_reserved_role) {
+            let says = "roles whose names begin with portcullis are there already; give yours another name";
+            self.problem(raw.name.span().start, says);
         }
         let access = self.access(raw.access, declared);
         Some(Role { name: name?, members: raw.members, access })
