@@ -28,7 +28,7 @@ pub mod ops;
 mod own_names;
 mod pages;
 pub mod passwords;
-mod pins;
+pub mod pins;
 pub mod router;
 pub mod serve;
 pub mod setup;

@@ -2,15 +2,17 @@
 
 pub(crate) mod surveys;
 
-pub(crate) use surveys::{Surveyed, Surveys};
+pub(crate) use surveys::Surveys;
 
 use crate::app::App;
 use portcullis_domain::audit::{Actor, Event, Kind, Outcome};
 use portcullis_domain::id::ServerId;
 use portcullis_domain::pins::{Definition, Digest, SeenTool, Sighting};
 use portcullis_domain::registry::{Pinning, Server};
+use portcullis_gateway::SurveyFailure;
 use portcullis_store::{Error, PinnedTool, Sighted, Tx};
 use std::collections::BTreeMap;
+use tokio::time::Instant;
 
 /// Names the clash with what the operator looked at, as a constraint.
 const LOOKED_AT: &str = "tool_as_it_was_looked_at";
@@ -46,9 +48,31 @@ impl Known {
     }
 }
 
+/// Why a server's tools were not surveyed.
+#[derive(Debug, thiserror::Error)]
+pub enum SurveyError {
+    /// The server did not let us.
+    #[error(transparent)]
+    Failure(#[from] SurveyFailure),
+    /// What was seen could not be stored.
+    #[error(transparent)]
+    Store(#[from] Error),
+}
+
+/// Looks at the tools of a server now, and takes in what is seen.
+pub async fn survey(app: &App, server: ServerId) -> Result<(), SurveyError> {
+    let outcome = app.gateway.survey(server).await;
+    app.surveys.went(
+        server,
+        &outcome,
+        (app.clock.now(), Instant::now(), app.config.survey.unwrap_or_default()),
+    );
+    Ok(take(app, outcome?.sighting).await?)
+}
+
 /// Stores what a gateway saw: as the first pins of a server that takes them so, or to wait for a person. The gateway of
 /// this node knows of it when this returns.
-pub(crate) async fn take(app: &App, sighting: Sighting) -> Result<(), Error> {
+pub async fn take(app: &App, sighting: Sighting) -> Result<(), Error> {
     let current = app.current.load_full();
     let Some(server) = current.snapshot.servers.iter().find(|server| server.id == sighting.server) else {
         return Ok(());
@@ -130,9 +154,9 @@ pub(crate) async fn approve(
             tx.record(event, ()).await
         })
     });
-    written.await.map_err(|error| match error {
-        Error::Conflict(LOOKED_AT) => ApproveError::Moved,
-        error => ApproveError::Store(error),
+    written.await.map_err(|error| {
+        let moved = matches!(error, Error::Conflict(LOOKED_AT));
+        if moved { ApproveError::Moved } else { ApproveError::Store(error) }
     })?;
     app.catch_up().await;
     Ok(())

@@ -9,6 +9,7 @@ use portcullis_domain::snapshot::Snapshot;
 use portcullis_gateway::{Program, SurveyFailure};
 use portcullis_guard::assertion::AssertionVerifier;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc::Receiver;
 
@@ -247,9 +248,9 @@ async fn pc_33_first_sight_is_of_the_whole_list_and_off_is_off() {
 #[tokio::test]
 async fn pc_33_an_upstream_without_shame_fills_neither_memory_nor_queue() {
     let world = pinned().await;
-    let count = std::sync::atomic::AtomicU64::new(0);
+    let count = AtomicU64::new(0);
     world.upstream.answers(move |seen| {
-        let n = count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        let n = count.fetch_add(1, Ordering::SeqCst);
         let tools: Vec<String> = (0..2000).map(|at| format!(r#"{{"name":"t{at}","title":"{n}"}}"#)).collect();
         let tools: Vec<&str> = tools.iter().map(String::as_str).collect();
         json(200, &answer(seen, &tools, ""))
