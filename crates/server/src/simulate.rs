@@ -75,13 +75,6 @@ pub(crate) enum Effect {
     Allowed,
 }
 
-impl Simulation {
-    /// Whether anything would be, or might be, decided differently.
-    pub(crate) fn differs(&self) -> bool {
-        !self.changes.is_empty() || self.unlisted > 0 || self.undecidable > 0
-    }
-}
-
 /// Decides the calls since then again.
 pub(crate) async fn simulate(app: &Arc<App>, fleet: &Fleet, since: Timestamp) -> Result<Simulation, Fault> {
     app.catch_up().await;
@@ -89,12 +82,13 @@ pub(crate) async fn simulate(app: &Arc<App>, fleet: &Fleet, since: Timestamp) ->
     let facts = Facts::read(app).await?;
     let today = app.current.load_full();
     let planned = planned::snapshot(&today.snapshot, fleet, now, &mut app.entropy.rng());
+    let is_same = planned == today.snapshot;
     let before = Judges::of(&today.snapshot).map_err(|_| Fault::Shape("the registered fleet"))?;
     let after = Judges::of(&planned).map_err(|_| Fault::Shape("the planned fleet"))?;
     let folder = calls::folder(&app.config.data);
     let replayed = tokio::task::spawn_blocking(move || {
         let mut replay =
-            Replay { facts, before, after, groups: BTreeMap::new(), found: Simulation::default() };
+            Replay { facts, before, after, is_same, groups: BTreeMap::new(), found: Simulation::default() };
         let lost = calls::each(&folder, (since, now + std::time::Duration::from_secs(1)), |call| {
             replay.call(&call)
         })?;
@@ -114,6 +108,8 @@ struct Replay {
     facts: Facts,
     before: Judges,
     after: Judges,
+    /// Nothing is changed at all.
+    is_same: bool,
     groups: BTreeMap<Group, u64>,
     found: Simulation,
 }
@@ -141,20 +137,17 @@ impl Replay {
 
     fn judged(&self, call: &Call) -> Result<Option<Group>, Unknowable> {
         let known = self.facts.of(call)?;
-        let before = self.before.judge(call, &known);
-        let after = self.after.judge(call, &known);
-        let (before, after) = match (before, after) {
+        let (before, after) = match (self.before.judge(call, &known), self.after.judge(call, &known)) {
             (Ok(before), Ok(after)) => (before, after),
-            // The same condition hangs on the same unknown before and after.
-            (Err(Unknowable::Undecidable), Err(Unknowable::Undecidable))
-                if self.before.asks_the_same_as(&self.after) =>
-            {
-                return Ok(None);
-            }
-            (Err(why), _) => return Err(why),
-            // Today it is there.
-            (_, Err(Unknowable::Gone)) => return Err(Unknowable::Undecidable),
-            (_, Err(why)) => return Err(why),
+            // What it was about was not recorded; in the same fleet it is the same all the same.
+            (Err(_), _) | (_, Err(_)) if self.is_same => return Ok(None),
+            (Err(why), _) | (_, Err(why)) => return Err(why),
+        };
+        if before.is_like(&after) && self.before.asks_the_same_as(&self.after, call, &known) {
+            return Ok(None);
+        }
+        let (Some(before), Some(after)) = (before.known(), after.known()) else {
+            return Err(Unknowable::Undecidable);
         };
         let effect = match (&before, &after) {
             (Verdict::Allowed, Verdict::Allowed)

@@ -7,7 +7,7 @@ use portcullis_domain::condition::{Circumstances, Forbid};
 use portcullis_domain::id::{SessionId, TokenId, UserId};
 use portcullis_domain::policy::{Decision, Never, Operation, Policy, UnusableSnapshot};
 use portcullis_domain::principal::{Principal, Subject};
-use portcullis_domain::registry::Name;
+use portcullis_domain::registry::{Name, Role};
 use portcullis_domain::snapshot::Snapshot;
 use portcullis_oauth::client::ClientId;
 use portcullis_oauth::scope::ScopeSet;
@@ -126,17 +126,48 @@ impl Facts {
 /// conditions on it are left out of the others. Where they agree, it does not matter.
 pub(super) struct Judges {
     strict: Policy,
-    without_arguments: Policy,
-    without_either: Policy,
-    snapshot: Snapshot,
+    /// `None` where no condition asks for it.
+    without_arguments: Option<Policy>,
+    without_either: Option<Policy>,
+    /// What says who has which role, and the conditions.
+    roles: Vec<Role>,
+    forbids: Vec<Forbid>,
+    labels: HashMap<ClientId, Vec<String>>,
+}
+
+/// What is decided if everything unknown forbids, and if nothing of it does.
+#[derive(Debug)]
+pub(super) struct Judged {
+    pub(super) strict: Verdict,
+    pub(super) lenient: Verdict,
+}
+
+impl Judged {
+    /// The verdict, if the unknown does not matter.
+    pub(super) fn known(self) -> Option<Verdict> {
+        is_alike(&self.strict, &self.lenient).then_some(self.strict)
+    }
+
+    /// Whether both are the same, whatever the unknown is.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        is_alike(&self.strict, &other.strict) && is_alike(&self.lenient, &other.lenient)
+    }
+}
+
+/// Whether the call goes through, or could with another token, or not.
+fn is_alike(one: &Verdict, other: &Verdict) -> bool {
+    std::mem::discriminant(one) == std::mem::discriminant(other)
 }
 
 impl Judges {
     pub(super) fn of(snapshot: &Snapshot) -> Result<Self, UnusableSnapshot> {
         let without = |asks: fn(&Forbid) -> bool| {
+            if !snapshot.forbids.iter().any(asks) {
+                return Ok(None);
+            }
             let mut less = snapshot.clone();
             less.forbids.retain(|forbid| !asks(forbid));
-            Policy::compile(&less)
+            Policy::compile(&less).map(Some)
         };
         Ok(Self {
             strict: Policy::compile(snapshot)?,
@@ -144,25 +175,36 @@ impl Judges {
             without_either: without(|forbid| {
                 forbid.when.asks_for_arguments() || forbid.when.asks_for_address()
             })?,
-            snapshot: snapshot.clone(),
+            roles: snapshot.roles.clone(),
+            forbids: snapshot.forbids.clone(),
+            labels: snapshot
+                .agents
+                .iter()
+                .map(|agent| (agent.client_id.clone(), agent.labels.clone()))
+                .collect(),
         })
     }
 
-    /// Whether conditions on what is not recorded are the same in both.
-    pub(super) fn asks_the_same_as(&self, other: &Self) -> bool {
-        self.snapshot.forbids == other.snapshot.forbids
+    /// Whether conditions on what is not recorded mean the same for a call in both.
+    pub(super) fn asks_the_same_as(&self, other: &Self, call: &Call, known: &Known) -> bool {
+        let server =
+            |judges: &Self| judges.strict.server(&call.server_name).map(|server| server.server().clone());
+        let client = &known.principal.client_id;
+        self.forbids == other.forbids
+            && self.labels.get(client) == other.labels.get(client)
+            && server(self) == server(other)
     }
 
-    pub(super) fn judge(&self, call: &Call, known: &Known) -> Result<Verdict, Unknowable> {
+    pub(super) fn judge(&self, call: &Call, known: &Known) -> Result<Judged, Unknowable> {
         let operation = operation(call)?;
         let address: Option<IpAddr> = call.address.as_deref().and_then(|text| text.parse().ok());
         let circumstances = Circumstances { now: call.at, address, arguments: None };
         let principal = self.today(known);
         let by = |policy: &Policy| verdict(policy, call, (&principal, operation), &circumstances);
         let lenient = if address.is_some() { &self.without_arguments } else { &self.without_either };
-        let (strict, lenient) = (by(&self.strict), by(lenient));
-        let same = std::mem::discriminant(&strict) == std::mem::discriminant(&lenient);
-        if same { Ok(strict) } else { Err(Unknowable::Undecidable) }
+        let strict = by(&self.strict);
+        let lenient = lenient.as_ref().map_or_else(|| strict.clone(), by);
+        Ok(Judged { strict, lenient })
     }
 
     /// The caller with the roles that this fleet gives: of those that the token named, and that are still theirs.
@@ -170,13 +212,12 @@ impl Judges {
         let mut principal = known.principal.clone();
         if let Some((username, groups)) = &known.person {
             let has = |role: &String| {
-                let mut roles = self.snapshot.roles.iter().filter(|known| known.name.as_str() == role);
+                let mut roles = self.roles.iter().filter(|known| known.name.as_str() == role);
                 roles.any(|role| role.members.include(username, groups))
             };
-            let builtin =
-                |role: &String| !self.snapshot.roles.iter().any(|known| known.name.as_str() == role);
+            let builtin = |role: &String| !self.roles.iter().any(|known| known.name.as_str() == role);
             principal.roles.retain(|role| has(role) || builtin(role));
-            let gained = self.snapshot.roles.iter().filter(|role| role.members.include(username, groups));
+            let gained = self.roles.iter().filter(|role| role.members.include(username, groups));
             for role in gained.map(|role| role.name.to_string()) {
                 if !principal.roles.contains(&role) {
                     principal.roles.push(role);
@@ -206,7 +247,9 @@ fn verdict(
     (principal, operation): (&Principal, Operation<'_>),
     circumstances: &Circumstances<'_>,
 ) -> Verdict {
-    let server = policy.servers().find(|server| server.server().id.to_string() == call.server);
+    // A name that changes hands is another server.
+    let named = policy.server(&call.server_name);
+    let server = named.filter(|server| server.server().id.to_string() == call.server);
     let Some(server) = server else {
         return Verdict::Refused(format!("the server {} is gone", call.server_name));
     };

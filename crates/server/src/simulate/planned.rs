@@ -20,7 +20,9 @@ pub(super) fn snapshot(
         let id = same.map_or_else(|| ServerId::generate(now, rng), |known| known.id);
         server.clone().with_id(id)
     });
-    let servers = servers.collect();
+    // The built-in server is in every snapshot, and in no file.
+    let built_in = today.servers.iter().filter(|known| known.name.as_str() == "portcullis").cloned();
+    let servers = servers.chain(built_in).collect();
     let agents = fleet.agents.iter().filter_map(|agent| {
         let same = today.agents.iter().find(|known| known.name == agent.name);
         let id = same.map_or_else(|| client_id(now, rng).parse().ok(), |known| Some(known.client_id.clone()));
