@@ -120,6 +120,14 @@ impl Tx {
         Ok(Some(Ended { sessions, grants }))
     }
 
+    /// Ends what was issued for a person: codes, sessions, and all tokens, none of which lives past `until`. Browsers stay
+    /// signed in, and grants go on: for a person who changes a password that somebody else may know.
+    pub async fn end_tokens_of_user(&mut self, user: UserId, until: Timestamp) -> Result<(), Error> {
+        self.connection.execute(END_CODES_OF_USER, values![user, self.now() - LONG_AGO]).await?;
+        self.end_sessions_of(Of::User(user), until).await?;
+        self.end_tokens(RevokedTarget::User(user), until).await
+    }
+
     /// Ends everything on a server, which stays registered: grants, codes, sessions, none of whose tokens lives past
     /// `until`. `None`: there is no such server.
     pub async fn end_all_on_server(

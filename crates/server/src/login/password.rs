@@ -157,10 +157,13 @@ async fn set(app: &App, person: &Person, chosen: Presented, now: Timestamp) -> R
     let mut event = Event::new(Kind::PasswordSet, Outcome::Allowed, actor);
     event.user = Some(person.user.id);
     let input = (event, person.user.clone(), hash, person.session.clone());
-    let written = app.store.write(now, input, |(event, user, hash, session), tx| {
+    let until = now + app.config.tokens.revocation_memory();
+    let written = app.store.write(now, input, move |(event, user, hash, session), tx| {
         Box::pin(async move {
             if tx.change_password(user.id, &user.password_hash, hash).await? {
                 tx.end_other_browser_sessions(user.id, session).await?;
+                // Whoever else knew the old password may have let a client in with it.
+                tx.end_tokens_of_user(user.id, until).await?;
                 return tx.record(event, true).await;
             }
             let mut event = event.clone();
@@ -168,5 +171,9 @@ async fn set(app: &App, person: &Person, chosen: Presented, now: Timestamp) -> R
             tx.record(&event, false).await
         })
     });
-    Ok(written.await?)
+    let done = written.await?;
+    if done {
+        app.catch_up().await;
+    }
+    Ok(done)
 }
