@@ -78,6 +78,7 @@ struct Plan {
     clients: Changes,
     roles: Changes,
     self_registered: Vec<Edit>,
+    forbids: Vec<Edit>,
     narrowed: Vec<Narrowed>,
     takes_away: bool,
     secrets: Vec<String>,
@@ -212,6 +213,7 @@ impl Plan {
         };
         self.kinds().iter().all(|(_, changes)| untouched(changes))
             && self.self_registered.is_empty()
+            && self.forbids.is_empty()
             && self.secrets.is_empty()
     }
 
@@ -233,6 +235,7 @@ impl Plan {
             line(&mut text, "~ self_registered");
             self.self_registered.iter().for_each(|field| line(&mut text, &field.words()));
         }
+        self.forbids.iter().for_each(|field| line(&mut text, &field.words()));
         for name in &self.secrets {
             line(&mut text, &format!("  a secret is made for {name} and delivered"));
         }

@@ -40,6 +40,9 @@ struct Explain {
     what: What,
 
     #[command(flatten)]
+    circumstances: Circumstances,
+
+    #[command(flatten)]
     place: Place,
 
     /// Print JSON
@@ -48,15 +51,40 @@ struct Explain {
 }
 
 #[derive(clap::Args)]
-#[group(required = true, multiple = false)]
+#[group(required = true, multiple = true)]
 struct Who {
     /// An agent's name
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["user", "client"])]
     agent: Option<String>,
 
     /// A user's name
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
+
+    /// A registered client: with --user for that user, alone for somebody with every role
+    #[arg(long, value_name = "NAME")]
+    client: Option<String>,
+}
+
+/// The circumstances that conditions look at
+#[derive(clap::Args)]
+struct Circumstances {
+    /// At this moment, as 2026-11-20T23:00:00+01:00 [default: now]
+    #[arg(long, value_name = "TIME")]
+    at: Option<String>,
+
+    /// From this address; without it, conditions on addresses refuse
+    #[arg(long, value_name = "IP")]
+    address: Option<String>,
+
+    /// With this argument of the tool; may be repeated
+    #[arg(long = "argument", value_name = "NAME=TEXT", value_parser = argument)]
+    arguments: Vec<(String, String)>,
+}
+
+fn argument(text: &str) -> Result<(String, String), String> {
+    let pair = text.split_once('=').map(|(name, text)| (name.to_owned(), text.to_owned()));
+    pair.ok_or_else(|| "an argument is written as NAME=TEXT".to_owned())
 }
 
 #[derive(clap::Args)]
@@ -79,6 +107,7 @@ struct What {
 struct Explanation {
     allowed: bool,
     ceiling: Vec<String>,
+    depends_on: Vec<String>,
     says: String,
 }
 
@@ -92,19 +121,31 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
 
 async fn explain(explain: Explain) -> Result<(), Failure> {
     let mut question = serde_json::Map::from_iter([("server".to_owned(), Value::from(explain.server))]);
-    let Who { agent, user } = explain.who;
+    let Who { agent, user, client } = explain.who;
+    let Circumstances { at, address, arguments } = explain.circumstances;
     let What { tool, prompt, resource } = explain.what;
-    let said = [("agent", agent), ("user", user), ("tool", tool), ("prompt", prompt), ("resource", resource)];
+    let who = [("agent", agent), ("user", user), ("client", client)];
+    let what = [("tool", tool), ("prompt", prompt), ("resource", resource)];
+    let said = who.into_iter().chain(what).chain([("at", at), ("address", address)]);
     for (name, value) in said {
         question.extend(value.map(|value| (name.to_owned(), Value::from(value))));
+    }
+    if !arguments.is_empty() {
+        let arguments = arguments.into_iter().map(|(name, text)| (name, Value::from(text)));
+        question.insert("arguments".to_owned(), Value::Object(arguments.collect()));
     }
     let answer = explain.place.post("/api/v1/policy/explain", Body::Json(question.into())).await?;
     let mut stdout = std::io::stdout().lock();
     if explain.json {
         writeln!(stdout, "{:#}", answer.json::<Value>()?)?;
     } else {
-        let Explanation { allowed, ceiling, says } = answer.json()?;
-        writeln!(stdout, "{}: {says}", if allowed { "allowed" } else { "refused" })?;
+        let Explanation { allowed, ceiling, depends_on, says } = answer.json()?;
+        let verdict = match (allowed, depends_on.is_empty()) {
+            (true, _) => "allowed",
+            (false, true) => "refused",
+            (false, false) => "depends",
+        };
+        writeln!(stdout, "{verdict}: {says}")?;
         let ceiling = if ceiling.is_empty() { "nothing".to_owned() } else { ceiling.join(" ") };
         writeln!(stdout, "at most: {ceiling}")?;
     }

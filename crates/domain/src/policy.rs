@@ -21,8 +21,7 @@ mod forbids;
 #[cfg(test)]
 mod laws;
 
-pub use forbids::Forbidden;
-pub(crate) use forbids::is_about;
+pub use forbids::{Forbidden, is_about};
 mod pattern;
 
 pub use pattern::{covers, glob, meet};

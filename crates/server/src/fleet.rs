@@ -9,9 +9,11 @@ mod remarks;
 mod rotate;
 
 pub use deliver::DeliverError;
-pub(crate) use deliver::{Delivered, delivered, resume};
+pub use deliver::resume;
+pub(crate) use deliver::{Delivered, delivered};
 pub(crate) use file::FleetFile;
 pub use preview::{Ending, Preview, Version, export, preview};
+pub(crate) use remarks::observed;
 pub use remarks::remarks;
 pub(crate) use rotate::{Delivery, RotateError, Rotation, rotate};
 

@@ -108,6 +108,9 @@ async fn greet(
         let (put, removed, secrets) = (applied.put, applied.removed, applied.secrets);
         tracing::info!(put, removed, secrets, "fleet applied");
     }
+    for server in app.current.load().snapshot.servers.iter().filter(|server| server.observe) {
+        tracing::warn!("{}", fleet::observed(server));
+    }
     writeln!(out, "Portcullis at {}", app.config.issuer)?;
     writeln!(out, "  Console   {}", app.config.issuer.join("/console"))?;
     setup::first_administrator(app, |password| {

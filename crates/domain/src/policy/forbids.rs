@@ -107,7 +107,7 @@ fn tools_of(forbid: &Forbid) -> Result<Option<GlobSet>, UnusableSnapshot> {
 }
 
 /// Whether it is about the server at all, by name and labels.
-pub(crate) fn is_about<Id>(forbid: &Forbid, server: &Server<Id>) -> bool {
+pub fn is_about<Id>(forbid: &Forbid, server: &Server<Id>) -> bool {
     (forbid.servers.is_empty() || forbid.servers.contains(&server.name))
         && (forbid.labels.is_empty() || forbid.labels.iter().any(|label| server.labels.contains(label)))
         && (forbid.scopes.is_empty() || forbid.scopes.iter().any(|scope| server.scopes.contains_key(scope)))

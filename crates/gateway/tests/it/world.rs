@@ -11,7 +11,7 @@ use portcullis_domain::registry::{
     Agent, Members, Placement, Risk, Role, Rule, ScopeMeaning, Server, Upstream, UpstreamCredential,
 };
 use portcullis_domain::snapshot::{Snapshot, Update};
-use portcullis_gateway::{Gateway, Limits, Settings, SpoolSettings};
+use portcullis_gateway::{ClientAddress, Gateway, Limits, Settings, SpoolSettings};
 use portcullis_oauth::jwk::JwkSet;
 use portcullis_oauth::jwt::{self, ACCESS_TOKEN_TYPE, AccessClaims, SigningKey};
 use portcullis_oauth::scope::ScopeSet;
@@ -397,6 +397,7 @@ pub(crate) struct Ask {
     target: String,
     headers: HeaderMap,
     body: Bytes,
+    from: Option<ClientAddress>,
 }
 
 pub(crate) const MODERN: &str = "2026-07-28";
@@ -437,7 +438,14 @@ impl Ask {
             target: target.to_owned(),
             headers: HeaderMap::new(),
             body: Bytes::new(),
+            from: None,
         }
+    }
+
+    /// From this address, as a listener tells it.
+    pub(crate) fn from(mut self, address: ClientAddress) -> Self {
+        self.from = Some(address);
+        self
     }
 
     /// Sets a header, in place of what was there.
@@ -476,6 +484,9 @@ impl Ask {
 
     fn into_request(self) -> Request<Body> {
         let mut request = Request::new(Body::from(self.body));
+        if let Some(from) = self.from {
+            request.extensions_mut().insert(from);
+        }
         *request.method_mut() = self.method;
         *request.uri_mut() = self.target.parse().unwrap();
         *request.headers_mut() = self.headers;

@@ -204,3 +204,105 @@ impl Check<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::fleet::{Fleet, Problem, Surroundings};
+    use std::collections::BTreeSet;
+
+    const BEFORE: &str = r#"[[server]]
+name = "notes"
+labels = ["pii"]
+upstream = { url = "http://127.0.0.1:1/mcp" }
+[server.scopes]
+r = "Read"
+w = "Write"
+[[server.rule]]
+tools = ["list_*"]
+scopes = ["r"]
+[[agent]]
+name = "bot"
+owner = "me"
+labels = ["nightly"]
+access = { notes = ["r"] }
+[[role]]
+name = "staff"
+members = { group = "g" }
+"#;
+
+    fn parse(forbid: &str) -> Result<Fleet, Vec<Problem>> {
+        let issuer = "https://mcp.example.com".parse().unwrap();
+        let text = format!("{BEFORE}[[forbid]]\n{forbid}\n");
+        Fleet::parse(&text, Surroundings { issuer: &issuer, commands: &BTreeSet::new() })
+    }
+
+    /// The line within the entry, counted from 1, and a part of what is said.
+    fn told(forbid: &str, line: usize, says: &str) {
+        let problems = parse(forbid).unwrap_err();
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert_eq!(problems[0].line, BEFORE.lines().count() + 1 + line, "{problems:?}");
+        assert!(problems[0].says.contains(says), "{says:?} is not in {problems:?}");
+    }
+
+    #[test]
+    fn pc_24_a_forbid_is_read_whole() {
+        let fleet = parse(
+            "name = \"all of it\"\nservers = [\"notes\"]\nlabels = [\"pii\"]\nscopes = [\"r\"]\ntools = [\"list_a*\"]\n\
+             agents = [\"bot\"]\nagent_labels = [\"nightly\"]\n[forbid.when]\ninside = \"Sat,Sun 00:00-24:00 UTC\"\n\
+             outside = \"07:00-19:00 Europe/Amsterdam\"\naddress_in = [\"10.0.0.0/8\"]\naddress_not_in = [\"10.1.0.0/16\"]\n\
+             argument_in = { a = \"x*\" }\nargument_outside = { path = \"/srv/**\" }",
+        )
+        .unwrap();
+        let forbid = &fleet.forbids[0];
+        assert_eq!(
+            (forbid.name.as_str(), forbid.tools.as_slice()),
+            ("all of it", ["list_a*".to_owned()].as_slice())
+        );
+        assert!(forbid.when.asks_for_address() && forbid.when.asks_for_arguments());
+        let issuer = "https://mcp.example.com".parse().unwrap();
+        let again = fleet.to_toml(&issuer).unwrap();
+        let again = Fleet::parse(&again, Surroundings { issuer: &issuer, commands: &BTreeSet::new() });
+        assert_eq!(again.unwrap(), fleet);
+    }
+
+    #[test]
+    fn pc_63_each_mistake_of_a_forbid_is_named_with_its_line() {
+        parse("name = \"x\"\nservers = [\"notes\"]").unwrap();
+        told("name = \"x\"\nservers = [\"note\"]", 2, "there is no server \"note\"; did you mean \"notes\"?");
+        told("name = \"x\"\nlabels = [\"pi\"]", 2, "did you mean \"pii\"?");
+        told("name = \"x\"\nscopes = [\"x:y\"]", 2, "there is no scope");
+        told("name = \"x\"\nagents = [\"bott\"]", 2, "did you mean \"bot\"?");
+        told("name = \"x\"\nagent_labels = [\"daily\"]", 2, "no agent with the label");
+        told("name = \"x\"\nroles = [\"stuff\"]", 2, "did you mean \"staff\"?");
+        told("name = \"x\"\ntools = [\"delete_*\"]", 2, "no rule of these servers is about \"delete_*\"");
+        told("name = \"x\"\ntools = [\"\"]", 2, "not a pattern");
+        told("name = \"x\"\nservers = []", 1, "servers is empty");
+        told("name = \"x\"", 1, "forbids everything to everybody");
+        told("name = \"x\"\nwhen = {}", 2, "when says nothing");
+        told("name = \"say \\\"no\\\"\"\nroles = [\"staff\"]", 1, "stands in refusals");
+        told("name = \"x\"\nroles = [\"staff\"]\nagents = [\"bot\"]", 1, "nobody is an agent and has a role");
+        told(
+            "name = \"x\"\nroles = [\"staff\"]\n[[forbid]]\nname = \"x\"\nroles = [\"staff\"]",
+            4,
+            "two forbids are named",
+        );
+        told("name = \"x\"\nwhen = { outside = \"07:00-19:00 Europe/Amsterdm\" }", 2, "no time zone");
+        told("name = \"x\"\nwhen = { outside = \"7-19 UTC\" }", 2, "times are written as");
+        told("name = \"x\"\nwhen = { address_in = [\"10.0.0.1/8\"] }", 2, "did you mean 10.0.0.0/8?");
+        told(
+            "name = \"x\"\nwhen = { argument_in = { a = \"x\" } }",
+            1,
+            "a condition on arguments needs tools",
+        );
+        told(
+            "name = \"x\"\ntools = [\"list_a\"]\nwhen = { argument_in = { a = \"/x/../y\" } }",
+            3,
+            "plain segments",
+        );
+        told(
+            "name = \"x\"\nwhen = { at = \"noon\", inside = \"07:00-19:00 UTC\" }",
+            2,
+            "there is no such key",
+        );
+    }
+}

@@ -73,7 +73,11 @@ fn forbid() -> impl Strategy<Value = (Forbid, Vec<&'static str>)> {
             labels: texts(labels),
             scopes,
             tools: texts(tools),
-            agents: if who == Some("another") { names("another", "nobody") } else { names("agent", "ci-bot") },
+            agents: if who == Some("another") {
+                names("another", "nobody")
+            } else {
+                names("agent", "ci-bot")
+            },
             agent_labels: if who == Some("label") { vec!["nightly".to_owned()] } else { vec![] },
             roles: names("role", "engineers"),
             when: toml::from_str::<When>(&when.join("\n")).unwrap(),
@@ -313,7 +317,9 @@ fn pc_36_observing_opens_nothing_to_whom_nothing_is_open_and_no_unknown_method()
     let day = Around { is_day: true, from_office: None, path: None };
     let refused = |caller: &Principal, operation: Operation<'_>, snapshot: &Snapshot| {
         let policy = Policy::compile(snapshot).unwrap();
-        day.with(|circumstances| !is_permit(&policy.server("notes").unwrap().decide(caller, operation, circumstances)))
+        day.with(|circumstances| {
+            !is_permit(&policy.server("notes").unwrap().decide(caller, operation, circumstances))
+        })
     };
     let reader = principal(true, "notes:read".parse().unwrap());
     assert!(!refused(&reader, Operation::Tool("create_note"), &snapshot), "that is what observing is");
