@@ -158,7 +158,7 @@ async fn settle_stored(app: &App, pending: &[Pending]) -> Result<bool, Error> {
 }
 
 /// At the start: what an earlier run stored but did not put where it belongs.
-pub(crate) async fn resume(app: &App) -> Result<(), Error> {
+pub async fn resume(app: &App) -> Result<(), Error> {
     let _turn = app.deliveries.lock().await;
     let current = app.current.load_full();
     let snapshot = &current.snapshot;
