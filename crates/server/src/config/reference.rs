@@ -39,6 +39,6 @@ fn rows(path: &str, schema: &Value, page: &mut String) {
 }
 
 /// The JSON Schema of the fleet file.
-pub fn fleet_schema() -> serde_json::Value {
+pub fn fleet_schema() -> Value {
     portcullis_domain::fleet::schema()
 }

@@ -1,14 +1,19 @@
 //! Applying a fleet (PC-34).
 
-use crate::app::{FLEET, TestApp};
-use crate::oauth::actors::{Browser, Program, is_active};
+use crate::app::{FLEET, START, TestApp, config_at, form};
+use crate::oauth::actors::{Browser, NOTES, Program, as_agent, is_active};
 use axum::http::Request;
 use portcullis_domain::audit::Kind;
 use portcullis_domain::principal::RevokedTarget;
 use portcullis_domain::secret::Hashed;
-use portcullis_server::fleet::{Applied, remarks};
+use portcullis_server::app::App;
+use portcullis_server::clock::Clock;
+use portcullis_server::entropy::Entropy;
+use portcullis_server::fleet::{Applied, Ending, preview, remarks};
+use portcullis_server::router::router;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
+use tower::ServiceExt as _;
 
 async fn events(test: &TestApp) -> Vec<Kind> {
     let mut handle = test.app.store.read().await.unwrap();
@@ -122,4 +127,76 @@ async fn pc_41_no_secret_is_stored_that_cannot_be_delivered() {
     assert!(error.to_string().contains("ci-bot"), "{error}");
     assert!(test.app.store.read().await.unwrap().reader().registry().await.unwrap().servers.is_empty());
     test.apply(FLEET).await.unwrap();
+}
+
+#[tokio::test]
+async fn pc_21_no_token_is_made_by_a_registry_that_has_changed() {
+    let test = TestApp::start().await;
+    let program = Program::native(&test).await;
+    let tokens = program.tokens(&mut Browser::of_alice(&test).await).await;
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::copy(test.folder.path().join("master.key"), folder.path().join("master.key")).unwrap();
+    // Another node, which has not heard of the change: as a request that was under way while it was made.
+    let other = App::open(
+        config_at("", &test.database, folder.path()),
+        Clock::fixed(START),
+        Entropy::insecure_seeded(2),
+    );
+    let other = other.await.unwrap();
+    let asks = async |refresh: &str| {
+        let fields =
+            [("grant_type", "refresh_token"), ("client_id", &program.id), ("refresh_token", refresh)];
+        let mut request = form("/oauth/token", &fields);
+        request.headers_mut().insert("host", "127.0.0.1:8080".parse().unwrap());
+        let response = router(&other, axum::Router::new()).oneshot(request).await.unwrap();
+        let status = response.status();
+        (status, axum::body::to_bytes(response.into_body(), 10_000).await.unwrap())
+    };
+    let (status, renewed) = asks(&tokens.refresh_token.unwrap()).await;
+    assert_eq!(status, 200, "the good request is served");
+    let renewed: serde_json::Value = serde_json::from_slice(&renewed).unwrap();
+    test.apply(&FLEET.replace(r#"["alice", "bob"]"#, r#"["bob"]"#)).await.unwrap();
+    let (status, refused) = asks(renewed["refresh_token"].as_str().unwrap()).await;
+    assert_eq!(status, 400);
+    assert!(refused.starts_with(br#"{"error":"invalid_grant""#));
+}
+
+#[tokio::test]
+async fn pc_34_a_plan_says_whose_sessions_may_do_less_and_who_leaves() {
+    let test = TestApp::start().await;
+    let program = Program::native(&test).await;
+    program.tokens(&mut Browser::of_alice(&test).await).await;
+    let machine = [("grant_type", "client_credentials"), ("resource", NOTES)];
+    as_agent(&test, "ci-bot", "/oauth/token", &machine).await;
+    let plan = async |fleet: &str| preview(&test.app, &test.fleet(fleet).unwrap()).await.unwrap();
+    let unchanged = plan(FLEET).await;
+    assert!(unchanged.cut.is_empty() && unchanged.leavers.is_empty() && !unchanged.takes_away);
+    let line = |line: &str| FLEET.replace("name = \"ci-bot\"\n", &format!("name = \"ci-bot\"\n{line}\n"));
+    for ended in ["disabled = true", "expires = 2027-01-15"] {
+        let said = plan(&line(ended)).await;
+        assert_eq!(said.cut, [Ending { with: "agent ci-bot".to_owned(), sessions: 1 }], "{ended}");
+        assert!(said.takes_away && said.ends.is_empty(), "{ended}");
+    }
+    let narrower = plan(&FLEET.replace("tools = [\"list_notes\"]", "tools = [\"list_other\"]")).await;
+    assert_eq!(narrower.cut.len(), 1, "a rule that is another");
+    let without = plan(&FLEET.replace(r#"["alice", "bob"]"#, r#"["bob"]"#)).await;
+    assert_eq!(without.leavers, ["alice"]);
+    assert!(without.takes_away);
+}
+
+#[tokio::test]
+async fn an_end_that_is_near_is_remarked() {
+    let test = TestApp::start().await;
+    for name in ["alice", "bob"] {
+        test.user(name, "a password that is long").await;
+    }
+    let ending = FLEET.replace("name = \"ci-bot\"\n", "name = \"ci-bot\"\nexpires = 2027-01-20\n");
+    let said = remarks(&test.app, &test.fleet(&ending).unwrap()).await.unwrap();
+    assert!(said.len() == 1 && said[0].contains("expires in 4 days"), "{said:?}");
+    let over =
+        remarks(&test.app, &test.fleet(&ending.replace("2027-01-20", "2027-01-15")).unwrap()).await.unwrap();
+    assert!(over.len() == 1 && over[0].contains("is over"), "{over:?}");
+    let far =
+        remarks(&test.app, &test.fleet(&ending.replace("2027-01-20", "2027-03-01")).unwrap()).await.unwrap();
+    assert_eq!(far, Vec::<String>::new());
 }
