@@ -68,7 +68,7 @@ pub(super) struct Site {
 pub(super) async fn serve(stream: TcpStream, tls: Option<Tls>, site: Site, life: Life) {
     let stream = match tls {
         None => Stream::Plain(stream),
-        Some(tls) => match shaken(stream, &tls).await {
+        Some(tls) => match shaken(stream, &tls, life.0).await {
             Some(stream) => stream,
             None => return,
         },
@@ -90,8 +90,8 @@ pub(super) async fn serve(stream: TcpStream, tls: Option<Tls>, site: Site, life:
     }
 }
 
-async fn shaken(stream: TcpStream, tls: &Tls) -> Option<Stream> {
-    match tokio::time::timeout(HANDSHAKE, tls.acceptor().accept(stream)).await {
+async fn shaken(stream: TcpStream, tls: &Tls, patience: Duration) -> Option<Stream> {
+    match tokio::time::timeout(patience.min(HANDSHAKE), tls.acceptor().accept(stream)).await {
         Ok(Ok(stream)) => Some(Stream::Tls(Box::new(stream))),
         // Strangers can cause as many as they like.
         Ok(Err(error)) => {

@@ -1,6 +1,8 @@
 //! Configuration (PC-63): what is wrong is said at once, with line and hint, in words that stay as they are.
 
-use portcullis_server::config::{Config, MasterKeySource, Options, Tokens, reference};
+use portcullis_server::config::{Config, MasterKeySource, Ops, Options, Tokens, reference};
+use portcullis_server::listener::forwarded::TrustedProxies;
+use portcullis_server::telemetry::LogFormat;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -24,6 +26,8 @@ fn def_01_nothing_configured_is_loopback_with_safe_defaults() {
     assert_eq!(config.master_key, MasterKeySource::File(PathBuf::from("portcullis-data/master.key")));
     assert_eq!(config.tokens, Tokens::default());
     assert_eq!(config.limits.body, 4 * 1024 * 1024);
+    assert_eq!(config.ops, Ops::Usual("127.0.0.1:9464".parse().unwrap()));
+    assert_eq!((config.tls, config.proxies), (None, TrustedProxies::default()));
 }
 
 #[test]
@@ -33,6 +37,10 @@ public_url = "https://mcp.example.com/t1"
 insecure_short_tokens = true
 [listen]
 address = "0.0.0.0:9000"
+tls = { cert = "/etc/tls/cert.pem", key = "/etc/tls/key.pem" }
+ops = "0.0.0.0:9464"
+trusted_proxies = ["10.0.0.5", "2001:db8::/64"]
+forwarded_header = "Forwarded"
 [database]
 url = "postgres://portcullis@db/portcullis"
 [master_key]
@@ -53,6 +61,16 @@ folder = "/srv/ops"
 [limits]
 body = 1048576
 connections = 100
+calls_per_principal = 32
+upstream_timeout = "30s"
+answer = 65536
+programs = 8
+program_idle = "1m"
+[telemetry]
+log_format = "json"
+log_level = "warn"
+[audit]
+spool_bytes = 104857600
 "#;
     let config = Config::parse(text, &Options::default()).unwrap();
     assert_eq!(config.issuer.path(), "/t1");
@@ -67,6 +85,16 @@ connections = 100
     assert!(config.registration.dynamic);
     assert_eq!(config.commands["ops"].run, ["ops-server", "--stdio"]);
     assert_eq!((config.limits.body, config.limits.connections), (1_048_576, 100));
+    let limits = config.limits;
+    assert_eq!((limits.calls_per_principal, limits.answer, limits.programs), (32, 65_536, 8));
+    assert_eq!(limits.upstream_timeout, Duration::from_secs(30));
+    assert_eq!(limits.program_idle, Duration::from_mins(1));
+    assert_eq!(config.tls.unwrap().key, PathBuf::from("/etc/tls/key.pem"));
+    assert_eq!(config.ops, Ops::At("0.0.0.0:9464".parse().unwrap()));
+    assert!(config.proxies.contain("2001:db8::7".parse().unwrap()));
+    assert!(!config.proxies.contain("10.0.0.6".parse().unwrap()));
+    assert_eq!((config.log.format, config.log.level.as_deref()), (Some(LogFormat::Json), Some("warn")));
+    assert_eq!(config.spool_bytes, 104_857_600);
     assert_eq!(config.warnings.len(), 1, "an insecure switch is said at each start");
 }
 
@@ -98,7 +126,7 @@ flux = 1
         there is: env, folder, run
     line 11: limits.body: must be a whole number, not a text in quotes
     line 12: limits.flux: there is no such key
-        there is: body, connections
+        there is: answer, body, calls_per_principal, connections, program_idle, programs, upstream_timeout
     "#);
 }
 
@@ -240,4 +268,27 @@ fn what_is_generated_is_checked_in() {
     );
     let schema = format!("{:#}\n", reference::schema());
     assert_eq!(read("config.schema.json"), schema, "write what `portcullis config schema` prints");
+}
+
+#[test]
+fn pc_63_what_is_wrong_with_the_listener_is_told() {
+    let good = "[listen]\ntls = { cert = \"c\", key = \"k\" }\ntrusted_proxies = [\"10.0.0.0/8\"]\n";
+    let config = Config::parse(good, &Options::default()).unwrap();
+    assert_eq!(config.issuer.as_str(), "https://127.0.0.1:8080", "with TLS the derived address is https");
+    let http = format!("public_url = \"http://127.0.0.1:8080\"\n{good}");
+    assert!(wrong(&http, &Options::default()).contains("public_url must be https"));
+    let demo = Options { demo: true, ..Options::default() };
+    assert!(wrong(good, &demo).contains("the demo is served over plain http"));
+    for (text, says) in [
+        ("[listen]\ntls = { cert = \"c\" }\n", "line 2: listen.tls: key is missing"),
+        ("[listen]\nops = \"9464\"\n", "line 2: listen.ops: \"9464\" is not an IP address with a port"),
+        ("[listen]\ntrusted_proxies = [\"0.0.0.0/0\"]\n", "that would believe everybody"),
+        ("[listen]\ntrusted_proxies = [\"10.0.0.5/8\"]\n", "10.0.0.0/8 is the network"),
+        ("[listen]\nforwarded_header = \"Forwarded\"\n", "without trusted proxies no header is believed"),
+        ("[telemetry]\nlog_level = \"a=b=c\"\n", "line 2: telemetry.log_level"),
+        ("[audit]\nspool_bytes = 5\n", "line 2: audit.spool_bytes: 5 is not between"),
+    ] {
+        let told = wrong(text, &Options::default());
+        assert!(told.contains(says), "{told}");
+    }
 }

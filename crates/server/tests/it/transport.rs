@@ -5,6 +5,8 @@ use axum::Router;
 use axum::body::Body;
 use axum::routing::{get, post};
 use http::{Request, StatusCode};
+use portcullis_gateway::ClientAddress;
+use portcullis_server::listener::forwarded::{ForwardedHeader, TrustedProxies};
 use portcullis_server::listener::{BindError, Bounds, Listener};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -65,7 +67,7 @@ async fn listening_with(router: Router, bounds: Bounds) -> (std::net::SocketAddr
 }
 
 /// All answers until the server closes.
-async fn raw(address: std::net::SocketAddr, request: &[u8]) -> String {
+pub(crate) async fn raw(address: std::net::SocketAddr, request: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     // A server that refuses early may close before it has read all.
     let _refused_early = stream.write_all(request).await;
@@ -280,4 +282,74 @@ async fn dos_07_one_address_cannot_take_every_connection() {
     let mut other = socket.connect(address).await.unwrap();
     other.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
     assert!(next(&mut other).await.ends_with("served"), "others are served");
+}
+
+/// Says whose request it is, through a listener that believes these proxies.
+async fn whose(proxies: &[&str], bounds: Bounds) -> (std::net::SocketAddr, DropGuard) {
+    let networks = proxies.iter().map(|text| TrustedProxies::network(text).unwrap()).collect();
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let listener = listener.behind(TrustedProxies::new(networks, ForwardedHeader::XForwardedFor));
+    let address = listener.address();
+    let stop = CancellationToken::new();
+    let say = async |request: Request<Body>| {
+        format!("{} served", request.extensions().get::<ClientAddress>().unwrap().0)
+    };
+    let router = Router::new().route("/", get(say));
+    tokio::spawn(listener.serve(router, bounds, stop.clone()));
+    (address, stop.drop_guard())
+}
+
+#[tokio::test]
+async fn hdr_06_a_client_s_address_is_a_trusted_proxy_s_word_or_the_peer_s() {
+    let bounds = Bounds::of(100, Duration::from_secs(1));
+    let ask = async |address, more: &str| {
+        let request = format!("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{more}\r\n");
+        raw(address, request.as_bytes()).await
+    };
+    let (behind, _running) = whose(&["127.0.0.1", "10.0.0.0/8"], bounds).await;
+    for (more, client) in [
+        ("X-Forwarded-For: 203.0.113.9\r\n", "203.0.113.9"),
+        ("X-Forwarded-For: 127.0.0.1, 203.0.113.9, 10.1.1.1\r\n", "203.0.113.9"),
+        ("X-Forwarded-For: 10.9.9.9\r\nX-Forwarded-For: 203.0.113.9\r\n", "203.0.113.9"),
+        ("Forwarded: for=198.51.100.1\r\nX-Real-IP: 198.51.100.1\r\n", "127.0.0.1"),
+        ("", "127.0.0.1"),
+    ] {
+        let answer = ask(behind, more).await;
+        assert!(
+            answer.starts_with("HTTP/1.1 200") && answer.ends_with(&format!("\r\n\r\n{client} served")),
+            "{more}: {answer}"
+        );
+    }
+    let unclear = ask(behind, "X-Forwarded-For: 203.0.113.9, unknown\r\n").await;
+    assert!(unclear.starts_with("HTTP/1.1 400"), "{unclear}");
+
+    let (alone, _running) = whose(&["10.0.0.0/8"], bounds).await;
+    for more in
+        ["X-Forwarded-For: 203.0.113.9\r\n", "X-Forwarded-For: unknown\r\n", "Forwarded: for=10.0.0.1\r\n"]
+    {
+        let answer = ask(alone, more).await;
+        assert!(answer.ends_with("\r\n\r\n127.0.0.1 served"), "{more}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn dos_07_a_trusted_proxy_has_more_connections_but_not_all() {
+    let (address, _running) = whose(&["127.0.0.1"], Bounds::of(16, Duration::from_secs(1))).await;
+    let mut held = Vec::new();
+    for _ in 0..14 {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        assert!(next(&mut stream).await.ends_with("127.0.0.1 served"));
+        held.push(stream);
+    }
+    assert_eq!(
+        raw(address, b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await,
+        "",
+        "seven eighths"
+    );
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let mut other = socket.connect(address).await.unwrap();
+    other.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    assert!(next(&mut other).await.ends_with("127.0.0.2 served"), "others are served");
 }
