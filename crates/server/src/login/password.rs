@@ -162,8 +162,10 @@ async fn set(app: &App, person: &Person, chosen: Presented, now: Timestamp) -> R
         Box::pin(async move {
             if tx.change_password(user.id, &user.password_hash, hash).await? {
                 tx.end_other_browser_sessions(user.id, session).await?;
-                // Whoever else knew the old password may have let a client in with it.
-                tx.end_tokens_of_user(user.id, until).await?;
+                // Whoever else knew the old password may have let a client in with it; one to be changed lets none in.
+                if !user.must_change {
+                    tx.end_tokens_of_user(user.id, until).await?;
+                }
                 return tx.record(event, true).await;
             }
             let mut event = event.clone();

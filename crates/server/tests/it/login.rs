@@ -1,7 +1,7 @@
 //! Signing in and out, and passwords.
 
 use crate::app::{Answer, TestApp, form};
-use crate::oauth::actors::{Browser, PASSWORD, Program, flow_of, is_consent, is_sign_in};
+use crate::oauth::actors::{Browser, PASSWORD, Program, flow_of, is_active, is_consent, is_sign_in};
 use http::{StatusCode, header};
 use portcullis_server::setup::{Power, Validity, create_user};
 use std::time::Duration;
@@ -213,6 +213,29 @@ async fn authz_16_a_one_time_password_must_be_changed_first() {
     let mut later = Browser::new(&test, "alice", once);
     assert!(!attempt(&mut later, "alice", once).await.status.is_redirection(), "it worked once");
     assert!(attempt(&mut later, "alice", chosen).await.status.is_redirection());
+}
+
+#[tokio::test]
+async fn pc_45_whoever_changes_their_password_ends_what_the_old_one_opened() {
+    let test = TestApp::start().await;
+    let program = Program::native(&test).await;
+    let mut browser = Browser::of_alice(&test).await;
+    let tokens = program.tokens(&mut browser).await;
+    let unused = browser.code(&program.asking()).await;
+    assert!(is_active(&test, &tokens.access_token).await);
+    let flow = flow_of(&browser.get("/account/password").await);
+    let chosen = "my very own password";
+    let fields =
+        [("flow", flow.as_str()), ("password", PASSWORD), ("new_password", chosen), ("again", chosen)];
+    assert_eq!(browser.post("/account/password", &fields).await.status, StatusCode::SEE_OTHER);
+    assert!(!is_active(&test, &tokens.access_token).await);
+    let refreshed = program.refresh(&test, &tokens.refresh_token.unwrap()).await;
+    assert_eq!(refreshed.status, StatusCode::BAD_REQUEST);
+    assert_eq!(program.redeem(&test, &unused).await.status, StatusCode::BAD_REQUEST);
+    assert_eq!(browser.get("/account").await.status, StatusCode::OK, "this browser stays signed in");
+    test.advance(Duration::from_secs(1)).await;
+    let anew = program.tokens(&mut browser).await;
+    assert!(is_active(&test, &anew.access_token).await, "and the same consent counts");
 }
 
 #[tokio::test]
