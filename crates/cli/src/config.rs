@@ -19,6 +19,8 @@ pub(crate) struct Arguments {
 enum What {
     /// The JSON Schema of the fleet file
     FleetSchema,
+    /// The OpenAPI document of the admin API
+    Openapi,
     /// The reference page, as Markdown
     Reference,
     /// The JSON Schema
@@ -28,6 +30,7 @@ enum What {
 pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
     let text = match arguments.what {
         What::FleetSchema => format!("{:#}\n", reference::fleet_schema()),
+        What::Openapi => format!("{:#}\n", portcullis_server::api::openapi()),
         What::Reference => reference::page(),
         What::Schema => format!("{:#}\n", reference::schema()),
     };

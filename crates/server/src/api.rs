@@ -14,6 +14,7 @@ mod fleet;
 mod grants;
 mod input;
 mod names;
+mod openapi;
 mod operator;
 mod page;
 mod path;
@@ -34,10 +35,11 @@ mod users;
 use crate::app::App;
 use crate::issuer::cors;
 use crate::layers;
-use axum::Router;
+use axum::{Json, Router};
 use axum::middleware::{from_fn, from_fn_with_state, map_response};
 use axum::routing::get as get_service;
 use portcullis_domain::builtin;
+use serde_json::Value;
 use std::sync::Arc;
 
 use error::Refusal;
@@ -45,6 +47,9 @@ use input::Missing;
 pub use operator::{By, admit};
 use page::Page;
 use route::{Route, delete, get, patch, post};
+
+/// Where the OpenAPI document is.
+const DOCUMENT: &str = "/api/openapi.json";
 
 /// Every route: method, path, what it does, handler (whose type says which right it needs and what it reads), and the
 /// answer. One file per noun.
@@ -121,9 +126,17 @@ pub fn scopes() -> Vec<(&'static str, &'static str, Option<&'static str>)> {
     routes().into_iter().map(|route| (route.method, route.path, route.right.scope())).collect()
 }
 
+/// The OpenAPI 3.1 document.
+pub fn openapi() -> Value {
+    openapi::document(&routes())
+}
+
 /// The admin API, for [`socket`]. Without an admitted operator every route refuses.
 pub fn router(app: &Arc<App>) -> Router {
-    Router::new().nest(builtin::PATH, bare(app)).fallback(nothing_here).layer(from_fn(layers::survive))
+    Router::new()
+        .nest(builtin::PATH, bare(app))
+        .route(DOCUMENT, get_service(async || Json(openapi())))
+        .fallback(nothing_here).layer(from_fn(layers::survive))
 }
 
 /// The admin API for the public listener, below the issuer's path, and its metadata (RFC 9728 s3.1). Every address of it
@@ -136,6 +149,7 @@ pub(crate) fn public(app: &Arc<App>) -> Router {
     let metadata = get_service(door::metadata).options(cors::preflight).layer(map_response(cors::open));
     Router::new()
         .nest(&format!("{base}{}", builtin::PATH), guarded)
+        .route(&format!("{base}{DOCUMENT}"), get_service(async || Json(openapi())))
         .route(&format!("/.well-known/oauth-protected-resource{base}{}", builtin::PATH), metadata)
         .with_state(Arc::clone(app))
 }

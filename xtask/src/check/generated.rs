@@ -10,6 +10,7 @@ use crate::shell;
 /// A file of the tree, and the arguments of `portcullis` that print it.
 const GENERATED: &[(&str, &[&str])] = &[
     ("docs/config.schema.json", &["config", "schema"]),
+    ("docs/openapi.json", &["config", "openapi"]),
     ("docs/fleet.schema.json", &["config", "fleet-schema"]),
     ("docs/configuration.md", &["config", "reference"]),
 ];

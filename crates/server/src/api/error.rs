@@ -67,6 +67,28 @@ pub(crate) enum Refusal {
 #[derive(Clone, Copy)]
 pub(super) struct RefusedAs(pub(super) &'static str);
 
+/// Every kind that [`Refusal::public`] says.
+pub(super) const KINDS: [&str; 18] = [
+    "conflict",
+    "credentials_misplaced",
+    "files_named",
+    "fleet_mistakes",
+    "insufficient_scope",
+    "malformed",
+    "media_type",
+    "method",
+    "missing",
+    "moved",
+    "no_operator",
+    "own_servers_only",
+    "owners_only",
+    "too_large",
+    "tool_moved",
+    "unauthenticated",
+    "unavailable",
+    "undeliverable",
+];
+
 /// RFC 9457 s3.
 #[derive(Serialize)]
 struct Body {
@@ -193,6 +215,7 @@ impl IntoResponse for Refusal {
         } else {
             tracing::info!(reason = %self, status = status.as_u16(), "admin request refused");
         }
+        debug_assert!(KINDS.contains(&kind), "{kind} is not in the OpenAPI document");
         let detail = self.detail();
         let challenge = self.challenge().and_then(|text| HeaderValue::from_str(text).ok());
         let problems = if let Self::Fleet(problems) = self { problems } else { Vec::new() };

@@ -420,3 +420,32 @@ async fn adm_05_the_admin_api_cannot_be_declared_or_introspected_and_its_roles_a
     assert!(!export.text().contains("name = \"portcullis\""));
     assert!(export.text().contains("portcullis = [\"admin:read\"]"));
 }
+
+#[tokio::test]
+async fn pc_63_the_openapi_document_names_every_route_and_is_for_everybody() {
+    let test = start().await;
+    let public = test.get("/api/openapi.json").await;
+    assert_eq!(public.status, StatusCode::OK);
+    let document: Value = public.json();
+    assert_eq!(document, Operator::of(&test).get("/api/openapi.json").await.json::<Value>());
+    assert_eq!(document["openapi"], "3.1.0");
+    for (method, path, scope) in api::scopes() {
+        let operation = &document["paths"][path][method.to_ascii_lowercase()];
+        assert!(operation["summary"].is_string(), "{method} {path}");
+        let named: Value = operation["security"][0]["token"].clone();
+        assert_eq!(named, scope.map_or(json!([]), |scope| json!([scope])), "{method} {path}");
+        let variables = path.matches('{').count();
+        let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
+        assert_eq!(
+            parameters.iter().filter(|parameter| parameter["in"] == "path").count(),
+            variables,
+            "{path}"
+        );
+    }
+    let text = public.text();
+    let known = document["components"]["schemas"].as_object().unwrap();
+    for reference in text.split("\"$ref\":\"#/components/schemas/").skip(1) {
+        let name = reference.split('"').next().unwrap();
+        assert!(known.contains_key(name), "{name}");
+    }
+}
