@@ -113,9 +113,8 @@ fn program(entry: &Map<String, Value>) -> Result<Reached, String> {
         Some(_) => return Err("command must be a text".to_owned()),
         None => return Err("it has neither a url nor a command".to_owned()),
     };
-    match entry.get("args") {
-        Some(arguments) => run.extend(texts(arguments).ok_or("args must be a list of texts")?),
-        None => {}
+    if let Some(arguments) = entry.get("args") {
+        run.extend(texts(arguments).ok_or("args must be a list of texts")?);
     }
     if run.first().is_none_or(|command| command.trim().is_empty()) {
         return Err("its command is empty".to_owned());

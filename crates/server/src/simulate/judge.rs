@@ -65,6 +65,7 @@ pub(crate) struct Facts {
 }
 
 /// What is known of the caller of one call.
+#[derive(Debug)]
 pub(crate) struct Known {
     /// In words.
     pub(crate) who: String,
@@ -270,5 +271,130 @@ fn verdict(
             Never::NothingLeft => "nothing on this server is open to them".to_owned(),
             Never::NoRule => "no rule is about it".to_owned(),
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::planned;
+    use super::*;
+    use portcullis_domain::fleet::{Fleet, Surroundings};
+    use portcullis_oauth::jwk::JwkSet;
+    use portcullis_oauth::time::Timestamp;
+    use rand::SeedableRng as _;
+    use std::collections::{BTreeMap, BTreeSet};
+
+    const FLEET: &str = r#"
+[[server]]
+name = "notes"
+upstream = { url = "http://127.0.0.1:9/mcp" }
+[server.scopes]
+"notes:read" = "Read"
+"notes:write" = "Write"
+[[server.rule]]
+tools = ["list_notes"]
+scopes = ["notes:read"]
+[[agent]]
+name = "bot"
+owner = "us"
+access = { notes = ["notes:read", "notes:write"] }
+"#;
+
+    const BY_ARGUMENT: &str = r#"
+[[forbid]]
+name = "elsewhere"
+tools = ["list_notes"]
+when = { argument_outside = { folder = "/ours" } }
+"#;
+
+    fn snapshot(before: Option<&Snapshot>, text: &str) -> Snapshot {
+        let (issuer, commands) = ("https://as.test".parse().unwrap(), BTreeSet::new());
+        let fleet = Fleet::parse(text, Surroundings { issuer: &issuer, commands: &commands }).unwrap();
+        let empty = Snapshot {
+            number: 1,
+            issuer,
+            keys: JwkSet::default(),
+            leeway_seconds: 30,
+            max_life_seconds: 3600,
+            servers: vec![],
+            agents: vec![],
+            clients: vec![],
+            roles: vec![],
+            self_registered: BTreeMap::default(),
+            forbids: vec![],
+            pins: BTreeMap::default(),
+        };
+        let mut rng = rand::rngs::StdRng::seed_from_u64(1);
+        planned::snapshot(before.unwrap_or(&empty), &fleet, Timestamp::from_seconds(1000), &mut rng)
+    }
+
+    fn facts(today: &Snapshot) -> Facts {
+        Facts {
+            agents: today.agents.iter().map(|agent| (agent.client_id.clone(), agent.name.clone())).collect(),
+            users: HashMap::new(),
+            servers: today.servers.iter().map(|server| server.id.to_string()).collect(),
+        }
+    }
+
+    fn call(today: &Snapshot, tool: &str) -> Call {
+        let client = today.agents[0].client_id.as_str();
+        serde_json::from_value(serde_json::json!({
+            "at": 1000, "call": "c", "outcome": "allowed", "subject": client, "client": client, "session": "s", "token": "t",
+            "server": today.servers[0].id.to_string(), "server_name": "notes", "method": "tools/call", "object": tool,
+            "object_kind": "tool", "granted": "notes:read",
+        }))
+        .unwrap()
+    }
+
+    /// What the fleets decide about a call of `list_notes`, and whether the unknown means the same in both.
+    fn both(before: &str, after: &str) -> (Judged, Judged, bool) {
+        let today = snapshot(None, before);
+        let planned = snapshot(Some(&today), after);
+        let call = call(&today, "list_notes");
+        let known = facts(&today).of(&call).unwrap();
+        let (before, after) = (Judges::of(&today).unwrap(), Judges::of(&planned).unwrap());
+        let same = before.asks_the_same_as(&after, &call, &known);
+        (before.judge(&call, &known).unwrap(), after.judge(&call, &known).unwrap(), same)
+    }
+
+    #[test]
+    fn pc_26_a_recorded_call_is_decided_as_the_gateway_would() {
+        let (before, after, same) = both(
+            FLEET,
+            &FLEET.replace("scopes = [\"notes:read\"]\n[[agent", "scopes = [\"notes:write\"]\n[[agent"),
+        );
+        assert_eq!(before.known(), Some(Verdict::Allowed));
+        assert_eq!(after.known(), Some(Verdict::NeedsScope("notes:write".parse().unwrap())));
+        assert!(!same);
+        let (_, after, _) = both(FLEET, &FLEET.replace("[\"notes:read\", \"notes:write\"]", "[]"));
+        assert!(matches!(after.known(), Some(Verdict::Refused(_))));
+    }
+
+    #[test]
+    fn pc_26_what_hangs_on_arguments_that_were_not_recorded_is_not_guessed() {
+        let forbidden = format!("{FLEET}{BY_ARGUMENT}");
+        let (before, after, same) = both(FLEET, &forbidden);
+        assert!(!before.is_like(&after) && !same);
+        assert_eq!(before.known(), Some(Verdict::Allowed));
+        assert_eq!(after.known(), None, "it depends");
+        let (before, after, same) = both(&forbidden, &forbidden);
+        assert!(before.is_like(&after) && same, "whatever it was, it stays");
+    }
+
+    #[test]
+    fn pc_26_who_is_gone_and_what_was_cut_is_counted_apart() {
+        let today = snapshot(None, FLEET);
+        let mut gone = call(&today, "list_notes");
+        gone.server = "srv_00000000000000000000000000000000".to_owned();
+        assert_eq!(facts(&today).of(&gone).err(), Some(Unknowable::Gone));
+        let mut gone = call(&today, "list_notes");
+        (gone.client, gone.subject) = ("cli_other".to_owned(), "cli_other".to_owned());
+        assert_eq!(facts(&today).of(&gone).err(), Some(Unknowable::Gone));
+        let cut = call(&today, &"x".repeat(LONGEST_NAME));
+        let known = facts(&today).of(&cut).unwrap();
+        assert_eq!(Judges::of(&today).unwrap().judge(&cut, &known).err(), Some(Unknowable::Undecidable));
+        let mut several = call(&today, "file:///a");
+        several.object_kind = Some("resources".to_owned());
+        assert_eq!(Judges::of(&today).unwrap().judge(&several, &known).err(), Some(Unknowable::Undecidable));
     }
 }
