@@ -387,9 +387,9 @@ async fn pc_33_a_program_is_looked_at_and_held_like_any_server() {
     std::fs::write(&tools, EVIL).unwrap();
     // A session's list shows it, over stdio.
     let begin = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"t","version":"1"}}}"#;
-    let begun = world.send(legacy(&token, begin)).await;
+    let session = world.send(legacy(&token, begin)).await;
     let ask = legacy(&token, r#"{"jsonrpc":"2.0","id":2,"method":"tools/list"}"#)
-        .header("mcp-session-id", begun.header("mcp-session-id"));
+        .header("mcp-session-id", session.header("mcp-session-id"));
     let answered = world.send(ask).await;
     assert_eq!(answered.json()["result"]["tools"], serde_json::json!([]), "{}", answered.text());
     world.refused(tool(&token, "list_notes"), 403).await;

@@ -1,7 +1,7 @@
 //! Servers: what is registered, and what is going on there. Adding, changing and removing is the fleet file's.
 
 use super::error::Refusal;
-use super::names::Names;
+use super::names::{Names, moment};
 use super::operator::{Operator, Reads};
 use super::page::{Page, Paging};
 use super::path::Named;
@@ -44,6 +44,12 @@ pub(super) struct Shown {
     observe: bool,
     #[schemars(with = "String")]
     pinning: Pinning,
+    /// When its tools were last read for comparison, by this node.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tools_read_at: Option<String>,
+    /// Why they cannot be read now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tools_unreadable: Option<String>,
     #[schemars(with = "String")]
     default_scopes: ScopeSet,
     /// What each scope means.
@@ -97,6 +103,7 @@ pub(super) async fn show(
     let names = Names::read(&mut handle).await?;
     let server = names.server(&name, &operator)?;
     let live = handle.reader().live_sessions_on(server.id, app.clock.now()).await?;
+    let surveyed = app.surveys.of(server.id);
     let Server { access_seconds, observe, pinning, default_scopes, scopes, rules, .. } = server.clone();
     Ok(Json(Shown {
         summary: listed(server, live),
@@ -104,6 +111,8 @@ pub(super) async fn show(
         access_seconds,
         observe,
         pinning,
+        tools_read_at: surveyed.at.map(moment).transpose()?,
+        tools_unreadable: surveyed.failure.map(|failure| failure.to_string()),
         default_scopes,
         scopes,
         rules,
