@@ -136,6 +136,95 @@ access = { notes = ["notes:read"] }
         assert!(elsewhere.stderr.contains("start `portcullis serve --data"), "{}", elsewhere.stderr);
     }
 
+    #[test]
+    fn pc_63_every_kind_of_mistake_is_named_at_once_and_nothing_is_applied() {
+        let operator = Operator::start();
+        let bad = r#"
+[[server]]
+name = "a"
+canonical_uri = "https://a.example/x"
+upstream = { command = "rm" }
+[server.scopes]
+"r" = "Read"
+[[server.rule]]
+tools = ["*"]
+scopes = ["r"]
+[[server.rule]]
+tools = ["list"]
+scopes = ["r"]
+[[server.rule]]
+tools = ["get"]
+scopes = ["x"]
+[[server]]
+name = "b"
+canonical_uri = "https://A.example:443/X"
+mode = "direct"
+[[agent]]
+name = "one"
+owner = "o"
+expires = "soon"
+credential = { secret = { deliver = "file:/run/one" } }
+access = { nothere = ["r"] }
+[[client]]
+name = "two"
+owner = "o"
+redirect_uris = ["http://client.example/cb"]
+auth = "secret"
+credential = { secret = { deliver = "file:/run/./one" } }
+[[client]]
+name = "three"
+owner = "o"
+redirect_uris = ["https://client.example/cb"]
+auth = "secret"
+credential = { secret = { deliver = "file:CHANGEME" } }
+"#;
+        for command in [&["plan"][..], &["apply", "--yes"]] {
+            let refused = operator.run(command, Some(bad));
+            assert_eq!(refused.code(), 1, "{refused:?}");
+            for (line, says) in [
+                (5, "no program \"rm\""),
+                (12, "\"list\" of rule 2 has no effect"),
+                (16, "does not declare the scope \"x\""),
+                (19, "can be confused"),
+                (24, "expires is a date like"),
+                (26, "there is no server \"nothere\""),
+                (30, "a redirect URI is"),
+                (32, "delivered to this file too"),
+                (38, "placeholder"),
+            ] {
+                let told = refused
+                    .stderr
+                    .lines()
+                    .any(|told| told.contains(&format!("line {line}: ")) && told.contains(says));
+                assert!(told, "line {line}, {says:?}: {}", refused.stderr);
+            }
+        }
+        assert!(!operator.run(&["export"], None).stdout.contains("[[server]]"), "nothing was applied");
+    }
+
+    #[test]
+    fn pc_34_a_plan_names_what_is_cut_off_and_what_ends_soon() {
+        let operator = Operator::start();
+        assert_eq!(operator.run(&["apply"], Some(FLEET)).code(), 0);
+        let disabled = FLEET.replace("owner = \"platform\"", "owner = \"platform\"\ndisabled = true");
+        let planned = operator.run(&["plan"], Some(&disabled));
+        assert_eq!(planned.code(), 2, "{planned:?}");
+        for line in [
+            "    disabled: (not set) -> true",
+            "! agent ci-bot: loses notes:read on notes",
+            "! agent ci-bot: can no longer call list_* on notes",
+        ] {
+            assert!(planned.stdout.lines().any(|told| told == line), "{line}: {}", planned.stdout);
+        }
+        assert_eq!(operator.run(&["apply"], Some(&disabled)).code(), 1, "it takes something away");
+        assert_eq!(operator.run(&["apply", "--yes"], Some(&disabled)).code(), 0);
+        let listed = operator.run(&["agent", "list"], None);
+        assert!(listed.stdout.contains("disabled"), "{}", listed.stdout);
+        let over = FLEET.replace("owner = \"platform\"", "owner = \"platform\"\nexpires = 2020-01-31");
+        let planned = operator.run(&["plan"], Some(&over));
+        assert!(planned.stdout.contains("? agent ci-bot: its time is over"), "{}", planned.stdout);
+    }
+
     /// A server that can be killed; it dies with this value.
     struct Mortal(Child);
 
