@@ -1,6 +1,6 @@
 //! Streams: passed on as they come, and ended when they must.
 
-use crate::world::{META, World, request, tool};
+use crate::world::{META, World, claims, request, tool};
 use axum::body::{Body, Bytes};
 use futures_util::StreamExt as _;
 use http::Response;
@@ -81,6 +81,25 @@ async fn strm_02_revocation_ends_a_stream() {
     let last = reader.next().await.unwrap();
     assert!(last.contains("-31401") && last.contains(r#""id":1"#), "{last}");
     assert_eq!(reader.next().await, None);
+}
+
+#[tokio::test]
+async fn strm_02_each_kind_of_revocation_ends_a_stream() {
+    let claims = claims(crate::world::NOW);
+    let client = claims.client_id.clone();
+    for target in [
+        RevokedTarget::All,
+        RevokedTarget::Client(client),
+        RevokedTarget::Session(claims.sid.parse().unwrap()),
+    ] {
+        let world = World::new().await;
+        let (_tap, mut reader) = listen(&world, &world.token()).await;
+        let until = world.now() + Duration::from_mins(15);
+        world.revoke(Revocation { target: target.clone(), at: world.now(), until });
+        let last = reader.next().await.unwrap();
+        assert!(last.contains("-31401"), "{target:?}: {last}");
+        assert_eq!(reader.next().await, None, "{target:?}");
+    }
 }
 
 #[tokio::test]
