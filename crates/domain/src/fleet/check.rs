@@ -109,16 +109,14 @@ impl Check<'_> {
     fn access(&mut self, raw: RawAccess, declared: &BTreeMap<Name, ScopeSet>) -> Access {
         let mut access = Access::new();
         for (server, scopes) in raw {
-            match self.read::<Name>(&server).and_then(|name| Some((declared.get(&name)?, name))) {
-                Some((of_server, name)) => {
-                    access.insert(name, self.scope_set(scopes, of_server));
-                }
-                None => {
-                    let known: Vec<&str> = declared.keys().map(Name::as_str).collect();
-                    let hint = nearest(server.get_ref(), &known);
-                    let says = format!("there is no server {:?}; {hint}", server.get_ref());
-                    self.problem(server.span().start, says);
-                }
+            let known = self.read::<Name>(&server).and_then(|name| Some((declared.get(&name)?, name)));
+            if let Some((of_server, name)) = known {
+                access.insert(name, self.scope_set(scopes, of_server));
+            } else {
+                let known: Vec<&str> = declared.keys().map(Name::as_str).collect();
+                let hint = nearest(server.get_ref(), &known);
+                let says = format!("there is no server {:?}; {hint}", server.get_ref());
+                self.problem(server.span().start, says);
             }
         }
         access
