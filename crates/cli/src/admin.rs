@@ -1,19 +1,27 @@
-//! The admin API of the `serve` that runs on a data folder: one request over its Unix socket.
+//! The admin API: of the `serve` that runs on a data folder, over its Unix socket; or, with `--url`, of one elsewhere, with
+//! an access token.
 
+use crate::credentials::{from_environment, variable};
+use crate::exit::Failure;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
+use portcullis_client::{AccessToken, ApiRequest, Client, Issuer, ResourceUri, Scope, TokenWish};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::fmt::Write as _;
 use std::io;
 use std::path::PathBuf;
 use tokio::net::UnixStream;
+use tokio::sync::OnceCell;
 
 /// The longest page there is.
 const PAGE: u32 = 500;
+
+/// The variable with an access token for the admin API.
+const TOKEN: &str = "PORTCULLIS_TOKEN";
 
 /// Where the server is.
 #[derive(clap::Args)]
@@ -21,6 +29,15 @@ pub(crate) struct Place {
     /// The data folder of the running `portcullis serve`
     #[arg(long, value_name = "DIR", default_value = "portcullis-data")]
     data: PathBuf,
+
+    /// The public URL of a deployment elsewhere, instead of --data; with the token in PORTCULLIS_TOKEN, or one got with
+    /// PORTCULLIS_CLIENT_ID and PORTCULLIS_CLIENT_SECRET
+    #[arg(long, value_name = "URL", conflicts_with = "data")]
+    url: Option<Issuer>,
+
+    /// Got once for all requests of a command.
+    #[arg(skip)]
+    token: OnceCell<AccessToken>,
 }
 
 /// What the server answered.
@@ -44,6 +61,10 @@ pub(crate) enum AdminError {
     Cut(#[source] hyper::Error),
     #[error("cannot connect to {}: {source}", path.display())]
     Connect { path: PathBuf, source: io::Error },
+    #[error("{0}")]
+    Credentials(String),
+    #[error("{0}")]
+    Elsewhere(#[from] portcullis_client::Error),
     #[error("{0}")]
     Problem(Box<Problem>),
     #[error("the server's answer cannot be read: is it of another version?")]
@@ -142,6 +163,18 @@ impl Place {
             Body::Json(value) => (Some("application/json"), value.to_string()),
             Body::Toml(text) => (Some("application/toml"), text),
         };
+        if let Some(issuer) = &self.url {
+            let token = self.token.get_or_try_init(|| token_for(issuer)).await?;
+            let request = ApiRequest {
+                url: &issuer.join(path),
+                method: method.as_str(),
+                body: content_type.map(|media_type| (media_type, content.as_str())),
+                if_match,
+            };
+            let answer = Client::new()?.api(token, request).await?;
+            let status = StatusCode::from_u16(answer.status).map_err(|_| AdminError::Unreadable)?;
+            return judged(status, answer.etag, answer.body.into());
+        }
         let mut request = Request::builder().method(method).uri(path).header(header::HOST, "admin");
         if let Some(content_type) = content_type {
             request = request.header(header::CONTENT_TYPE, content_type);
@@ -169,6 +202,20 @@ impl Place {
     }
 }
 
+/// The token of the environment, or one for all that these credentials may do there.
+async fn token_for(issuer: &Issuer) -> Result<AccessToken, AdminError> {
+    let unusable = |failure: Failure| AdminError::Credentials(failure.to_string());
+    if let Some(token) = variable(TOKEN).map_err(unusable)? {
+        return Ok(AccessToken::new(token));
+    }
+    let credentials = from_environment().map_err(unusable)?.for_issuer(issuer.clone());
+    let server = issuer.join("/api/v1").parse::<ResourceUri>().map_err(|_| AdminError::Unreadable)?;
+    let scopes =
+        ["admin:read", "admin:write", "audit:read"].into_iter().filter_map(|scope| scope.parse().ok());
+    let wish = TokenWish { scopes: scopes.collect::<Vec<Scope>>().into_iter().collect(), session_id: None };
+    Ok(Client::new()?.machine_token(&server, &credentials, &wish).await?.access_token)
+}
+
 async fn exchange(stream: UnixStream, request: Request<Full<Bytes>>) -> hyper::Result<Response<Bytes>> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     // Ends with the answer.
@@ -181,12 +228,13 @@ async fn exchange(stream: UnixStream, request: Request<Full<Bytes>>) -> hyper::R
 
 fn answer(response: Response<Bytes>) -> Result<Answer, AdminError> {
     let (head, body) = response.into_parts();
-    if head.status == StatusCode::OK
-        || head.status == StatusCode::CREATED
-        || head.status == StatusCode::NO_CONTENT
-    {
-        let etag = head.headers.get(header::ETAG).and_then(|value| value.to_str().ok());
-        return Ok(Answer { etag: etag.map(str::to_owned), body });
+    let etag = head.headers.get(header::ETAG).and_then(|value| value.to_str().ok());
+    judged(head.status, etag.map(str::to_owned), body)
+}
+
+fn judged(status: StatusCode, etag: Option<String>, body: Bytes) -> Result<Answer, AdminError> {
+    if status == StatusCode::OK || status == StatusCode::CREATED || status == StatusCode::NO_CONTENT {
+        return Ok(Answer { etag, body });
     }
     let problem = serde_json::from_slice(&body).map_err(|_| AdminError::Unreadable)?;
     Err(AdminError::Problem(Box::new(problem)))

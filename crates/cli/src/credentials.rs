@@ -100,7 +100,7 @@ fn only_its_owner_may_read(_: &File, _: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-fn from_environment() -> Result<MachineCredentials, Failure> {
+pub(crate) fn from_environment() -> Result<MachineCredentials, Failure> {
     match (variable(CLIENT_ID)?, variable(CLIENT_SECRET)?) {
         (Some(id), Some(secret)) => Ok(MachineCredentials::new(id, secret)),
         (None, None) => Err(Failure::usage(format!(

@@ -158,7 +158,7 @@ impl Http {
         read(address, request.body(form)).await
     }
 
-    fn client(&self, address: &Address) -> &reqwest::Client {
+    pub(crate) fn client(&self, address: &Address) -> &reqwest::Client {
         match address.reach() {
             Reach::Https => &self.outward,
             Reach::Loopback => &self.loopback,

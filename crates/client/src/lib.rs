@@ -18,6 +18,7 @@
 //! bounds every answer in size and time, and speaks https only, except between parties that are all on loopback.
 #![warn(missing_docs)]
 
+mod admin;
 mod call;
 mod describe;
 mod discover;
@@ -29,6 +30,7 @@ mod text;
 
 use std::time::Duration;
 
+pub use self::admin::{ApiAnswer, ApiRequest};
 pub use self::call::{Outcome, ToolCall};
 pub use self::describe::{DescribedTool, Description, Header, describe, describe_program};
 pub use self::discover::{Authority, Discovered};
