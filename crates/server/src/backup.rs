@@ -246,10 +246,20 @@ async fn make_way(
             }
         }
     }
-    let path =
-        folder.path().join(format!("replaced-{}-{}.backup", clock.now().seconds(), std::process::id()));
+    let path = free_name(folder.path(), clock.now());
     backup(config, clock, &path).await.map_err(RestoreError::Save)?;
     Ok(Some(path))
+}
+
+/// An attempt of the same second may have saved what is there before it was killed.
+fn free_name(folder: &Path, now: Timestamp) -> PathBuf {
+    let mut path = folder.join(format!("replaced-{}.backup", now.seconds()));
+    let mut number = 1_u32;
+    while path.exists() {
+        number += 1;
+        path = folder.join(format!("replaced-{}-{number}.backup", now.seconds()));
+    }
+    path
 }
 
 /// One transaction.
