@@ -106,6 +106,7 @@ pub(crate) async fn patience(request: Request, next: Next) -> Response {
 }
 
 /// 404, the same for everything that is not there.
+#[expect(clippy::unused_async, reason = "a handler, too")]
 pub(crate) async fn not_found() -> Response {
     plain(StatusCode::NOT_FOUND, "There is nothing here.\n")
 }

@@ -104,7 +104,7 @@ async fn pc_54_metrics_count_what_happened_and_name_nobody() {
 
     let page = ops(&test, "/metrics").await;
     assert_eq!(page.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
-    let text = page.text();
+    let metrics = page.text();
     for line in [
         "portcullis_token_requests_total{grant=\"client_credentials\",outcome=\"issued\"} 1",
         "portcullis_token_requests_total{grant=\"client_credentials\",outcome=\"client_authentication\"} 1",
@@ -120,15 +120,15 @@ async fn pc_54_metrics_count_what_happened_and_name_nobody() {
         "portcullis_spool_limit_bytes 1073741824",
         "portcullis_build_info{version=\"0.1.0\"} 1",
     ] {
-        assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
+        assert!(metrics.lines().any(|found| found == line), "{line} in\n{metrics}");
     }
     let refused =
-        text.lines().find(|line| line.contains("server=\"notes\"") && line.contains("beyond_agent"));
-    assert!(refused.is_some_and(|line| line.ends_with(" 1")), "{text}");
+        metrics.lines().find(|line| line.contains("server=\"notes\"") && line.contains("beyond_agent"));
+    assert!(refused.is_some_and(|line| line.ends_with(" 1")), "{metrics}");
     for private in [secret.as_str(), token.as_str(), "ci-bot", "list_notes", "create_note", "wrong"] {
-        assert!(!text.contains(private), "a metric tells who did what");
+        assert!(!metrics.contains(private), "a metric tells who did what");
     }
-    for line in text.lines().filter(|line| !line.starts_with('#')) {
+    for line in metrics.lines().filter(|line| !line.starts_with('#')) {
         let (_, value) = line.rsplit_once(' ').unwrap();
         assert!(value.parse::<f64>().is_ok(), "{line}");
     }

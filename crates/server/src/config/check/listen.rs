@@ -137,14 +137,14 @@ impl Check<'_> {
         match written.as_deref() {
             None => Ops::Usual(DEFAULT_OPS),
             Some("off") => Ops::Off,
-            Some(text) => match text.parse() {
-                Ok(address) => Ops::At(address),
-                Err(_) => {
+            Some(text) => text.parse().map_or_else(
+                |_| {
                     let hint = format!("write, for example, \"{DEFAULT_OPS}\", or \"off\"");
                     self.problem("listen.ops", format!("{text:?} is not an IP address with a port"), hint);
                     Ops::Off
-                }
-            },
+                },
+                Ops::At,
+            ),
         }
     }
 
