@@ -7,7 +7,7 @@ mod difference;
 mod known;
 
 pub use difference::{Change, difference};
-pub use known::{KnownTool, unmatched_rules};
+pub use known::{KnownTool, unknown_arguments};
 
 use crate::id::ServerId;
 use crate::registry::Pinning;

@@ -1,8 +1,8 @@
 //! What is known of a server's tools, and what of a fleet is about none of them.
 
 use super::Definition;
-use crate::policy::glob;
-use crate::registry::Rule;
+use crate::condition::Forbid;
+use crate::policy::covers;
 use std::collections::BTreeSet;
 
 /// A tool that is pinned or was seen: its name and what its input schema calls its arguments.
@@ -29,31 +29,25 @@ impl KnownTool {
     }
 }
 
-/// For each rule (counted from 1) that is about tools: its patterns that match no known tool. To be asked only of a server
-/// whose tools are known; nothing is said of one with none.
-pub fn unmatched_rules(rules: &[Rule], known: &[KnownTool]) -> Vec<(usize, String)> {
-    if known.is_empty() {
-        return Vec::new();
-    }
-    let matches_none = |pattern: &str| {
-        glob(pattern).is_ok_and(|glob| {
-            let matcher = glob.compile_matcher();
-            !known.iter().any(|tool| matcher.is_match(&tool.name))
-        })
+/// Arguments that a prohibition asks about and that none of the tools it is about has, as far as their schemas say: such a
+/// condition never holds, or always. Nothing is said where a schema lets in other arguments.
+pub fn unknown_arguments(forbid: &Forbid, known: &[KnownTool]) -> Vec<String> {
+    let is_about = |tool: &&KnownTool| {
+        forbid.tools.is_empty() || forbid.tools.iter().any(|pattern| covers(pattern, &tool.name))
     };
-    let patterns = rules.iter().enumerate().flat_map(|(at, rule)| {
-        rule.tools
-            .iter()
-            .filter(|pattern| matches_none(pattern))
-            .map(move |pattern| (at + 1, pattern.clone()))
-    });
-    patterns.collect()
+    let about: Vec<&KnownTool> = known.iter().filter(is_about).collect();
+    let may_have =
+        |tool: &&KnownTool, name: &String| tool.arguments.as_ref().is_none_or(|all| all.contains(name));
+    let asked: BTreeSet<&String> =
+        forbid.when.argument_in.keys().chain(forbid.when.argument_outside.keys()).collect();
+    let unknown = asked.into_iter().filter(|name| !about.iter().any(|tool| may_have(tool, name)));
+    if about.is_empty() { Vec::new() } else { unknown.cloned().collect() }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::Risk;
+    use crate::condition::When;
 
     fn tool(definition: &str) -> KnownTool {
         KnownTool::of("t", &Definition::read(definition).unwrap())
@@ -73,18 +67,32 @@ mod tests {
     }
 
     #[test]
-    fn pc_63_a_pattern_that_no_known_tool_matches_is_told() {
-        let rule = |tools: &[&str]| Rule {
+    fn pc_63_a_condition_over_an_argument_that_no_tool_has_is_told() {
+        let forbid = |tools: &[&str]| Forbid {
+            name: "f".to_owned(),
+            servers: vec![],
+            labels: vec![],
+            scopes: portcullis_oauth::scope::ScopeSet::default(),
             tools: tools.iter().map(ToString::to_string).collect(),
-            prompts: vec![],
-            resources: vec![],
-            scopes: "a".parse().unwrap(),
-            risk: Risk::Usual,
+            agents: vec![],
+            agent_labels: vec![],
+            roles: vec![],
+            when: When {
+                argument_in: [("path".to_owned(), "/a/*".parse().unwrap())].into(),
+                ..When::default()
+            },
         };
-        let rules = [rule(&["read_*", "wirte_note"]), rule(&["write_note"])];
-        let named = |name: &str| KnownTool { name: name.to_owned(), arguments: None };
-        let known = [named("read_note"), named("write_note")];
-        assert_eq!(unmatched_rules(&rules, &known), [(1, "wirte_note".to_owned())]);
-        assert!(unmatched_rules(&rules, &[]).is_empty(), "of unknown tools nothing can be said");
+        let has = |name: &str, arguments: Option<&[&str]>| KnownTool {
+            name: name.to_owned(),
+            arguments: arguments.map(|all| all.iter().map(ToString::to_string).collect()),
+        };
+        let known = [has("read", Some(&["path"])), has("write", Some(&["file"]))];
+        assert!(unknown_arguments(&forbid(&[]), &known).is_empty());
+        assert_eq!(unknown_arguments(&forbid(&["write"]), &known), ["path"]);
+        assert!(
+            unknown_arguments(&forbid(&["other"]), &known).is_empty(),
+            "of unknown tools nothing can be said"
+        );
+        assert!(unknown_arguments(&forbid(&["write"]), &[has("write", None)]).is_empty());
     }
 }

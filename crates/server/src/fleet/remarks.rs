@@ -4,10 +4,11 @@ use crate::app::App;
 use portcullis_domain::condition::Forbid;
 use portcullis_domain::fleet::Fleet;
 use portcullis_domain::id::ServerId;
+use portcullis_domain::pins::{KnownTool, unknown_arguments};
 use portcullis_domain::policy::covers;
 use portcullis_domain::registry::{Agent, Name, Placement, Server};
 use portcullis_oauth::time::Timestamp;
-use portcullis_store::{Error, Registry};
+use portcullis_store::{Error, Reader, Registry};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ pub async fn remarks(app: &App, fleet: &Fleet) -> Result<Vec<String>, Error> {
     remarks.extend(fleet.servers.iter().filter(|server| server.observe).map(observed));
     remarks.extend(fleet.forbids.iter().flat_map(|forbid| out_of_reach(forbid, fleet)));
     remarks.extend(idle_patterns(&registry, fleet, &tools));
+    remarks.extend(idle_conditions(&mut reader, &registry, fleet).await?);
     remarks.extend(fleet.agents.iter().filter_map(|agent| end_of(agent, app.clock.now())));
     for role in &fleet.roles {
         for user in &role.members.users {
@@ -93,6 +95,31 @@ fn idle_patterns(registry: &Registry, fleet: &Fleet, tools: &BTreeMap<ServerId, 
         Some(matches_nothing(new, tools.get(&known.id)?))
     };
     registry.servers.iter().filter_map(of).flatten().collect()
+}
+
+/// Conditions over arguments that no tool has, as far as the tools are known. Read only where there are such conditions.
+async fn idle_conditions(
+    reader: &mut Reader<'_>,
+    registry: &Registry,
+    fleet: &Fleet,
+) -> Result<Vec<String>, Error> {
+    let mut remarks = Vec::new();
+    for forbid in fleet.forbids.iter().filter(|forbid| forbid.when.asks_for_arguments()) {
+        for server in &fleet.servers {
+            let known = registry.servers.iter().find(|known| known.name == server.name);
+            let Some(known) = known.filter(|_| portcullis_domain::policy::is_about(forbid, server)) else {
+                continue;
+            };
+            let pinned = reader.pinned_tools(known.id).await?.into_iter();
+            let tools = pinned.map(|tool| KnownTool::of(&tool.name, &tool.definition));
+            let unknown = unknown_arguments(forbid, &tools.collect::<Vec<_>>());
+            remarks.extend(unknown.into_iter().map(|name| {
+                let (forbid, server) = (&forbid.name, &server.name);
+                format!("forbid {forbid:?}: none of the tools of server {server} that it is about has an argument {name:?}")
+            }));
+        }
+    }
+    Ok(remarks)
 }
 
 /// That an agent's end is near, or over.
