@@ -61,7 +61,7 @@ fn operation(route: &Route, schemas: &mut SchemaGenerator) -> Value {
                     json!({ "required": true, "content": { media_type: { "schema": schema } } });
             }
             Part::IfMatch => {
-                parameters.push(parameter("header", "If-Match", false, &json!({ "type": "string" })))
+                parameters.push(parameter("header", "If-Match", false, &json!({ "type": "string" })));
             }
             Part::Query(schema) => parameters.extend(query(&schema)),
             Part::Segment => {
