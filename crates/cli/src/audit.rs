@@ -218,7 +218,10 @@ async fn tail(arguments: &Tail) -> Result<(), Failure> {
         last = last.max(record["number"].as_u64().unwrap_or(0));
         put(record, common.json)?;
     }
-    while *follow {
+    if !follow {
+        return Ok(());
+    }
+    loop {
         tokio::time::sleep(PAUSE).await;
         let after = last.to_string();
         let more = [("after", Some(after.as_str())), ("limit", Some("500"))];
@@ -228,7 +231,6 @@ async fn tail(arguments: &Tail) -> Result<(), Failure> {
             put(record, common.json)?;
         }
     }
-    Ok(())
 }
 
 /// One record, one line.

@@ -6,7 +6,6 @@ use super::names::{self, Names, moment};
 use super::operator::{Audits, Operator};
 use super::page::{Page, Paging};
 use crate::app::App;
-use crate::fault::Fault;
 use axum::Json;
 use axum::extract::State;
 use portcullis_domain::audit::{Event, Kind};
@@ -159,19 +158,20 @@ async fn named(
 ) -> Result<Record, Refusal> {
     let user = match event.user {
         None => None,
-        Some(id) => match users.get(&id) {
-            Some(known) => known.clone(),
-            None => {
+        Some(id) => {
+            if let Some(known) = users.get(&id) {
+                known.clone()
+            } else {
                 let user = handle.reader().user(id).await?.map(|user| user.username);
                 users.insert(id, user.clone());
                 user
             }
-        },
+        }
     };
     let called = Called {
         agent: event.client.as_ref().and_then(|client| names.of_agent(client)),
         user,
         server: event.server.map(|server| names.of_server(server)),
     };
-    Ok(Record { number, at: moment(at).map_err(Fault::from)?, event, names: called })
+    Ok(Record { number, at: moment(at)?, event, names: called })
 }

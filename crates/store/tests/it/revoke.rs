@@ -86,7 +86,7 @@ async fn pc_45_each_whole_ends_all_that_hangs_from_it_and_nothing_else() {
         let grant = reader.grant_by_id(world.grant).await.unwrap().unwrap();
         assert_eq!(grant.revoked, what != Whole::All, "{what:?}: consent outlives the end of everything");
         let code = reader.code(&code).await.unwrap().unwrap();
-        let just_before = NOW - Duration::from_secs(if what == Whole::Server { 0 } else { 1 });
+        let just_before = NOW - Duration::from_secs(u64::from(what != Whole::Server));
         assert!(code.expires_at.has_passed(just_before), "{what:?}");
         let signed_in = reader.browser_session(&Hashed::of("cookie"), NOW).await.unwrap().is_some();
         assert_eq!(signed_in, !matches!(what, Whole::All | Whole::User), "{what:?}");

@@ -26,6 +26,7 @@ struct Scene<'t> {
 
 /// What still works.
 #[derive(Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "five things that work or do not")]
 struct Works {
     /// Alice's access token.
     token: bool,
