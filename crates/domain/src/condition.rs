@@ -213,6 +213,6 @@ pub(crate) mod tests {
         let forbid = Forbid { name: "x".into(), ..Forbid::default() };
         let text = serde_json::to_string(&forbid).unwrap();
         assert_eq!(serde_json::from_str::<Forbid>(&text).unwrap(), forbid);
-        assert!(serde_json::from_str::<Forbid>(&text.replacen("{", "{\"users\":[],", 1)).is_err());
+        assert!(serde_json::from_str::<Forbid>(&text.replacen('{', "{\"users\":[],", 1)).is_err());
     }
 }

@@ -62,7 +62,10 @@ impl Check<'_> {
         let forbid = Forbid {
             servers: self.known_all(raw.servers, "server", &servers),
             labels: self.known_all(raw.labels, "server with the label", &known.server_labels),
-            scopes: ScopeSet::from_iter(self.known_all::<Scope>(raw.scopes, "scope", &known.scopes).iter()),
+            scopes: self
+                .known_all::<Scope>(raw.scopes, "scope", &known.scopes)
+                .into_iter()
+                .collect::<ScopeSet>(),
             tools: self.patterns(raw.tools.unwrap_or_default()),
             agents: self.known_all(raw.agents, "agent", &known.agents),
             agent_labels: self.known_all(raw.agent_labels, "agent with the label", &known.agent_labels),

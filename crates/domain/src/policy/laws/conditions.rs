@@ -18,16 +18,24 @@ struct Around {
     is_day: bool,
     /// From the office, from elsewhere, or from nobody knows where.
     from_office: Option<bool>,
-    /// Within the folder, out of it, or not to be told.
-    path: Option<Option<bool>>,
+    /// What the call says; `None`: its arguments are not known.
+    path: Option<Said>,
+}
+
+/// A path, to the pattern below.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Said {
+    Within,
+    Beyond,
+    Unclear,
 }
 
 impl Around {
     fn arguments(&self) -> Option<BTreeMap<String, String>> {
         let path = match self.path? {
-            Some(true) => "/srv/notes/a",
-            Some(false) => "/etc/passwd",
-            None => "/srv/notes/../../etc/passwd",
+            Said::Within => "/srv/notes/a",
+            Said::Beyond => "/etc/passwd",
+            Said::Unclear => "/srv/notes/../../etc/passwd",
         };
         Some(BTreeMap::from([("path".to_owned(), path.to_owned())]))
     }
@@ -44,8 +52,12 @@ impl Around {
 }
 
 fn around() -> impl Strategy<Value = Around> {
-    (any::<bool>(), any::<Option<bool>>(), any::<Option<Option<bool>>>())
-        .prop_map(|(is_day, from_office, path)| Around { is_day, from_office, path })
+    let path = prop::option::of(select(vec![Said::Within, Said::Beyond, Said::Unclear]));
+    (any::<bool>(), any::<Option<bool>>(), path).prop_map(|(is_day, from_office, path)| Around {
+        is_day,
+        from_office,
+        path,
+    })
 }
 
 const NIGHTLY: &str = "outside = \"07:00-19:00 Europe/Amsterdam\"";
@@ -114,7 +126,7 @@ fn forbids(
         && when.iter().all(|condition| match *condition {
             NIGHTLY => !around.is_day,
             ELSEWHERE => around.from_office != Some(true),
-            _ => around.path != Some(Some(true)),
+            _ => around.path != Some(Said::Within),
         })
 }
 
