@@ -5,6 +5,7 @@ use crate::exit::Failure;
 use crate::noun::{cell, print_json, query};
 use crate::terminal::{print, table, visible};
 use serde_json::Value;
+use std::fmt::Write as _;
 use std::path::PathBuf;
 
 const SIMULATE_HELP: &str =
@@ -70,9 +71,9 @@ pub(crate) async fn simulate(arguments: Simulate) -> Result<(), Failure> {
     let path = query("/api/v1/policy/simulate", &[("since", Some(&period.since))]);
     let found: Value = period.place.post(&path, Body::Toml(text)).await?.json()?;
     if period.json {
-        print_json(&found)?
+        print_json(&found)?;
     } else {
-        print(&words(&found))?
+        print(&words(&found))?;
     }
     let count = |member: &str| found[member].as_u64().unwrap_or(0);
     let changes = found["changes"].as_array().is_none_or(|changes| !changes.is_empty());
@@ -99,8 +100,9 @@ fn words(found: &Value) -> String {
     if !rows.is_empty() {
         text += &table(["EFFECT", "WHO", "SERVER", "WHAT", "CALLS", "WHY"], &rows);
     }
-    text += &format!(
-        "{} calls decided again: {} as before, {} different.\n",
+    let _infallible = writeln!(
+        text,
+        "{} calls decided again: {} as before, {} different.",
         cell(found, "calls"),
         cell(found, "unchanged"),
         changes.iter().filter_map(|change| change["count"].as_u64()).sum::<u64>()
@@ -113,7 +115,7 @@ fn words(found: &Value) -> String {
         ("unreadable", "lines of the record cannot be read"),
     ] {
         if found[member].as_u64().unwrap_or(0) > 0 {
-            text += &format!("{} {says}.\n", cell(found, member));
+            let _infallible = writeln!(text, "{} {says}.", cell(found, member));
         }
     }
     text
@@ -134,9 +136,9 @@ pub(crate) async fn suggest(arguments: Suggest) -> Result<(), Failure> {
     }
     for suggestion in all {
         let of = |member| visible(&cell(suggestion, member));
-        text += &format!("\n# {}: {}\n", of("about"), of("reason"));
+        let _infallible = writeln!(text, "\n# {}: {}", of("about"), of("reason"));
         for line in suggestion["toml"].as_str().unwrap_or_default().lines() {
-            text += &format!("{}\n", visible(line));
+            let _infallible = writeln!(text, "{}", visible(line));
         }
     }
     Ok(print(&text)?)

@@ -190,33 +190,36 @@ impl DescribedTool {
 struct Pages<T> {
     what: &'static str,
     items: Vec<T>,
-    pages: usize,
-    next: Option<Option<String>>,
+    read: usize,
+    cursor: Option<String>,
+    is_over: bool,
     stopped: Option<&'static str>,
 }
 
 impl<T> Pages<T> {
     fn of(what: &'static str) -> Self {
-        Self { what, items: Vec::new(), pages: 0, next: Some(None), stopped: None }
+        Self { what, items: Vec::new(), read: 0, cursor: None, is_over: false, stopped: None }
     }
 
     fn next_page(&mut self) -> Option<PaginatedRequestParams> {
-        self.next.clone().map(|cursor| PaginatedRequestParams::default().with_cursor(cursor))
+        (!self.is_over).then(|| PaginatedRequestParams::default().with_cursor(self.cursor.clone()))
     }
 
     fn take(&mut self, items: impl Iterator<Item = T>, cursor: Option<String>) {
-        let before = self.next.take().flatten();
-        self.pages += 1;
+        let before = std::mem::replace(&mut self.cursor, cursor);
+        let cursor = &self.cursor;
+        self.read += 1;
+        self.is_over = true;
         self.items.extend(items.take(MOST_ITEMS + 1 - self.items.len().min(MOST_ITEMS)));
         if self.items.len() > MOST_ITEMS {
             self.items.truncate(MOST_ITEMS);
             self.stopped = Some("it has too many");
-        } else if cursor.is_some() && cursor == before {
+        } else if cursor.is_some() && *cursor == before {
             self.stopped = Some("the same page comes again and again");
-        } else if cursor.is_some() && self.pages >= MOST_PAGES {
+        } else if cursor.is_some() && self.read >= MOST_PAGES {
             self.stopped = Some("it has too many pages");
         } else {
-            self.next = cursor.map(Some);
+            self.is_over = cursor.is_none();
         }
     }
 

@@ -41,8 +41,8 @@ impl Names {
     /// A legal name as near to `wish` as can be, that nobody has yet.
     fn give(&mut self, wish: &str) -> String {
         let base = legal_name(wish);
-        let numbered = |number: usize| if number == 1 { base.clone() } else { format!("{base}-{number}") };
-        let free = (1..).map(numbered).find(|name| !self.0.contains(name)).unwrap_or(base);
+        let numbered = |number: u32| if number == 1 { base.clone() } else { format!("{base}-{number}") };
+        let free = (1..u32::MAX).map(numbered).find(|name| !self.0.contains(name)).unwrap_or(base);
         self.0.insert(free.clone());
         free
     }

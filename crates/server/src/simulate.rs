@@ -90,7 +90,7 @@ pub(crate) async fn simulate(app: &Arc<App>, fleet: &Fleet, since: Timestamp) ->
         let mut replay =
             Replay { facts, before, after, is_same, groups: BTreeMap::new(), found: Simulation::default() };
         let lost = calls::each(&folder, (since, now + std::time::Duration::from_secs(1)), |call| {
-            replay.call(&call)
+            replay.call(&call);
         })?;
         replay.found.unreadable = lost;
         Ok::<_, std::io::Error>(replay.end())

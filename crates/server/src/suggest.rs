@@ -56,7 +56,8 @@ pub(crate) struct Suggestions {
     /// Calls of somebody, or to something, that is not there any more.
     pub(crate) gone: u64,
     /// In the order of their kinds.
-    pub(crate) suggestions: Vec<Suggestion>,
+    #[serde(rename = "suggestions")]
+    pub(crate) items: Vec<Suggestion>,
 }
 
 /// Learns from the calls since then.
@@ -77,11 +78,11 @@ pub(crate) async fn suggest(app: &Arc<App>, since: Timestamp) -> Result<Suggesti
         Fault::Shape("the record of calls")
     })?;
     // Nothing was called: nothing was learned.
-    let mut suggestions = Vec::new();
+    let mut items = Vec::new();
     if used.calls > 0 {
-        suggestions.extend(ceilings::narrower(&current.snapshot, &used));
-        suggestions.extend(rules::narrower(&current.snapshot, &used));
+        items.extend(ceilings::narrower(&current.snapshot, &used));
+        items.extend(rules::narrower(&current.snapshot, &used));
     }
-    suggestions.sort_by(|a, b| (a.kind, &a.about).cmp(&(b.kind, &b.about)));
-    Ok(Suggestions { calls: used.calls, unreadable, gone: used.gone, suggestions })
+    items.sort_by(|a, b| (a.kind, &a.about).cmp(&(b.kind, &b.about)));
+    Ok(Suggestions { calls: used.calls, unreadable, gone: used.gone, items })
 }

@@ -7,6 +7,7 @@ use super::client_file::{self, Entry, Reached};
 use super::text::{comment, list, plain, quoted};
 use portcullis_oauth::upstream::UpstreamUrl;
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 const HEAD: &str = "\
 # Drafted from the configuration of MCP clients. Nothing here is callable yet: a tool without a rule is refused.
@@ -129,9 +130,9 @@ impl Drafting {
                 "{place}: its arguments hold what looks like a secret, in plain text; it was not copied; rotate it"
             ));
         }
-        table += &format!("run = {}\n", list(run.iter().map(String::as_str)));
+        let _infallible = writeln!(table, "run = {}", list(run.iter().map(String::as_str)));
         if let Some(folder) = folder {
-            table += &format!("folder = {}\n", quoted(folder));
+            let _infallible = writeln!(table, "folder = {}", quoted(folder));
         }
         if !entry.valued.is_empty() {
             table += &comment(
@@ -166,8 +167,9 @@ impl Drafting {
     fn write(&mut self, name: &str, entry: &Entry, notes: &str, upstream: &str) {
         let title = plain(&entry.name, 80);
         let title = if title.is_empty() { name } else { &title };
-        self.import.fleet += &format!(
-            "\n{notes}[[server]]\nname = {}\ntitle = {}\nupstream = {{ {upstream} }}\n",
+        let _infallible = writeln!(
+            self.import.fleet,
+            "\n{notes}[[server]]\nname = {}\ntitle = {}\nupstream = {{ {upstream} }}",
             quoted(name),
             quoted(title)
         );

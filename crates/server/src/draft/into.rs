@@ -19,7 +19,8 @@ pub enum IntoError {
 }
 
 fn listing(problems: &[Problem]) -> String {
-    problems.iter().map(|problem| format!("\n  {problem}")).collect()
+    let lines: Vec<String> = problems.iter().map(|problem| format!("\n  {problem}")).collect();
+    lines.concat()
 }
 
 /// Appends the draft to the file.

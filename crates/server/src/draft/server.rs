@@ -8,6 +8,7 @@ use portcullis_domain::fleet::{Fleet, Problem, Surroundings};
 use portcullis_domain::policy::glob;
 use portcullis_domain::registry::Upstream;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 
 /// A longer name is nobody's name for a tool.
 const LONGEST_NAME: usize = 200;
@@ -103,10 +104,11 @@ impl<'a> Drafting<'a> {
             Upstream::Command(command) => format!("command = {}", quoted(command)),
             Upstream::Url(url) => format!("url = {}", quoted(url)),
         };
-        text += &format!("[[server]]\nname = {}\ntitle = {}\n", quoted(self.name), quoted(&title));
-        text += &format!("upstream = {{ {upstream} }}\n");
+        let _infallible =
+            writeln!(text, "[[server]]\nname = {}\ntitle = {}", quoted(self.name), quoted(&title));
+        let _infallible = writeln!(text, "upstream = {{ {upstream} }}");
         if self.groups.contains_key(&Level::Read) {
-            text += &format!("default_scopes = {}\n", list([self.scope(Level::Read).as_str()]));
+            let _infallible = writeln!(text, "default_scopes = {}", list([self.scope(Level::Read).as_str()]));
         }
         text += &self.scopes(&title);
         for (level, group) in &self.groups {
@@ -175,7 +177,7 @@ impl<'a> Drafting<'a> {
                 let implied = list(implied.iter().map(String::as_str));
                 format!("{{ says = {}, implies = {implied} }}", quoted(&says))
             };
-            text += &format!("{} = {meaning}\n", quoted(&self.scope(*level)));
+            let _infallible = writeln!(text, "{} = {meaning}", quoted(&self.scope(*level)));
         }
         text
     }
@@ -186,10 +188,10 @@ impl<'a> Drafting<'a> {
             [("tools", &group.tools), ("prompts", &group.prompts), ("resources", &group.resources)]
         {
             if !names.is_empty() {
-                text += &format!("{key} = {}\n", list(names.iter().copied()));
+                let _infallible = writeln!(text, "{key} = {}", list(names.iter().copied()));
             }
         }
-        text += &format!("scopes = {}\n", list([self.scope(level).as_str()]));
+        let _infallible = writeln!(text, "scopes = {}", list([self.scope(level).as_str()]));
         if level == Level::Admin {
             text += "risk = \"high\"\n";
         }

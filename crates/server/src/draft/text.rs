@@ -34,7 +34,7 @@ pub(super) fn plain(text: &str, longest: usize) -> String {
     let mut line = String::new();
     for c in text.chars() {
         let c = if c.is_whitespace() { ' ' } else { c };
-        if !steers(c) && !(c == ' ' && line.ends_with(' ')) {
+        if !steers(c) && (c != ' ' || !line.ends_with(' ')) {
             line.push(c);
         }
     }

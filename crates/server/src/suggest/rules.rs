@@ -6,6 +6,7 @@ use crate::draft::{is_harmful, is_harmless};
 use portcullis_domain::policy::glob;
 use portcullis_domain::registry::{Risk, Rule, Server};
 use portcullis_domain::snapshot::Snapshot;
+use std::fmt::Write as _;
 
 pub(super) fn narrower(snapshot: &Snapshot, used: &Used) -> Vec<Suggestion> {
     let mut all = Vec::new();
@@ -71,7 +72,7 @@ fn written(rule: &Rule, tools: &[String]) -> String {
     let mut text = String::new();
     for (key, names) in [("tools", tools), ("prompts", &rule.prompts), ("resources", &rule.resources)] {
         if !names.is_empty() {
-            text += &format!("{key} = {}\n", crate::draft::list_of(names));
+            let _infallible = writeln!(text, "{key} = {}", crate::draft::list_of(names));
         }
     }
     if text.is_empty() {
