@@ -276,10 +276,11 @@ pub struct Client<Id = ClientId> {
 }
 
 /// How a registered client proves itself at the token endpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ClientAuth {
     /// It cannot keep a secret: PKCE is all it has.
+    #[default]
     None,
     /// By a secret that we make.
     Secret,
