@@ -12,6 +12,7 @@ pub mod id;
 pub mod pins;
 pub mod policy;
 pub mod principal;
+pub mod rate;
 pub mod refresh;
 pub mod registry;
 pub mod seal;

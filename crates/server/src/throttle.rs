@@ -1,13 +1,10 @@
-//! Guessing is slowed down (PC-53): one bucket per key, in memory, counted by the app's clock.
-//!
-//! Not `governor`, because its keyed limiter can neither be asked without paying nor give back: here a right password
-//! costs nothing, so that nobody who knows it is slowed down by having signed in often. And time is an argument.
+//! Guessing is slowed down (PC-53): one bucket per name, address or both, counted by the app's clock.
 
+pub use portcullis_domain::rate::{Source, Wait};
+
+use portcullis_domain::rate::Buckets;
 use portcullis_oauth::time::Timestamp;
-use std::collections::HashMap;
-use std::hash::{BuildHasher as _, Hash, RandomState};
-use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 /// How often somebody may try.
 #[derive(Debug)]
@@ -21,58 +18,35 @@ pub struct Throttle {
 
 impl Default for Throttle {
     fn default() -> Self {
+        let millis = Duration::from_millis;
         Self {
-            registrations: Buckets::new(200, 5_000),
-            secrets: Buckets::new(20, 3_000),
-            secrets_from: Buckets::new(100, 500),
-            sign_ins: Buckets::new(8, 10_000),
-            sign_ins_from: Buckets::new(60, 2_000),
+            registrations: Buckets::new(200, millis(5_000)),
+            secrets: Buckets::new(20, millis(3_000)),
+            secrets_from: Buckets::new(100, millis(500)),
+            sign_ins: Buckets::new(8, millis(10_000)),
+            sign_ins_from: Buckets::new(60, millis(2_000)),
         }
-    }
-}
-
-/// Where a request came from, as far as limits go: the peer of the connection, or whom a trusted proxy names. Whoever has
-/// one IPv6 address has 2^64 of them, so those are counted together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Source([u8; 8]);
-
-/// Too many attempts: try again after so many seconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wait {
-    /// For `Retry-After`.
-    pub seconds: u64,
-}
-
-impl From<IpAddr> for Source {
-    fn from(address: IpAddr) -> Self {
-        let mut bytes = [0; 8];
-        match address.to_canonical() {
-            // 0000::/8 is never a unicast source, so the two kinds do not meet.
-            IpAddr::V4(v4) => bytes[4..].copy_from_slice(&v4.octets()),
-            IpAddr::V6(v6) => bytes.copy_from_slice(&v6.octets()[..8]),
-        }
-        Self(bytes)
     }
 }
 
 impl Throttle {
     /// One more attempt to sign in. Paid before the password is looked at; [`Throttle::sign_in_succeeded`] gives it back.
     pub fn sign_in(&self, username: &str, from: Source, now: Timestamp) -> Result<(), Wait> {
-        self.sign_ins_from.spend(&from, now)?;
-        self.sign_ins.spend(&(username, from), now)
+        self.sign_ins_from.spend(&from, 1, now)?;
+        self.sign_ins.spend(&(username, from), 1, now)
     }
 
     /// The password was right: that attempt was no guess.
     pub fn sign_in_succeeded(&self, username: &str, from: Source) {
-        self.sign_ins_from.give_back(&from);
-        self.sign_ins.give_back(&(username, from));
+        self.sign_ins_from.give_back(&from, 1);
+        self.sign_ins.give_back(&(username, from), 1);
     }
 
     /// A client secret was wrong. Only wrong ones pay, and a right one is always let in: secrets have 256 bits, so this
     /// bounds load, and nobody can lock out a client by sending nonsense in its name.
     pub fn wrong_secret(&self, client: &str, from: Source, now: Timestamp) -> Result<(), Wait> {
-        self.secrets_from.spend(&from, now)?;
-        self.secrets.spend(&(client, from), now)
+        self.secrets_from.spend(&from, 1, now)?;
+        self.secrets.spend(&(client, from), 1, now)
     }
 
     /// How many attempts had to wait, by kind.
@@ -88,84 +62,14 @@ impl Throttle {
 
     /// Somebody wants to register a client.
     pub fn registration(&self, from: Source, now: Timestamp) -> Result<(), Wait> {
-        self.registrations.spend(&from, now)
-    }
-}
-
-/// Most keys that one kind of bucket remembers; what comes beyond them shares one bucket.
-const MAX_KEYS: usize = 50_000;
-
-/// Generic cell rate algorithm: for each key the moment, in milliseconds, at which its bucket is full again.
-#[derive(Debug)]
-struct Buckets {
-    burst: i64,
-    period: i64,
-    hasher: RandomState,
-    state: Mutex<State>,
-}
-
-#[derive(Debug)]
-struct State {
-    full_at: HashMap<u64, i64>,
-    pruned_at: Timestamp,
-    refused: u64,
-}
-
-impl Buckets {
-    /// `burst` attempts at once, then one for each `period` milliseconds.
-    fn new(burst: i64, period: i64) -> Self {
-        let state = State { full_at: HashMap::new(), pruned_at: Timestamp::from_seconds(0), refused: 0 };
-        Self { burst, period, hasher: RandomState::new(), state: Mutex::new(state) }
-    }
-
-    fn spend(&self, key: &impl Hash, now: Timestamp) -> Result<(), Wait> {
-        let millis = now.seconds().saturating_mul(1000);
-        // A panic elsewhere cannot leave a counter in a worse state than any other.
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = state.slot(self.hasher.hash_one(key), now);
-        let full_at = state.full_at.get(&key).copied().unwrap_or(millis);
-        let next = full_at.max(millis).saturating_add(self.period);
-        let excess = next - millis - self.burst * self.period;
-        if excess > 0 {
-            state.refused += 1;
-            return Err(Wait { seconds: u64::try_from(excess).unwrap_or(0).div_ceil(1000) });
-        }
-        state.full_at.insert(key, next);
-        Ok(())
-    }
-
-    fn refused(&self) -> u64 {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).refused
-    }
-
-    fn give_back(&self, key: &impl Hash) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(full_at) = state.full_at.get_mut(&self.hasher.hash_one(key)) {
-            *full_at -= self.period;
-        }
-    }
-}
-
-impl State {
-    /// The key under which to count: `key` itself, or the shared one when there is no room.
-    fn slot(&mut self, key: u64, now: Timestamp) -> u64 {
-        if self.full_at.len() < MAX_KEYS || self.full_at.contains_key(&key) {
-            return key;
-        }
-        // At most once a second, so that a flood of new keys costs no more than that.
-        if self.pruned_at != now {
-            self.pruned_at = now;
-            let millis = now.seconds().saturating_mul(1000);
-            self.full_at.retain(|_, full_at| *full_at > millis);
-        }
-        if self.full_at.len() < MAX_KEYS { key } else { 0 }
+        self.registrations.spend(&from, 1, now)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
+    use std::net::IpAddr;
 
     const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
 
@@ -208,33 +112,5 @@ mod tests {
             throttle.sign_in("alice", here, NOW).unwrap();
             throttle.sign_in_succeeded("alice", here);
         }
-    }
-
-    #[test]
-    fn addresses_of_one_ipv6_network_count_together_and_v4_in_v6_is_v4() {
-        assert_eq!(source("2001:db8::1"), source("2001:db8::ffff:2"));
-        assert_ne!(source("2001:db8::1"), source("2001:db8:0:1::1"));
-        assert_eq!(source("::ffff:192.0.2.1"), source("192.0.2.1"));
-        assert_ne!(source("192.0.2.1"), source("192.0.2.2"));
-    }
-
-    #[test]
-    fn dos_02_memory_is_bounded_and_full_buckets_are_forgotten() {
-        let buckets = Buckets::new(1, 1000);
-        for key in 0..MAX_KEYS + 10 {
-            let _ = buckets.spend(&key, NOW);
-        }
-        assert!(buckets.state.lock().unwrap().full_at.len() <= MAX_KEYS + 1);
-        assert!(buckets.spend(&"one more", NOW).is_err(), "no room: strangers share a bucket");
-        let later = NOW + Duration::from_secs(5);
-        assert_eq!(buckets.spend(&"one more", later), Ok(()));
-        assert!(buckets.state.lock().unwrap().full_at.len() < 10);
-    }
-
-    #[test]
-    fn a_clock_that_runs_backwards_gives_nothing_away() {
-        let buckets = Buckets::new(1, 1000);
-        buckets.spend(&1, NOW).unwrap();
-        assert!(buckets.spend(&1, Timestamp::from_seconds(NOW.seconds() - 100)).is_err());
     }
 }
