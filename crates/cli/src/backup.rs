@@ -6,6 +6,7 @@ use portcullis_server::backup::{self, Header, Replace};
 use portcullis_server::clock::Clock;
 use portcullis_server::config::{Config, MasterKeySource, Options};
 use serde_json::json;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 const BACKUP_HELP: &str = "The master key is NOT in the backup. Keep it apart: without it nobody can restore, with it nobody else should.
@@ -129,7 +130,8 @@ pub(crate) async fn restore(arguments: RestoreArguments) -> Result<(), Failure> 
     }
     let mut text = format!("Restored: {} rows.\n", restored.header.rows());
     if let Some(path) = restored.replaced {
-        text += &format!("What was there before is in {}.\n", visible(&path.display().to_string()));
+        let place = visible(&path.display().to_string());
+        let _ = writeln!(text, "What was there before is in {place}.");
     }
     text += "Everything that was issued until now is refused: people sign in again, agents get new tokens.\n\
              What was revoked, disabled or replaced since the backup counts again as it did then: undo it again.\n";

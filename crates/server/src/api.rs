@@ -35,9 +35,9 @@ mod users;
 use crate::app::App;
 use crate::issuer::cors;
 use crate::layers;
-use axum::{Json, Router};
 use axum::middleware::{from_fn, from_fn_with_state, map_response};
 use axum::routing::get as get_service;
+use axum::{Json, Router};
 use portcullis_domain::builtin;
 use serde_json::Value;
 use std::sync::Arc;
@@ -136,7 +136,8 @@ pub fn router(app: &Arc<App>) -> Router {
     Router::new()
         .nest(builtin::PATH, bare(app))
         .route(DOCUMENT, get_service(async || Json(openapi())))
-        .fallback(nothing_here).layer(from_fn(layers::survive))
+        .fallback(nothing_here)
+        .layer(from_fn(layers::survive))
 }
 
 /// The admin API for the public listener, below the issuer's path, and its metadata (RFC 9728 s3.1). Every address of it

@@ -151,9 +151,12 @@ impl Draft {
         let seal = Seal { sha256: hex(self.digest.clone().finish().as_ref()) };
         self.line(&seal)?;
         let Self { out, path, .. } = self;
-        let failed = |source: io::Error| match source.kind() {
-            io::ErrorKind::AlreadyExists => FileError::Exists(path.clone()),
-            _ => FileError::Io { path: path.clone(), source },
+        let failed = |source: io::Error| {
+            if source.kind() == io::ErrorKind::AlreadyExists {
+                FileError::Exists(path.clone())
+            } else {
+                FileError::Io { path: path.clone(), source }
+            }
         };
         out.into_inner()
             .map_err(|error| failed(error.into_error()))

@@ -194,7 +194,7 @@ mod tests {
     fn record(segments: &[Vec<String>]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         for (at, lines) in segments.iter().enumerate() {
-            let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+            let text: String = lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect();
             fs::write(folder.path().join(format!("{:010}.jsonl", at + 1)), text).unwrap();
         }
         folder

@@ -132,7 +132,7 @@ async fn secrets(
         let anew = format!("deliver a new one: portcullis {} rotate {}", kind(&whose), name(&whose));
         match (file.mode, file.found.is_some()) {
             (None, _) => {
-                findings.warning(what, format!("{place} is not there, or not on this machine"), anew)
+                findings.warning(what, format!("{place} is not there, or not on this machine"), anew);
             }
             (Some(mode), _) if mode & 0o077 != 0 => findings.problem(
                 what,
@@ -145,7 +145,7 @@ async fn secrets(
                 anew,
             ),
             (Some(_), true) if !counts => {
-                findings.problem(what, format!("what is in {place} does not authenticate"), anew)
+                findings.problem(what, format!("what is in {place} does not authenticate"), anew);
             }
             (Some(_), true) => good += 1,
         }

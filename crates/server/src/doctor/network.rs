@@ -24,7 +24,7 @@ pub(super) async fn server(config: &Config, is_running: bool, findings: &mut Fin
         match tokio::time::timeout(PATIENCE, ask(&config.data.join("admin.sock"))).await {
             Ok(Ok(200)) => findings.ok("server", "it runs, and answers on its socket"),
             Ok(Ok(status)) => {
-                findings.warning("server", format!("it answers {status} on its socket"), "its log says why")
+                findings.warning("server", format!("it answers {status} on its socket"), "its log says why");
             }
             Ok(Err(error)) => findings.problem(
                 "server",
@@ -32,7 +32,7 @@ pub(super) async fn server(config: &Config, is_running: bool, findings: &mut Fin
                 "run this as the user who serves; otherwise start it again",
             ),
             Err(_) => {
-                findings.problem("server", "it runs, but does not answer", "look at its log; start it again")
+                findings.problem("server", "it runs, but does not answer", "look at its log; start it again");
             }
         }
         match tokio::time::timeout(PATIENCE, TcpStream::connect(address)).await {
@@ -87,7 +87,7 @@ pub(super) async fn public_url(
     let remedy = "from here it may be out of reach although others reach it; check DNS, the proxy in front and its certificate";
     match asked {
         Ok(Ok(found)) if found.authority.issuer == config.issuer.to_string() => {
-            findings.ok(what, "leads to us")
+            findings.ok(what, "leads to us");
         }
         Ok(Ok(found)) => findings.problem(
             what,
@@ -122,10 +122,6 @@ pub(super) async fn upstreams(registry: &Registry, findings: &mut Findings) {
     }
 }
 
-#[expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "an enum open to new variants; whatever else there is, is no answer"
-)]
 fn upstream(name: &str, answer: Result<(), Error>, findings: &mut Findings) {
     let what = format!("upstream of {name}");
     match answer {

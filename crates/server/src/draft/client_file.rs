@@ -183,16 +183,16 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn named(text: &str) -> Vec<(String, Result<Reached, String>)> {
-        entries(text).unwrap().into_iter().map(|entry| (entry.name, entry.reached)).collect()
+    fn named(text: &str) -> Vec<(String, Reached)> {
+        entries(text).unwrap().into_iter().map(|entry| (entry.name, entry.reached.unwrap())).collect()
     }
 
-    fn address(url: &str, sse: bool) -> Result<Reached, String> {
-        Ok(Reached::Address { url: url.to_owned(), sse })
+    fn address(url: &str, sse: bool) -> Reached {
+        Reached::Address { url: url.to_owned(), sse }
     }
 
-    fn program(run: &[&str]) -> Result<Reached, String> {
-        Ok(Reached::Program { run: run.iter().map(ToString::to_string).collect(), folder: None })
+    fn program(run: &[&str]) -> Reached {
+        Reached::Program { run: run.iter().map(ToString::to_string).collect(), folder: None }
     }
 
     #[test]

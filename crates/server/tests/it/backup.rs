@@ -11,12 +11,13 @@ use portcullis_server::clock::Clock;
 use portcullis_server::config::{Config, MasterKeySource};
 use portcullis_server::entropy::Entropy;
 use portcullis_store::testing::TestDatabase;
+use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-const LATER: Duration = Duration::from_secs(60);
+const LATER: Duration = Duration::from_mins(1);
 
 fn at(later: Duration) -> Clock {
     Clock::fixed(START + later)
@@ -175,8 +176,8 @@ async fn pc_61_a_file_that_is_not_as_it_was_written_changes_nothing() {
     let longer = refused(&[&good[..], b"{}\n"].concat()).await;
     assert!(matches!(longer, RestoreError::File(FileError::Damaged(_))), "{longer}");
     assert!(matches!(refused(b"[server]\n").await, RestoreError::File(FileError::Foreign(_))));
-    let text = String::from_utf8(good.clone()).unwrap();
-    let newer = text.replacen("\"portcullis_backup\":1", "\"portcullis_backup\":2", 1);
+    let whole = String::from_utf8(good.clone()).unwrap();
+    let newer = whole.replacen("\"portcullis_backup\":1", "\"portcullis_backup\":2", 1);
     assert!(matches!(
         refused(newer.as_bytes()).await,
         RestoreError::File(FileError::Format { found: 2, .. })
@@ -187,9 +188,12 @@ async fn pc_61_a_file_that_is_not_as_it_was_written_changes_nothing() {
 /// The file with another first line, sealed anew.
 fn resealed(good: &[u8], from: &str, to: &str) -> Vec<u8> {
     let text = str::from_utf8(good).unwrap().replacen(from, to, 1);
-    let body = &text[..text.trim_end().rfind('\n').unwrap() + 1];
+    let body = &text[..=text.trim_end().rfind('\n').unwrap()];
     let sum = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, body.as_bytes());
-    let hex: String = sum.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut hex = String::new();
+    for byte in sum.as_ref() {
+        write!(hex, "{byte:02x}").unwrap();
+    }
     format!("{body}{{\"sha256\":\"{hex}\"}}\n").into_bytes()
 }
 

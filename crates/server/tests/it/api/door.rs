@@ -314,8 +314,8 @@ async fn adm_03_an_operator_does_not_make_himself_more_by_the_fleet() {
     let local = Operator::of(&test);
     let wider =
         harmless.replace("members = { users = [\"bob\"] }", "members = { users = [\"bob\", \"mallory\"] }");
-    let text = wider.replace("@DATA@", &test.folder.path().display().to_string());
-    assert_eq!(local.toml("/api/v1/fleet/apply", &text, None).await.status, StatusCode::OK);
+    let whole = wider.replace("@DATA@", &test.folder.path().display().to_string());
+    assert_eq!(local.toml("/api/v1/fleet/apply", &whole, None).await.status, StatusCode::OK);
 }
 
 #[tokio::test]
@@ -442,9 +442,9 @@ async fn pc_63_the_openapi_document_names_every_route_and_is_for_everybody() {
             "{path}"
         );
     }
-    let text = public.text();
+    let whole = public.text();
     let known = document["components"]["schemas"].as_object().unwrap();
-    for reference in text.split("\"$ref\":\"#/components/schemas/").skip(1) {
+    for reference in whole.split("\"$ref\":\"#/components/schemas/").skip(1) {
         let name = reference.split('"').next().unwrap();
         assert!(known.contains_key(name), "{name}");
     }
