@@ -153,6 +153,7 @@ const COLUMNS: &[(&str, &[(&str, Holds)])] = &[
     ("registered_client", &[("client_id", Text), ("name", Text), ("body", Text)]),
     ("role", &[("name", Text), ("body", Text)]),
     ("setting", &[("name", Text), ("value", Text)]),
+    ("answered", &[("key", Bytes), ("request", Bytes), ("sealed", Bytes), ("at", Int)]),
     (
         "audit",
         &[

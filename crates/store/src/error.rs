@@ -127,6 +127,7 @@ const UNIQUE: &[(&str, &str)] = &[
     ("account_username", "account.username"),
     ("agent_name", "agent.name"),
     ("agent_pkey", "agent.client_id"),
+    ("answered_pkey", "answered.key"),
     ("browser_session_pkey", "browser_session.hash"),
     ("client_agent_name", "client.agent_name"),
     ("client_fingerprint", "client.fingerprint"),

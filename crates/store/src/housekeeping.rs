@@ -12,6 +12,9 @@ const OPERATIONS_KEPT: Duration = Duration::from_hours(24);
 /// An unused code keeps its flow from being answered again; flows live for minutes.
 const CODES_KEPT: Duration = Duration::from_hours(24);
 
+/// Whoever repeats a change by its key does it within this.
+const ANSWERS_KEPT: Duration = Duration::from_hours(24);
+
 /// AS-DCR-08
 const UNUSED_CLIENTS_KEPT: Duration = Duration::from_hours(30 * 24);
 
@@ -55,6 +58,8 @@ statements! {
         "DELETE FROM client_secret WHERE created_at <= $1 AND client_id NOT IN (SELECT client_id FROM client_use)";
     PURGE_CLIENTS =
         "DELETE FROM client WHERE created_at <= $1 AND id NOT IN (SELECT client_id FROM client_use)";
+    PURGE_ANSWERED =
+        "DELETE FROM answered WHERE at <= $1";
     PURGE_OPERATIONS for Postgres =
         "DELETE FROM operation WHERE at <= $1";
 }
@@ -77,6 +82,7 @@ impl Tx {
             (PURGE_CLIENT_USES, now - UNUSED_CLIENTS_KEPT),
             (PURGE_CLIENT_SECRETS, now - UNUSED_CLIENTS_KEPT),
             (PURGE_CLIENTS, now - UNUSED_CLIENTS_KEPT),
+            (PURGE_ANSWERED, now - ANSWERS_KEPT),
         ];
         if self.connection.dialect() == Dialect::Postgres {
             rules.push((PURGE_OPERATIONS, now - OPERATIONS_KEPT));

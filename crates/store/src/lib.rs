@@ -4,6 +4,7 @@
 //! cannot end without its audit event: its result is a [`Recorded`], which only [`Tx::record`] makes. Nothing is
 //! acknowledged before COMMIT. What must happen once is one conditional statement, and the affected rows are the answer.
 
+mod answered;
 mod audit;
 pub mod backup;
 mod changes;
@@ -36,6 +37,7 @@ mod tx;
 mod users;
 mod write;
 
+pub use answered::{ANSWERED, Answered};
 pub use audit::{AuditFilter, AuditOrder, AuditRecord};
 pub use changes::UserChange;
 pub use clients::{ClientKind, Inserted, NewClient, StoredClient};

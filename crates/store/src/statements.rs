@@ -35,7 +35,7 @@ mod tests {
     use crate::connection::Dialect;
     use crate::testing::TestDatabase;
     use crate::{
-        audit, backup, changes, clients, codes, endings, engine, families, feed, grants, housekeeping, keys,
+        answered, audit, backup, changes, clients, codes, endings, engine, families, feed, grants, housekeeping, keys,
         lists, pins, registry, restore, revocations, sessions, settings, users,
     };
     use sqlx::{
@@ -43,6 +43,7 @@ mod tests {
     };
 
     const CATALOGUES: &[&[Statement]] = &[
+        answered::ALL,
         audit::ALL,
         backup::ALL,
         changes::ALL,

@@ -22,6 +22,11 @@ pub struct Recorded<T> {
 }
 
 impl<T> Recorded<T> {
+    /// What the write gives, if it is committed.
+    pub fn value(&self) -> &T {
+        &self.value
+    }
+
     pub(crate) fn into_value(self) -> T {
         self.value
     }

@@ -199,6 +199,16 @@ CREATE TABLE setting (
     value TEXT NOT NULL
 );
 
+-- Answers to changes that were asked for under an Idempotency-Key, by the hash of key and operator; the request is a hash
+-- too. Sealed: they may hold a secret. Committed with the change itself, never without an answer.
+CREATE TABLE answered (
+    key     BYTEA  NOT NULL CONSTRAINT answered_pkey PRIMARY KEY,
+    request BYTEA  NOT NULL,
+    sealed  BYTEA  NOT NULL,
+    at      BIGINT NOT NULL
+);
+CREATE INDEX answered_by_time ON answered (at);
+
 -- The columns after `at` repeat what the body says, to search by (PC-52).
 CREATE TABLE audit (
     number     BIGINT  GENERATED ALWAYS AS IDENTITY CONSTRAINT audit_pkey PRIMARY KEY,

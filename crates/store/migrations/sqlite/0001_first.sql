@@ -197,6 +197,16 @@ CREATE TABLE setting (
     value TEXT NOT NULL
 ) STRICT;
 
+-- Answers to changes that were asked for under an Idempotency-Key, by the hash of key and operator; the request is a hash
+-- too. Sealed: they may hold a secret. Committed with the change itself, never without an answer.
+CREATE TABLE answered (
+    key     BLOB    NOT NULL CONSTRAINT answered_pkey PRIMARY KEY,
+    request BLOB    NOT NULL,
+    sealed  BLOB    NOT NULL,
+    at      INTEGER NOT NULL
+) STRICT;
+CREATE INDEX answered_by_time ON answered (at);
+
 -- The columns after `at` repeat what the body says, to search by (PC-52).
 CREATE TABLE audit (
     number     INTEGER NOT NULL CONSTRAINT audit_pkey PRIMARY KEY AUTOINCREMENT,
