@@ -15,13 +15,27 @@ mod pattern;
 mod window;
 
 pub use network::{InvalidNetwork, Network};
+pub(crate) use pattern::stars_match;
 pub use pattern::{InvalidPattern, Pattern};
 pub use window::{InvalidWindow, Window};
 
 /// The arguments of a call, looked at only when a condition asks.
 pub trait Arguments: Sync {
-    /// The text of the argument `name`; `None` when it is not there, or no text.
+    /// The text of the argument `name`; `None` when it is not there, or no text, or when some reader may take another one for
+    /// it ([`is_other_spelling`]).
     fn text(&self, name: &str) -> Option<Cow<'_, str>>;
+}
+
+/// Whether some reader takes the argument `other` for `name`: by another case or the separators that naming styles differ in,
+/// as libraries do that fill in structures (CVE-2026-27896), or by folding letters of other scripts into ours.
+pub fn is_other_spelling(other: &str, name: &str) -> bool {
+    let folded = |text: &str| -> String {
+        let letters = text.chars().filter(|letter| !matches!(letter, '_' | '-' | ' ' | '.'));
+        letters.map(|letter| letter.to_ascii_lowercase()).collect()
+    };
+    // What is not printable ASCII may fold into anything; `__proto__` changes how the others are looked up.
+    let is_plain = other.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
+    other != name && (!is_plain || other == "__proto__" || folded(other) == folded(name))
 }
 
 /// What is known of the circumstances of a request. A condition on what is not known refuses.
@@ -191,6 +205,17 @@ pub(crate) mod tests {
         assert!(when("argument_outside.path = \"/srv/**\"").holds(&unknown), "no arguments known");
         let other = "argument_in.path = \"/etc/**\"\ninside = \"07:00-19:00 Europe/Amsterdam\"";
         assert!(!holds(other, NIGHT, None, &[]), "whatever the argument is, it is not the time");
+    }
+
+    #[test]
+    fn pc_24_rpc_08_other_spellings_of_an_argument_are_known() {
+        for other in ["Path", "PATH", "pa_th", "path ", "p\u{430}th", "\u{ff50}ath", "path\u{200b}", "path\0", "__proto__"] {
+            assert!(is_other_spelling(other, "path"), "{other:?}");
+        }
+        assert!(is_other_spelling("filePath", "file_path") && is_other_spelling("tas\u{212a}", "task"));
+        for other in ["path", "paths", "content", "old path", ""] {
+            assert!(!is_other_spelling(other, "path"), "{other:?}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::authenticate::Caller;
 use bytes::Bytes;
-use portcullis_domain::condition::{Arguments, Circumstances};
+use portcullis_domain::condition::{Arguments, Circumstances, is_other_spelling};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -39,7 +39,12 @@ struct Params<'a> {
 impl Arguments for InMessage {
     fn text(&self, name: &str) -> Option<Cow<'_, str>> {
         let message: Message<'_> = serde_json::from_slice(&self.0).ok()?;
-        let value = message.params.arguments.get(name)?;
+        let arguments = &message.params.arguments;
+        // Which of two the upstream goes by is not known.
+        if arguments.keys().any(|other| is_other_spelling(other, name)) {
+            return None;
+        }
+        let value = arguments.get(name)?;
         serde_json::from_str::<String>(value.get()).ok().map(Cow::Owned)
     }
 }
@@ -62,6 +67,10 @@ mod tests {
         assert_eq!(text(message, "n"), None, "a number is no text");
         assert_eq!(text(message, "deep"), None);
         assert_eq!(text(message, "Path"), None, "names are compared exactly");
+        for other in ["Path", "PATH", "pa_th", "__proto__", "p\u{430}th"] {
+            let message = format!(r#"{{"params":{{"arguments":{{"path":"/a","{other}":"/b"}}}}}}"#);
+            assert_eq!(InMessage(message.into()).text("path"), None, "RPC-08: some reader goes by {other:?}");
+        }
         for message in [r#"{"params":{}}"#, r#"{"params":{"arguments":[]}}"#, r#"{"params":[]}"#, "{}"] {
             assert_eq!(text(message, "path"), None, "{message}");
         }

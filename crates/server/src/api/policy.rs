@@ -8,7 +8,7 @@ use crate::fault::Fault;
 use crate::issuer::today::roles_of;
 use axum::Json;
 use axum::extract::State;
-use portcullis_domain::condition::{Arguments, Circumstances};
+use portcullis_domain::condition::{Arguments, Circumstances, is_other_spelling};
 use portcullis_domain::id::{SessionId, TokenId, UserId};
 use portcullis_domain::policy::{Decision, Never, Operation, Refused, RuleRef, ServerPolicy};
 use portcullis_domain::principal::{Principal, Subject};
@@ -184,6 +184,9 @@ struct Given<'a>(&'a BTreeMap<String, Value>);
 
 impl Arguments for Given<'_> {
     fn text(&self, name: &str) -> Option<Cow<'_, str>> {
+        if self.0.keys().any(|other| is_other_spelling(other, name)) {
+            return None;
+        }
         self.0.get(name)?.as_str().map(Cow::Borrowed)
     }
 }
@@ -282,7 +285,11 @@ fn condition(decision: &Decision) -> Option<String> {
     match decision {
         Decision::Never(Never::Forbidden(forbidden)) => Some(forbidden.by.clone()),
         Decision::Never(
-            Never::BeyondAgent(_) | Never::BeyondUser(_) | Never::NothingLeft | Never::NoRule,
+            Never::BeyondAgent(_)
+            | Never::BeyondIssuer(_)
+            | Never::BeyondUser(_)
+            | Never::NothingLeft
+            | Never::NoRule,
         )
         | Decision::Permit(_)
         | Decision::StepUp(_) => None,
@@ -321,6 +328,9 @@ fn against(never: &Never) -> String {
     match never {
         Never::BeyondAgent(shortfall) => {
             format!("may not: {} is beyond its access in the fleet file", shortfall.missing)
+        }
+        Never::BeyondIssuer(shortfall) => {
+            format!("may not: {} is beyond the access of its issuer in the fleet file", shortfall.missing)
         }
         Never::BeyondUser(shortfall) => format!(
             "may not: {} is beyond what their roles and the client's access ([self_registered] for one that registered itself) both allow",
