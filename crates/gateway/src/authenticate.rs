@@ -3,11 +3,13 @@
 use crate::circumstances::ClientAddress;
 use crate::door::Door;
 use crate::error::Refusal;
-use crate::state::{Knowledge, Known};
+use crate::rates::Rates;
+use crate::state::{Disbelief, Knowledge, Known};
 use http::request::Parts;
 use http::{HeaderValue, header};
 use portcullis_domain::principal::Principal;
 use portcullis_guard::bearer::bearer_token;
+use portcullis_oauth::jwt::TokenRefusal;
 use portcullis_oauth::time::Timestamp;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -26,17 +28,22 @@ pub(crate) struct Caller {
 
 /// Who calls.
 pub(crate) fn authenticate(
-    knowledge: &Knowledge,
+    (knowledge, rates): (&Knowledge, &Rates),
     (known, door): (Arc<Known>, Arc<Door>),
     parts: &Parts,
     now: Timestamp,
 ) -> Result<Caller, Refusal> {
+    let address = parts.extensions.get::<ClientAddress>().map(|address| address.0);
+    rates.request(address, now).map_err(Refusal::TooOften)?;
     let token = presented(parts)?;
-    let principal = knowledge.believe(&known, &door, token, now).map_err(Refusal::Disbelieved)?;
+    let believed = knowledge.believe_if((&known, &door), token, now, || rates.may_check(address, now));
+    if believed == Err(Disbelief::Token(TokenRefusal::Signature)) {
+        rates.was_bad(address, now);
+    }
+    let principal = believed.map_err(Refusal::Disbelieved)?;
     if is_repeated(token, parts) {
         return Err(Refusal::TokenInHeader);
     }
-    let address = parts.extensions.get::<ClientAddress>().map(|address| address.0);
     Ok(Caller { principal, token: token.into(), door, known, now, address })
 }
 

@@ -11,6 +11,7 @@ use crate::authorize::Denial;
 use crate::call::ParseRefusal;
 use crate::door::Door;
 use crate::headers::{HeaderRefusal, SUPPORTED};
+use crate::rates::TooOften;
 use crate::state::Disbelief;
 use axum::body::Body;
 use http::{HeaderValue, Response, StatusCode, header};
@@ -63,6 +64,7 @@ pub(crate) enum Refusal {
     TokenInHeader,
     TokenInUrl,
     TooManyCalls,
+    TooOften(TooOften),
     UnknownServer,
     UnknownSession,
     Unreadable(ParseRefusal),
@@ -85,7 +87,7 @@ struct Shown {
     sentence: String,
     challenge: Option<Challenge>,
     data: Option<Value>,
-    extra: Option<(header::HeaderName, &'static str)>,
+    extra: Option<(header::HeaderName, HeaderValue)>,
 }
 
 impl Shown {
@@ -102,8 +104,17 @@ impl Shown {
     }
 
     fn retry_later(mut self) -> Self {
-        self.extra = Some((header::RETRY_AFTER, "1"));
+        self.extra = Some((header::RETRY_AFTER, HeaderValue::from_static("1")));
         self
+    }
+
+    fn too_often(too_often: TooOften, sentence: String) -> Self {
+        let seconds = too_often.wait.seconds;
+        Self {
+            data: Some(json!({ "limit": too_often.bound.word(), "retryAfterSeconds": seconds })),
+            extra: Some((header::RETRY_AFTER, HeaderValue::from(seconds))),
+            ..Self::new(StatusCode::TOO_MANY_REQUESTS, code::TOO_MANY, sentence)
+        }
     }
 }
 
@@ -123,7 +134,7 @@ impl Refusal {
             headers.insert(header::WWW_AUTHENTICATE, challenge);
         }
         if let Some((name, value)) = shown.extra {
-            headers.insert(name, HeaderValue::from_static(value));
+            headers.insert(name, value);
         }
         response
     }
@@ -154,7 +165,11 @@ impl Refusal {
                 Shown::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, code::INVALID_REQUEST, sentence)
             }
             Self::Denied(denial) => denied(denial, sentence, context),
-            Self::Disbelieved(_) | Self::Presented(BearerRefusal::OtherScheme) => invalid_token(),
+            Self::Disbelieved(Disbelief::Unchecked(too_often)) | Self::TooOften(too_often) => {
+                Shown::too_often(*too_often, sentence)
+            }
+            Self::Disbelieved(Disbelief::Revoked | Disbelief::Token(_))
+            | Self::Presented(BearerRefusal::OtherScheme) => invalid_token(),
             Self::DuplicateInFlight | Self::ResponseOutsideSession | Self::SessionNeeded => {
                 bad(code::INVALID_REQUEST, sentence)
             }
@@ -162,7 +177,7 @@ impl Refusal {
             Self::ForeignOrigin => Shown::new(StatusCode::FORBIDDEN, code::INVALID_REQUEST, sentence),
             Self::Headers(refusal) => header_refused(refusal, sentence),
             Self::MethodNotAllowed(allow) => Shown {
-                extra: Some((header::ALLOW, allow)),
+                extra: Some((header::ALLOW, HeaderValue::from_static(allow))),
                 ..Shown::new(StatusCode::METHOD_NOT_ALLOWED, code::INVALID_REQUEST, sentence)
             },
             Self::NoToken => Shown::challenged(

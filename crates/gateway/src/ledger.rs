@@ -114,6 +114,11 @@ impl Inner {
     pub(crate) fn record_refusal(&self, caller: &Caller, refused: &Refused) {
         let reason = refused.refusal.reason();
         let server = caller.door.server.name.as_str();
+        if let Refusal::TooOften(_) = *refused.refusal {
+            // PC-53: counted. Whoever calls too often must fill neither the record nor the log.
+            self.counters.of(server).ended(reason);
+            return;
+        }
         tracing::info!(reason, server, client = caller.principal.client_id.as_str(), "refused");
         if refused.is_recorded {
             return;

@@ -26,6 +26,7 @@ mod list;
 mod metadata;
 mod pins;
 mod program;
+mod rates;
 mod serve;
 mod sessions;
 mod settings;
@@ -41,7 +42,7 @@ mod verbs;
 pub use circumstances::ClientAddress;
 pub use figures::{Figures, Histogram, ServerFigures};
 pub use forward::NoTls;
-pub use settings::{Clock, Limits, Program, Settings, SpoolSettings};
+pub use settings::{CallRates, Clock, Limits, Program, Settings, SpoolSettings};
 pub use state::FeedError;
 pub use survey::{Survey, SurveyFailure};
 
@@ -57,6 +58,7 @@ use portcullis_oauth::issuer::{InvalidIssuer, Issuer};
 use portcullis_oauth::jwt::{self, SigningKey};
 use rand::rngs::{StdRng, SysRng};
 use rand::{RngExt as _, SeedableRng as _};
+use rates::Rates;
 use sessions::Sessions;
 use spool::Spool;
 use state::Knowledge;
@@ -109,6 +111,7 @@ struct Inner {
     sessions: Sessions,
     spool: Spool,
     slots: Slots,
+    rates: Rates,
     upstreams: Upstreams,
     children: stdio::Children,
     closing: watch::Sender<Closing>,
@@ -149,6 +152,7 @@ impl Gateway {
             sessions: Sessions::new(limits.sessions),
             spool,
             slots: Slots::new(limits.calls_per_principal),
+            rates: Rates::new(limits.calls_per_minute, limits.bad_signatures_per_minute),
             upstreams: Upstreams::new(limits)?,
             children: stdio::Children::new(limits.into(), mint),
             closing: watch::Sender::new(Closing::Open),

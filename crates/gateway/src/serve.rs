@@ -100,10 +100,13 @@ impl Inner {
             return Err(Refusal::Stale);
         }
         let place = (Arc::clone(known), Arc::clone(door));
-        authenticate(&self.knowledge, place, parts, now)
+        authenticate((&self.knowledge, &self.rates), place, parts, now)
     }
 
     async fn for_caller(&self, caller: &Caller, parts: &Parts, body: Body) -> Response<Body> {
+        if let Err(too_often) = self.rates.messages(caller, 1) {
+            return self.refuse_caller(caller, &Refusal::TooOften(too_often).into());
+        }
         let served = match parts.method {
             Method::GET => self.listen(caller, parts).await,
             Method::DELETE => self.end_session(caller, parts).await,

@@ -3,6 +3,7 @@
 use portcullis_oauth::issuer::Issuer;
 use portcullis_oauth::time::Timestamp;
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,6 +43,30 @@ pub struct Program {
     pub folder: Option<PathBuf>,
 }
 
+/// How many messages may come in a minute, all of them at once if need be (PC-53); `None` is any number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallRates {
+    /// Of one person or agent, whatever the client.
+    pub principal: Option<NonZeroU32>,
+    /// By one client, whoever uses it.
+    pub client: Option<NonZeroU32>,
+    /// To one server.
+    pub server: Option<NonZeroU32>,
+    /// From one address (IPv6: one /64), strangers included.
+    pub address: Option<NonZeroU32>,
+}
+
+impl Default for CallRates {
+    /// A hundred in a second of one caller, all day long: more than an agent that means well sends. How many people use one
+    /// client, one server or one address, only the operator knows.
+    fn default() -> Self {
+        Self { principal: NonZeroU32::new(6_000), client: None, server: None, address: None }
+    }
+}
+
+/// A tenth of a second of one core at once, then two thousandths of it.
+const BAD_SIGNATURES: NonZeroU32 = NonZeroU32::new(1_000).expect("not zero");
+
 /// Bounds of one request, and of what is remembered.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -59,6 +84,11 @@ pub struct Limits {
     pub sessions: usize,
     /// How many verified signatures are remembered.
     pub signatures: usize,
+    /// How many messages may come in a minute.
+    pub calls_per_minute: CallRates,
+    /// How many tokens with a bad signature one address may send in a minute, before those of it that were never seen are
+    /// refused unchecked.
+    pub bad_signatures_per_minute: NonZeroU32,
     /// How many calls of one principal may be under way at once, streams included.
     pub calls_per_principal: usize,
     /// How many programs may run at once.
@@ -77,6 +107,8 @@ impl Default for Limits {
             answer_bytes: 16 * 1024 * 1024,
             sessions: 100_000,
             signatures: 100_000,
+            calls_per_minute: CallRates::default(),
+            bad_signatures_per_minute: BAD_SIGNATURES,
             calls_per_principal: 256,
             children: 256,
             child_idle: Duration::from_mins(5),

@@ -3,6 +3,7 @@
 mod revocations;
 
 use crate::door::Door;
+use crate::rates::TooOften;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use portcullis_domain::id::ServerId;
 use portcullis_domain::pins::PinnedTools;
@@ -167,6 +168,8 @@ impl Known {
 pub(crate) enum Disbelief {
     Revoked,
     Token(TokenRefusal),
+    /// It was never seen, and its signature is not checked now.
+    Unchecked(TooOften),
 }
 
 /// Everything that is known; updates come one at a time.
@@ -230,13 +233,24 @@ impl Knowledge {
         self.known.load().is_some() && now <= self.stale_at() && as_of <= now + self.max_staleness
     }
 
-    /// Who presents `token` to `door` now.
+    /// Who presents `token` to `door` now: a token that was let in before.
     pub(crate) fn believe(
         &self,
         known: &Known,
         door: &Door,
         token: &str,
         now: Timestamp,
+    ) -> Result<Principal, Disbelief> {
+        self.believe_if((known, door), token, now, || Ok(()))
+    }
+
+    /// Who presents `token` to `door` now; `may_check` is asked before the signature of one that was never seen is checked.
+    pub(crate) fn believe_if(
+        &self,
+        (known, door): (&Known, &Door),
+        token: &str,
+        now: Timestamp,
+        may_check: impl FnOnce() -> Result<(), TooOften>,
     ) -> Result<Principal, Disbelief> {
         let expected = Expected {
             issuer: &known.issuer,
@@ -245,7 +259,8 @@ impl Knowledge {
             leeway: known.leeway,
             max_life: known.max_life,
         };
-        let principal = known.verifier.verify(token, &expected).map_err(Disbelief::Token)?;
+        let verified = known.verifier.verify_if(token, &expected, may_check);
+        let principal = verified.map_err(Disbelief::Unchecked)?.map_err(Disbelief::Token)?;
         if self.revocations.load().concern(&principal) {
             return Err(Disbelief::Revoked);
         }

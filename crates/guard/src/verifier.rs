@@ -8,6 +8,7 @@ use aws_lc_rs::digest;
 use portcullis_domain::principal::Principal;
 use portcullis_oauth::jwk::{InvalidKeySet, JwkSet, KeySet};
 use portcullis_oauth::jwt::{self, ACCESS_TOKEN_TYPE, AccessClaims, Expected, TokenRefusal};
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Verifies access tokens with one set of public keys.
@@ -36,20 +37,48 @@ impl Verifier {
 
     /// Who presents `token`, if it is an access token signed by one of the keys that counts for `expected`, now.
     pub fn verify(&self, token: &str, expected: &Expected<'_>) -> Result<Principal, TokenRefusal> {
-        let claims = self.signed_claims(token)?;
-        claims.check(expected)?;
-        // An id of another shape: signed by our key, but not as a token of ours.
-        Principal::try_from(AccessClaims::clone(&claims)).map_err(|_| TokenRefusal::Claims)
+        let Ok(verified) = self.verify_if(token, expected, || Ok::<_, Infallible>(()));
+        verified
     }
 
-    fn signed_claims(&self, token: &str) -> Result<Arc<AccessClaims>, TokenRefusal> {
+    /// The same, where a signature that was not checked before is only checked if `may_check` allows it. It is asked for
+    /// such tokens only, at most once; when it refuses, nothing is known about the token.
+    ///
+    /// # Errors
+    /// What `may_check` said.
+    pub fn verify_if<R>(
+        &self,
+        token: &str,
+        expected: &Expected<'_>,
+        may_check: impl FnOnce() -> Result<(), R>,
+    ) -> Result<Result<Principal, TokenRefusal>, R> {
+        let claims = match self.signed_claims(token, may_check)? {
+            Ok(claims) => claims,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        Ok(claims.check(expected).and_then(|()| {
+            // An id of another shape: signed by our key, but not as a token of ours.
+            Principal::try_from(AccessClaims::clone(&claims)).map_err(|_| TokenRefusal::Claims)
+        }))
+    }
+
+    fn signed_claims<R>(
+        &self,
+        token: &str,
+        may_check: impl FnOnce() -> Result<(), R>,
+    ) -> Result<Result<Arc<AccessClaims>, TokenRefusal>, R> {
         if token.len() > jwt::MAX_TOKEN_BYTES {
-            return Err(TokenRefusal::Size);
+            return Ok(Err(TokenRefusal::Size));
         }
         let hash = sha256(token.as_bytes());
         if let Some(claims) = self.remembered().get(&hash) {
-            return Ok(Arc::clone(claims));
+            return Ok(Ok(Arc::clone(claims)));
         }
+        may_check()?;
+        Ok(self.open(token, hash))
+    }
+
+    fn open(&self, token: &str, hash: [u8; 32]) -> Result<Arc<AccessClaims>, TokenRefusal> {
         let opened = jwt::open::<AccessClaims>(token, ACCESS_TOKEN_TYPE, &self.keys)?;
         let claims = Arc::new(opened.claims);
         self.remembered().insert(hash, Arc::clone(&claims));
@@ -144,6 +173,22 @@ mod tests {
         let later = claims.exp + Duration::from_secs(30);
         assert_eq!(verifier.verify(&token, &expected(&issuer, here, later)), Err(TokenRefusal::Expired));
         assert!(verifier.verify(&token, &expected(&issuer, here, NOW)).is_ok(), "a refusal forgets nothing");
+    }
+
+    #[test]
+    fn pc_53_only_a_signature_that_was_not_checked_before_is_asked_about() {
+        let Fixture { key, document, claims } = fixture();
+        let verifier = Verifier::new(&document, 16).unwrap();
+        let token = key.sign(ACCESS_TOKEN_TYPE, &claims).unwrap();
+        let issuer = claims.iss.clone();
+        let expected = expected(&issuer, "https://mcp.test/a", NOW);
+        let refuse = || Err("not now");
+        assert_eq!(verifier.verify_if(&token, &expected, refuse), Err("not now"));
+        assert!(matches!(verifier.verify_if(&token, &expected, || Ok::<_, ()>(())), Ok(Ok(_))));
+        assert!(matches!(verifier.verify_if(&token, &expected, refuse), Ok(Ok(_))), "seen before");
+        assert_eq!(verifier.verify_if("a.b.c", &expected, refuse), Err("not now"));
+        let long = "a".repeat(jwt::MAX_TOKEN_BYTES + 1);
+        assert_eq!(verifier.verify_if(&long, &expected, refuse), Ok(Err(TokenRefusal::Size)));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use crate::authorize::Denial;
 use crate::call::ParseRefusal;
 use crate::headers::HeaderRefusal;
 use crate::pins::Unpinned;
+use crate::rates::{Bound, TooOften};
 use crate::state::Disbelief;
 use portcullis_domain::policy::{Never, Shortfall};
 use portcullis_guard::bearer::BearerRefusal;
@@ -22,7 +23,12 @@ impl Refusal {
             Self::ContentEncoding => "encoded bodies are not taken".to_owned(),
             Self::ContentType => "the body must be application/json".to_owned(),
             Self::Denied(denial) => denial_sentence(denial),
-            Self::Disbelieved(_) => "the access token does not count here".to_owned(),
+            Self::Disbelieved(Disbelief::Unchecked(too_often)) | Self::TooOften(too_often) => {
+                too_often_sentence(*too_often)
+            }
+            Self::Disbelieved(Disbelief::Revoked | Disbelief::Token(_)) => {
+                "the access token does not count here".to_owned()
+            }
             Self::DuplicateInFlight => "a request with this id or progress token is under way".to_owned(),
             Self::ForeignHost => "this address is not served under that host".to_owned(),
             Self::ForeignOrigin => "pages of that origin may not call".to_owned(),
@@ -56,6 +62,9 @@ impl Refusal {
             Self::ContentEncoding => "content_encoding",
             Self::ContentType => "content_type",
             Self::Denied(denial) => denial_reason(denial),
+            Self::Disbelieved(Disbelief::Unchecked(too_often)) | Self::TooOften(too_often) => {
+                too_often_reason(too_often.bound)
+            }
             Self::Disbelieved(Disbelief::Revoked) => "token_revoked",
             Self::Disbelieved(Disbelief::Token(refusal)) => token_reason(*refusal),
             Self::DuplicateInFlight => "duplicate_in_flight",
@@ -124,6 +133,28 @@ impl UpstreamFailure {
             Self::TooManyPrograms => "too_many_programs",
             Self::Unreachable => "upstream_unreachable",
         }
+    }
+}
+
+/// PC-53: says which bound, and until when.
+fn too_often_sentence(too_often: TooOften) -> String {
+    let what = match too_often.bound {
+        Bound::Address => "requests from this address",
+        Bound::BadSignatures => "bad tokens from this address",
+        Bound::Client => "calls by this client",
+        Bound::Principal => "calls of this caller",
+        Bound::Server => "calls to this server",
+    };
+    format!("too many {what} in a short time: try again in {} s", too_often.wait.seconds)
+}
+
+fn too_often_reason(bound: Bound) -> &'static str {
+    match bound {
+        Bound::Address => "too_often_from_address",
+        Bound::BadSignatures => "too_many_bad_signatures",
+        Bound::Client => "too_often_by_client",
+        Bound::Principal => "too_often_by_principal",
+        Bound::Server => "too_often_to_server",
     }
 }
 

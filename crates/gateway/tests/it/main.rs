@@ -11,6 +11,7 @@ mod parsing;
 mod pins;
 mod policy;
 mod programs;
+mod rates;
 mod sessions;
 mod streams;
 mod tokens;

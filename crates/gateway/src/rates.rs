@@ -1,0 +1,112 @@
+//! How often calls may come (PC-53): of one person or agent, by one client, to one server, from one address. In the memory
+//! of this gateway, bounded, by the hour of whoever asks.
+//!
+//! Beside them stands how many bad signatures one address may send: whoever is beyond it is refused before another one is
+//! checked, for checking is what is dear. Tokens that were seen before are not asked about.
+
+use crate::authenticate::Caller;
+use crate::settings::CallRates;
+use portcullis_domain::rate::{Buckets, Source, Wait};
+use portcullis_oauth::time::Timestamp;
+use std::hash::Hash;
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+
+/// Every counter.
+pub(crate) struct Rates {
+    principal: Option<Buckets>,
+    client: Option<Buckets>,
+    server: Option<Buckets>,
+    address: Option<Buckets>,
+    bad_signatures: Buckets,
+}
+
+/// What comes too often.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bound {
+    Address,
+    BadSignatures,
+    Client,
+    Principal,
+    Server,
+}
+
+/// Too often, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TooOften {
+    pub(crate) bound: Bound,
+    pub(crate) wait: Wait,
+}
+
+impl Rates {
+    pub(crate) fn new(calls: CallRates, bad_signatures: NonZeroU32) -> Self {
+        Self {
+            principal: calls.principal.map(Buckets::per_minute),
+            client: calls.client.map(Buckets::per_minute),
+            server: calls.server.map(Buckets::per_minute),
+            address: calls.address.map(Buckets::per_minute),
+            bad_signatures: Buckets::per_minute(bad_signatures),
+        }
+    }
+
+    /// One more request to an endpoint, whoever sent it; those whose address is not known count together.
+    pub(crate) fn request(&self, from: Option<IpAddr>, now: Timestamp) -> Result<(), TooOften> {
+        spend(self.address.as_ref(), &from.map(Source::from), (1, now), Bound::Address)
+    }
+
+    /// `count` more messages of a caller. One that is refused by one bound is not counted by the others.
+    pub(crate) fn messages(&self, caller: &Caller, count: u32) -> Result<(), TooOften> {
+        let (subject, client) = (&caller.principal.subject, &caller.principal.client_id);
+        let server = caller.door.server.id;
+        let more = (count, caller.now);
+        let [by_principal, by_client] = [self.principal.as_ref(), self.client.as_ref()];
+        spend(by_principal, subject, more, Bound::Principal)?;
+        spend(by_client, client, more, Bound::Client)
+            .inspect_err(|_| give_back(by_principal, subject, count))?;
+        spend(self.server.as_ref(), &server, more, Bound::Server).inspect_err(|_| {
+            give_back(by_principal, subject, count);
+            give_back(by_client, client, count);
+        })
+    }
+
+    /// Whether the signature of a token that was never seen may be checked.
+    pub(crate) fn may_check(&self, from: Option<IpAddr>, now: Timestamp) -> Result<(), TooOften> {
+        let room = self.bad_signatures.room(&from.map(Source::from), now);
+        room.map_err(|wait| TooOften { bound: Bound::BadSignatures, wait })
+    }
+
+    /// It was bad. Good ones cost nothing: many agents may stand behind one address.
+    pub(crate) fn was_bad(&self, from: Option<IpAddr>, now: Timestamp) {
+        // Whoever was let in by `may_check` at the same moment as others may find nothing left to pay with.
+        let _already_beyond = self.bad_signatures.spend(&from.map(Source::from), 1, now);
+    }
+}
+
+impl Bound {
+    /// A stable word.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Address => "address",
+            Self::BadSignatures => "bad_signatures",
+            Self::Client => "client",
+            Self::Principal => "principal",
+            Self::Server => "server",
+        }
+    }
+}
+
+fn spend(
+    buckets: Option<&Buckets>,
+    key: &impl Hash,
+    (count, now): (u32, Timestamp),
+    bound: Bound,
+) -> Result<(), TooOften> {
+    let spent = buckets.map_or(Ok(()), |buckets| buckets.spend(key, count, now));
+    spent.map_err(|wait| TooOften { bound, wait })
+}
+
+fn give_back(buckets: Option<&Buckets>, key: &impl Hash, count: u32) {
+    if let Some(buckets) = buckets {
+        buckets.give_back(key, count);
+    }
+}
