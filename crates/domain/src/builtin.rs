@@ -40,7 +40,12 @@ pub fn is_reserved_server(name: &Name) -> bool {
 
 /// Whether a fleet file may not declare a role of this name.
 pub fn is_reserved_role(name: &Name) -> bool {
-    name.as_str() == SERVER || name.as_str().starts_with("portcullis-")
+    is_reserved_role_name(name.as_str())
+}
+
+/// The same, of a name as tokens carry it.
+pub fn is_reserved_role_name(name: &str) -> bool {
+    name == SERVER || name.starts_with("portcullis-")
 }
 
 /// The scopes and what they mean.

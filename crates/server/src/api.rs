@@ -13,6 +13,7 @@ mod error;
 mod fleet;
 mod grants;
 mod input;
+mod keyed;
 mod names;
 mod openapi;
 mod operator;
@@ -30,13 +31,14 @@ mod shown;
 mod simulate;
 pub mod socket;
 mod suggest;
+mod tag;
 mod users;
 
 use crate::app::App;
 use crate::issuer::cors;
 use crate::layers;
 use axum::middleware::{from_fn, from_fn_with_state, map_response};
-use axum::routing::get as get_service;
+use axum::routing::{MethodRouter, get as get_service};
 use axum::{Json, Router};
 use portcullis_domain::builtin;
 use serde_json::Value;
@@ -44,9 +46,11 @@ use std::sync::Arc;
 
 use error::Refusal;
 use input::Missing;
+use keyed::{Keyed, by_key};
 pub use operator::{By, admit};
 use page::Page;
 use route::{Route, delete, get, patch, post};
+pub use tag::IfMatch;
 
 /// Where the OpenAPI document is.
 const DOCUMENT: &str = "/api/openapi.json";
@@ -55,11 +59,14 @@ const DOCUMENT: &str = "/api/openapi.json";
 /// answer. One file per noun.
 fn routes() -> Vec<Route> {
     vec![
-        get("/api/v1/fleet", "The registered fleet as a file", fleet::export).answers_toml(),
+        get("/api/v1/fleet", "The registered fleet as a file", fleet::export).answers_toml().tagged(),
         post("/api/v1/fleet/plan", "What applying a fleet file would change", fleet::plan)
-            .answers::<crate::fleet::Preview>(200),
+            .answers::<crate::fleet::Preview>(200)
+            .tagged(),
         post("/api/v1/fleet/apply", "Make the registry what a fleet file says", fleet::apply)
-            .answers::<crate::fleet::Applied>(200),
+            .answers::<crate::fleet::Applied>(200)
+            .if_match()
+            .once(),
         post("/api/v1/policy/explain", "What the decision would be, and why", policy::explain)
             .answers::<policy::Explanation>(200),
         post(
@@ -71,48 +78,59 @@ fn routes() -> Vec<Route> {
         get("/api/v1/policy/suggest", "What could be narrower, by what was called", suggest::suggest)
             .answers::<crate::suggest::Suggestions>(200),
         get("/api/v1/agents", "All agents, by name", agents::list).answers::<Page<agents::Listed>>(200),
-        get("/api/v1/agents/{name}", "One agent", agents::show).answers::<agents::Whole>(200),
+        get("/api/v1/agents/{name}", "One agent", agents::show).answers::<agents::Whole>(200).tagged(),
         post("/api/v1/agents/{name}/rotate", "Give an agent a new secret", agents::rotate)
-            .answers::<agents::Rotated>(200),
+            .answers::<agents::Rotated>(200)
+            .if_match()
+            .once(),
         get("/api/v1/audit", "What was recorded, searched", audit::list).answers::<Page<audit::Record>>(200),
         get("/api/v1/calls", "What was decided about calls, newest first", calls::list)
             .answers::<calls::Calls>(200),
         get("/api/v1/clients", "All clients, newest first", clients::list)
             .answers::<Page<clients::Listed>>(200),
-        get("/api/v1/clients/{id}", "One client", clients::show).answers::<clients::Listed>(200),
+        get("/api/v1/clients/{id}", "One client", clients::show).answers::<clients::Listed>(200).tagged(),
         delete("/api/v1/clients/{id}", "Remove a client that registered itself", clients::remove)
-            .answers::<revocations::Ended>(200),
+            .answers::<revocations::Ended>(200)
+            .if_match(),
         get("/api/v1/grants", "What people agreed to, newest first", grants::list)
             .answers::<Page<grants::Listed>>(200),
-        get("/api/v1/grants/{id}", "One grant", grants::show).answers::<grants::Listed>(200),
-        delete("/api/v1/grants/{id}", "Revoke a grant, with its sessions", grants::revoke),
+        get("/api/v1/grants/{id}", "One grant", grants::show).answers::<grants::Listed>(200).tagged(),
+        delete("/api/v1/grants/{id}", "Revoke a grant, with its sessions", grants::revoke).if_match(),
         post(
             "/api/v1/revocations",
             "End a token, session, grant, or everything of somebody",
             revocations::revoke,
         )
-        .answers::<revocations::Ended>(200),
+        .answers::<revocations::Ended>(200)
+        .once(),
         get("/api/v1/roles", "All roles, by name", roles::list).answers::<Page<roles::Listed>>(200),
-        get("/api/v1/roles/{name}", "One role, and who has it", roles::show).answers::<roles::Shown>(200),
+        get("/api/v1/roles/{name}", "One role, and who has it", roles::show)
+            .answers::<roles::Shown>(200)
+            .tagged(),
         get("/api/v1/servers", "All servers, by name", servers::list).answers::<Page<servers::Listed>>(200),
-        get("/api/v1/servers/{name}", "One server", servers::show).answers::<servers::Shown>(200),
+        get("/api/v1/servers/{name}", "One server", servers::show).answers::<servers::Shown>(200).tagged(),
         get("/api/v1/servers/{name}/tools", "Tools of a server, as pinned and as seen", pins::list)
             .answers::<pins::Tools>(200),
         get("/api/v1/servers/{name}/tools/{tool}/diff", "What changed in a tool", pins::diff)
             .answers::<pins::Compared>(200),
-        post("/api/v1/servers/{name}/approve", "Approve definitions of tools", pins::approve),
+        post("/api/v1/servers/{name}/approve", "Approve definitions of tools", pins::approve)
+            .if_match()
+            .once(),
         get("/api/v1/sessions", "Sessions, newest first", sessions::list)
             .answers::<Page<sessions::Listed>>(200),
-        get("/api/v1/sessions/{id}", "One session", sessions::show).answers::<sessions::Listed>(200),
-        delete("/api/v1/sessions/{id}", "End a session", sessions::revoke),
+        get("/api/v1/sessions/{id}", "One session", sessions::show).answers::<sessions::Listed>(200).tagged(),
+        delete("/api/v1/sessions/{id}", "End a session", sessions::revoke).if_match(),
         get("/api/v1/users", "All users, by name", users::list).answers::<Page<users::User>>(200),
-        post("/api/v1/users", "Add a user", users::add).answers::<users::OneTime>(201),
-        get("/api/v1/users/{name}", "One user", users::show).answers::<users::Whole>(200),
+        post("/api/v1/users", "Add a user", users::add).answers::<users::OneTime>(201).once(),
+        get("/api/v1/users/{name}", "One user", users::show).answers::<users::Whole>(200).tagged(),
         patch("/api/v1/users/{name}", "Change a user, or enable again", users::change)
-            .answers::<users::User>(200),
-        delete("/api/v1/users/{name}", "Disable a user for good", users::disable),
+            .answers::<users::User>(200)
+            .if_match(),
+        delete("/api/v1/users/{name}", "Disable a user for good", users::disable).if_match(),
         post("/api/v1/users/{name}/password", "Give a user another password", users::password)
-            .answers::<users::OneTime>(200),
+            .answers::<users::OneTime>(200)
+            .if_match()
+            .once(),
     ]
 }
 
@@ -160,10 +178,18 @@ fn bare<S: Clone + Send + Sync + 'static>(app: &Arc<App>) -> Router<S> {
     let below = |path: &'static str| path.strip_prefix(builtin::PATH).unwrap_or(path);
     routes()
         .into_iter()
-        .fold(Router::new(), |router, route| router.route(below(route.path), route.handler))
+        .fold(Router::new(), |router, route| router.route(below(route.path), handler(app, route)))
         .fallback(nothing_here)
         .method_not_allowed_fallback(async || Refusal::Method)
         .with_state(Arc::clone(app))
+}
+
+fn handler(app: &Arc<App>, route: Route) -> MethodRouter<Arc<App>> {
+    if !route.takes_key {
+        return route.handler;
+    }
+    let keyed = Keyed { app: Arc::clone(app), right: route.right };
+    route.handler.route_layer(from_fn_with_state(keyed, by_key))
 }
 
 async fn nothing_here() -> Refusal {

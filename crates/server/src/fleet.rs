@@ -17,9 +17,12 @@ pub(crate) use remarks::observed;
 pub use remarks::remarks;
 pub(crate) use rotate::{Delivery, RotateError, Rotation, rotate};
 
-use crate::api::By;
+use crate::api::{By, IfMatch};
 use crate::app::App;
+use crate::fault::Fault;
+use crate::once::{Kept, Once};
 use deliver::{Pending, Recipient};
+use http::StatusCode;
 use plan::{Plan, World};
 use portcullis_domain::audit::{Actor, Event, Kind, Outcome};
 use portcullis_domain::fleet::{Fleet, new_places, owners_only};
@@ -48,6 +51,13 @@ pub struct Applied {
     pub secrets: usize,
 }
 
+impl Applied {
+    /// As it is told.
+    pub(crate) fn answer(&self) -> Result<Kept, Fault> {
+        Kept::json(StatusCode::OK, self)
+    }
+}
+
 /// Why a fleet was not applied. Nothing was changed then, but for files of secrets that nobody knows.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
@@ -73,8 +83,29 @@ pub enum ApplyError {
 pub struct Terms {
     /// Who asked; `None` means whoever started the process.
     pub by: Option<By>,
-    /// Only to this registry.
-    pub only_to: Option<Version>,
+    /// Only to such a registry.
+    pub only_to: IfMatch,
+    /// Under a key, perhaps.
+    pub(crate) once: Once,
+}
+
+/// What of a change somebody may not ask for (ADM-03).
+struct Beyond {
+    /// Only an owner of the deployment may.
+    owners_only: Vec<String>,
+    /// Only somebody on the machine itself may: for whom there are new files.
+    new_places: Vec<String>,
+}
+
+impl Beyond {
+    fn of(by: Option<&By>, before: &Fleet, after: &Fleet) -> Self {
+        let is_owner = by.is_none_or(By::owns);
+        let is_here = by.is_none_or(|by| !by.is_elsewhere());
+        Self {
+            owners_only: if is_owner { Vec::new() } else { owners_only(before, after) },
+            new_places: if is_here { Vec::new() } else { new_places(before, after) },
+        }
+    }
 }
 
 /// Everything that one transaction writes. Cloned into the closure, which may run again.
@@ -111,12 +142,12 @@ async fn apply_once(app: &App, fleet: &Fleet, terms: &Terms) -> Result<Applied, 
     let now = app.clock.now();
     let world = World::read(app, now).await?;
     // The write below demands that the registry is still this one.
-    if terms.only_to.as_ref().is_some_and(|version| *version != world.version()) {
+    if !terms.only_to.holds(&world.version().etag()) {
         return Err(ApplyError::Moved);
     }
     allowed(&world, fleet, terms)?;
     let plan = Plan::between(&world, fleet, now, &mut app.entropy.rng());
-    if plan.is_empty() {
+    if plan.is_empty() && !terms.once.has_key() {
         return Ok(Applied::default());
     }
     // The files first: a secret that is stored but was never written down would be lost.
@@ -127,7 +158,8 @@ async fn apply_once(app: &App, fleet: &Fleet, terms: &Terms) -> Result<Applied, 
     let now = app.clock.now();
     let until = now + app.config.tokens.revocation_memory();
     let change = Change { plan, secrets, until, applied, by: terms.by.clone() };
-    let written = app.store.write(now, change, |change, tx| Box::pin(write(change, tx))).await;
+    let answer = |applied: &Applied| applied.answer().ok();
+    let written = terms.once.write(app, now, change, |change, tx| Box::pin(write(change, tx)), answer).await;
     deliver::finish(app, &pending, &written).await;
     written?;
     app.catch_up().await;
@@ -136,15 +168,13 @@ async fn apply_once(app: &App, fleet: &Fleet, terms: &Terms) -> Result<Applied, 
 
 /// ADM-03: not everybody may ask for everything.
 fn allowed(world: &World, fleet: &Fleet, terms: &Terms) -> Result<(), ApplyError> {
-    let Some(by) = &terms.by else { return Ok(()) };
     let before = preview::fleet_of(world.registry());
-    let gains = owners_only(&before, fleet);
-    if !by.owns() && !gains.is_empty() {
-        return Err(ApplyError::OwnersOnly(gains));
+    let Beyond { owners_only, new_places } = Beyond::of(terms.by.as_ref(), &before, fleet);
+    if !owners_only.is_empty() {
+        return Err(ApplyError::OwnersOnly(owners_only));
     }
-    let places = new_places(&before, fleet);
-    if by.is_elsewhere() && !places.is_empty() {
-        return Err(ApplyError::Places(places));
+    if !new_places.is_empty() {
+        return Err(ApplyError::Places(new_places));
     }
     Ok(())
 }

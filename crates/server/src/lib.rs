@@ -24,6 +24,7 @@ pub mod keys;
 mod layers;
 pub mod listener;
 mod login;
+mod once;
 pub mod ops;
 mod own_names;
 mod pages;

@@ -5,12 +5,13 @@ pub(crate) mod surveys;
 pub(crate) use surveys::Surveys;
 
 use crate::app::App;
+use crate::once::{Kept, Once};
 use portcullis_domain::audit::{Actor, Event, Kind, Outcome};
 use portcullis_domain::id::ServerId;
 use portcullis_domain::pins::{Definition, Digest, SeenTool, Sighting};
 use portcullis_domain::registry::{Pinning, Server};
 use portcullis_gateway::SurveyFailure;
-use portcullis_store::{Error, PinnedTool, Sighted, Tx};
+use portcullis_store::{Error, PinnedTool, Recorded, Sighted, Tx};
 use std::collections::BTreeMap;
 use tokio::time::Instant;
 
@@ -92,7 +93,7 @@ pub async fn take(app: &App, sighting: Sighting) -> Result<(), Error> {
 
 type Seen = (ServerId, Vec<SeenTool>, bool);
 
-async fn store((server, tools, first): &Seen, tx: &mut Tx) -> Result<portcullis_store::Recorded<()>, Error> {
+async fn store((server, tools, first): &Seen, tx: &mut Tx) -> Result<Recorded<()>, Error> {
     if *first {
         let readable: Vec<SeenTool> =
             tools.iter().filter(|seen| !seen.definition.is_unreadable()).cloned().collect();
@@ -130,36 +131,43 @@ pub(crate) async fn approve(
     app: &App,
     server: &Server,
     digests: BTreeMap<String, Digest>,
-    event: Event,
+    (event, once): (Event, &Once),
 ) -> Result<(), ApproveError> {
     let by = words(&event);
     let names: Vec<&str> = digests.keys().map(String::as_str).collect();
     let event = about(server.id, event, &names);
     let input = (server.id, digests, event, by);
-    let written = app.store.write(app.clock.now(), input, |(server, digests, event, by), tx| {
-        Box::pin(async move {
-            if !tx.take_server(*server).await? {
-                return Err(Error::Conflict(LOOKED_AT));
-            }
-            let pinned = tx.read().pinned_tools(*server).await?;
-            let sighted = tx.read().sighted_tools(*server).await?;
-            for (tool, digest) in digests {
-                let seen = sighted.iter().filter(|it| it.name == *tool).map(|it| &it.definition);
-                let kept = pinned.iter().filter(|it| it.name == *tool).map(|it| &it.definition);
-                let meant =
-                    |definition: &&Definition| definition.digest() == *digest && !definition.is_unreadable();
-                let definition = seen.chain(kept).find(meant).ok_or(Error::Conflict(LOOKED_AT))?;
-                tx.approve_tool(*server, (tool, definition), by).await?;
-            }
-            tx.record(event, ()).await
-        })
-    });
+    let written = once.write(
+        app,
+        app.clock.now(),
+        input,
+        |input, tx| Box::pin(write(input, tx)),
+        |()| Some(Kept::nothing()),
+    );
     written.await.map_err(|error| {
         let moved = matches!(error, Error::Conflict(LOOKED_AT));
         if moved { ApproveError::Moved } else { ApproveError::Store(error) }
     })?;
     app.catch_up().await;
     Ok(())
+}
+
+type Approved = (ServerId, BTreeMap<String, Digest>, Event, String);
+
+async fn write((server, digests, event, by): &Approved, tx: &mut Tx) -> Result<Recorded<()>, Error> {
+    if !tx.take_server(*server).await? {
+        return Err(Error::Conflict(LOOKED_AT));
+    }
+    let pinned = tx.read().pinned_tools(*server).await?;
+    let sighted = tx.read().sighted_tools(*server).await?;
+    for (tool, digest) in digests {
+        let seen = sighted.iter().filter(|it| it.name == *tool).map(|it| &it.definition);
+        let kept = pinned.iter().filter(|it| it.name == *tool).map(|it| &it.definition);
+        let meant = |definition: &&Definition| definition.digest() == *digest && !definition.is_unreadable();
+        let definition = seen.chain(kept).find(meant).ok_or(Error::Conflict(LOOKED_AT))?;
+        tx.approve_tool(*server, (tool, definition), by).await?;
+    }
+    tx.record(event, ()).await
 }
 
 /// Who it was, for those who look later.

@@ -1,12 +1,13 @@
 //! Accounts that Portcullis makes itself: the first administrator, and the people of the demo.
 
 use crate::app::App;
+use crate::once::{Kept, Once};
 use crate::passwords::PasswordFault;
 use portcullis_domain::audit::{Actor, Event, Kind, Outcome};
 use portcullis_domain::id::UserId;
 use portcullis_domain::secret::{GeneratedPassword, Plain};
 use portcullis_oauth::token::Presented;
-use portcullis_store::NewUser;
+use portcullis_store::{NewUser, Recorded, Tx};
 use std::io;
 
 /// The name of the first administrator.
@@ -83,23 +84,32 @@ pub async fn create_user(
         groups: Vec::new(),
         admin: power == Power::Administrator,
     };
-    Ok(insert(app, user, Event::new(Kind::UserCreated, Outcome::Allowed, Actor::Operator)).await?)
+    let event = Event::new(Kind::UserCreated, Outcome::Allowed, Actor::Operator);
+    Ok(insert(app, (user, event), &Once::default(), Kept::nothing()).await?)
 }
 
-/// Stores an account, with its event. `false`: the name is taken.
-pub(crate) async fn insert(app: &App, user: NewUser, event: Event) -> Result<bool, portcullis_store::Error> {
-    let written = app.store.write(app.clock.now(), (user, event), |(user, event), tx| {
-        Box::pin(async move {
-            let made = tx.insert_user(user).await?;
-            let mut event = event.clone().with("user.name", &user.username);
-            event.user = made.then_some(user.id);
-            if !made {
-                event.outcome = Outcome::Refused("name_taken".to_owned());
-            }
-            tx.record(&event, made).await
-        })
-    });
-    written.await
+/// Stores an account, with its event. `false`: the name is taken. `answer` is the one if it is made.
+pub(crate) async fn insert(
+    app: &App,
+    new: (NewUser, Event),
+    once: &Once,
+    answer: Kept,
+) -> Result<bool, portcullis_store::Error> {
+    let answer = move |made: &bool| made.then(|| answer.clone());
+    once.write(app, app.clock.now(), new, |new, tx| Box::pin(write(new, tx)), answer).await
+}
+
+async fn write(
+    (user, event): &(NewUser, Event),
+    tx: &mut Tx,
+) -> Result<Recorded<bool>, portcullis_store::Error> {
+    let made = tx.insert_user(user).await?;
+    let mut event = event.clone().with("user.name", &user.username);
+    event.user = made.then_some(user.id);
+    if !made {
+        event.outcome = Outcome::Refused("name_taken".to_owned());
+    }
+    tx.record(&event, made).await
 }
 
 /// Sets another password for an account that exists.

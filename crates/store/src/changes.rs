@@ -28,6 +28,12 @@ pub struct UserChange {
 }
 
 impl Tx {
+    /// Whether an account is as it was read, and stays so until the end of this transaction.
+    pub async fn user_is(&mut self, known: &StoredUser) -> Result<bool, Error> {
+        let is_there = self.connection.execute(TAKE_ACCOUNT, values![known.id]).await? == 1;
+        Ok(is_there && self.read().user(known.id).await?.as_ref() == Some(known))
+    }
+
     /// Changes an account; how it was before, and how it is now. Its tokens and sessions are the caller's to end.
     pub async fn change_user(
         &mut self,

@@ -7,12 +7,14 @@ use super::operator::{Operator, Reads, Writes};
 use super::page::{Page, Paging};
 use super::path::Named;
 use super::shown::Shown;
+use super::tag::Tagged;
 use crate::app::App;
+use crate::fault::Fault;
 use crate::fleet::{self, Delivery, RotateError, Rotation};
+use crate::once::Kept;
 use axum::Json;
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
-use http::header;
+use http::StatusCode;
 use portcullis_domain::audit::{Kind, Outcome};
 use portcullis_domain::builtin;
 use portcullis_domain::registry::{Access, Agent};
@@ -118,23 +120,27 @@ pub(super) async fn show(
     operator: Operator<Reads>,
     State(app): State<Arc<App>>,
     Named(name): Named,
-) -> Result<Json<Whole>, Refusal> {
+) -> Result<Tagged<Whole>, Refusal> {
     operator.everywhere()?;
+    Ok(Tagged(whole(&app, &name).await?))
+}
+
+async fn whole(app: &App, name: &str) -> Result<Whole, Refusal> {
     let now = app.clock.now();
     let mut handle = app.store.read().await?;
     let names = Names::read(&mut handle).await?;
-    let agent = names.agent(&name)?.clone();
+    let agent = names.agent(name)?.clone();
     let client = handle.reader().client(&agent.client_id, now).await?;
     let used = handle.reader().client_used_at(&agent.client_id).await?;
     let live_sessions = handle.reader().live_sessions_of_client(&agent.client_id, now).await?;
-    Ok(Json(Whole {
+    Ok(Whole {
         labels: agent.labels.clone(),
         introspects: agent.introspects.iter().map(ToString::to_string).collect(),
         deliver: agent.deliver.clone(),
         live_sessions,
         used: used.map(moment).transpose()?,
         summary: listed(agent, client.as_ref(), now)?,
-    }))
+    })
 }
 
 fn listed(agent: Agent, client: Option<&StoredClient>, now: Timestamp) -> Result<Listed, Refusal> {
@@ -156,7 +162,7 @@ pub(super) async fn rotate(
     State(app): State<Arc<App>>,
     Named(name): Named,
     Input(wish): Input<Wish>,
-) -> Result<Response, Refusal> {
+) -> Result<Kept, Refusal> {
     operator.everywhere()?;
     if wish.overlap_seconds > MAX_OVERLAP {
         return Err(BadInput::Malformed("overlap_seconds is at most 30 days".to_owned()).into());
@@ -166,31 +172,42 @@ pub(super) async fn rotate(
     if !builtin::admin_access(&agent.access).is_empty() {
         operator.as_owner("this agent has access to portcullis")?;
     }
-    let rotation = Rotation {
-        overlap: Duration::from_secs(wish.overlap_seconds),
-        event: operator.event(Kind::SecretCreated, Outcome::Allowed),
+    let change = async {
+        if operator.is_choosy() {
+            operator.means(&whole(&app, &name).await?)?;
+        }
+        let rotation = Rotation {
+            overlap: Duration::from_secs(wish.overlap_seconds),
+            event: operator.event(Kind::SecretCreated, Outcome::Allowed),
+            once: operator.once().clone(),
+            answer: rotated,
+        };
+        let done = fleet::rotate(&app, &agent, rotation).await?;
+        Ok::<_, Refusal>(done.ok_or_else(|| Missing::Agent(agent.name.to_string()))?)
     };
-    let Some(delivery) = fleet::rotate(&app, &agent, rotation).await? else {
-        return Err(Missing::Agent(agent.name.to_string()).into());
-    };
+    operator.once().or_do(change).await
+}
+
+fn rotated(agent: &Agent, delivery: Delivery, overlap: Duration) -> Result<Kept, Fault> {
     let (delivered_to, secret) = match delivery {
         Delivery::File(path) => (Some(path), None),
         Delivery::Shown(secret) => (None, Some(secret)),
     };
-    let body = Json(Rotated {
+    let body = Rotated {
         agent: agent.name.to_string(),
-        client_id: agent.client_id,
+        client_id: agent.client_id.clone(),
         delivered_to,
         client_secret: secret.map(Shown),
-        overlap_seconds: wish.overlap_seconds,
-    });
-    Ok(([(header::CACHE_CONTROL, "no-store")], body).into_response())
+        overlap_seconds: overlap.as_secs(),
+    };
+    Kept::json(StatusCode::OK, &body)
 }
 
 impl From<RotateError> for Refusal {
     fn from(error: RotateError) -> Self {
         match error {
             RotateError::Deliver(error) => error.into(),
+            RotateError::Fault(fault) => fault.into(),
             RotateError::Store(error) => error.into(),
         }
     }

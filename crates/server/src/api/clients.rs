@@ -7,6 +7,7 @@ use super::operator::{Operator, Reads, Writes};
 use super::page::{Page, Paging};
 use super::path::Named;
 use super::revocations::{self, Asked, Ended};
+use super::tag::Tagged;
 use crate::app::App;
 use crate::fault::Fault;
 use axum::Json;
@@ -86,8 +87,13 @@ pub(super) async fn show(
     operator: Operator<Reads>,
     State(app): State<Arc<App>>,
     Named(id): Named,
-) -> Result<Json<Listed>, Refusal> {
+) -> Result<Tagged<Listed>, Refusal> {
     operator.everywhere()?;
+    let (client, used) = find(&app, &id).await?;
+    Ok(Tagged(listed(client, used)?))
+}
+
+async fn find(app: &App, id: &str) -> Result<(StoredClient, Option<Timestamp>), Refusal> {
     let mut handle = app.store.read().await?;
     let client = match id.parse::<ClientId>() {
         Ok(id) => handle.reader().client(&id, app.clock.now()).await?,
@@ -95,7 +101,7 @@ pub(super) async fn show(
     };
     let client = client.ok_or_else(|| Missing::exactly("client", &id))?;
     let used = handle.reader().client_used_at(&client.client_id).await?;
-    Ok(Json(listed(client, used)?))
+    Ok((client, used))
 }
 
 /// `DELETE /api/v1/clients/{id}`: one that registered itself, with everything of it. When it answers, the gateway here
@@ -106,20 +112,18 @@ pub(super) async fn remove(
     Named(id): Named,
 ) -> Result<Json<Ended>, Refusal> {
     operator.everywhere()?;
-    let mut handle = app.store.read().await?;
-    let client = match id.parse::<ClientId>() {
-        Ok(id) => handle.reader().client(&id, app.clock.now()).await?,
-        Err(_) => None,
-    };
-    drop(handle);
-    let client = client.filter(|client| !client.disabled);
-    match client.ok_or_else(|| Missing::exactly("client", &id))?.kind {
+    let (client, used) = find(&app, &id).await?;
+    if client.disabled {
+        return Err(Missing::exactly("client", &id).into());
+    }
+    match client.kind {
         ClientKind::SelfRegistered => {}
         ClientKind::Agent { .. } | ClientKind::Registered => {
             let says = "this client stands in the fleet file: remove it there, or revoke what it has";
             return Err(Refusal::Conflict(says.to_owned()));
         }
     }
+    operator.means(&listed(client, used)?)?;
     Ok(Json(revocations::end(&app, &operator, Asked::Removal(id)).await?))
 }
 

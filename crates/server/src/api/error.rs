@@ -4,6 +4,7 @@ use super::input::{BadInput, Missing};
 use super::operator::RightName;
 use crate::fault::Fault;
 use crate::fleet::DeliverError;
+use crate::once::OnceError;
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
@@ -14,6 +15,9 @@ use serde::Serialize;
 /// Why an operator's request was refused. Nothing was changed then.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Refusal {
+    /// It is none of the versions that `If-Match` names.
+    #[error("it has changed")]
+    Changed,
     /// What is asked for clashes with what there is. Says with what.
     #[error("{0}")]
     Conflict(String),
@@ -27,6 +31,9 @@ pub(crate) enum Refusal {
     Fleet(Vec<Problem>),
     #[error("{0}")]
     Input(#[from] BadInput),
+    /// An `Idempotency-Key` that was used for something else.
+    #[error("a key of another request")]
+    KeyOfAnother,
     #[error("no such method here")]
     Method,
     #[error("{0}")]
@@ -68,12 +75,14 @@ pub(crate) enum Refusal {
 pub(super) struct RefusedAs(pub(super) &'static str);
 
 /// Every kind that [`Refusal::public`] says.
-pub(super) const KINDS: [&str; 18] = [
+pub(super) const KINDS: [&str; 20] = [
+    "changed",
     "conflict",
     "credentials_misplaced",
     "files_named",
     "fleet_mistakes",
     "insufficient_scope",
+    "key_of_another",
     "malformed",
     "media_type",
     "method",
@@ -111,6 +120,7 @@ impl Refusal {
     /// Status, kind (the end of `type`), title.
     const fn public(&self) -> (StatusCode, &'static str, &'static str) {
         match self {
+            Self::Changed => (StatusCode::PRECONDITION_FAILED, "changed", "It has changed"),
             Self::Conflict(_) => (StatusCode::CONFLICT, "conflict", "Clashes with what there is"),
             Self::Deliver(_) => {
                 (StatusCode::UNPROCESSABLE_ENTITY, "undeliverable", "A secret cannot be delivered")
@@ -128,6 +138,9 @@ impl Refusal {
                     BadInput::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too_large", title),
                     BadInput::Type(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "media_type", title),
                 }
+            }
+            Self::KeyOfAnother => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "key_of_another", "The key belongs to another request")
             }
             Self::Method => (StatusCode::METHOD_NOT_ALLOWED, "method", "No such method here"),
             Self::Missing(_) => (StatusCode::NOT_FOUND, "missing", "There is no such thing"),
@@ -157,11 +170,13 @@ impl Refusal {
             Self::Misplaced(challenge, _) | Self::NoToken(challenge) | Self::Scope(_, challenge) => {
                 Some(&challenge.www_authenticate)
             }
-            Self::Conflict(_)
+            Self::Changed
+            | Self::Conflict(_)
             | Self::Deliver(_)
             | Self::Fault(_)
             | Self::Fleet(_)
             | Self::Input(_)
+            | Self::KeyOfAnother
             | Self::Method
             | Self::Missing(_)
             | Self::Moved
@@ -176,11 +191,16 @@ impl Refusal {
 
     fn detail(&self) -> String {
         match self {
+            Self::Changed => "it is not as it was when you looked: look again; nothing was changed".to_owned(),
             Self::Conflict(says) => says.clone(),
             Self::Deliver(error) => error.to_string(),
             Self::Fault(_) => "nothing was changed; the server's log says why".to_owned(),
             Self::Fleet(problems) => format!("{} to correct; nothing was changed", problems.len()),
             Self::Input(input) => input.to_string(),
+            Self::KeyOfAnother => {
+                "this Idempotency-Key was used for another request: make a new one for each; nothing was changed"
+                    .to_owned()
+            }
             Self::Method => "this address is for another method".to_owned(),
             Self::Missing(missing) => missing.to_string(),
             Self::Misplaced(_, says) => (*says).to_owned(),
@@ -235,6 +255,16 @@ impl IntoResponse for Refusal {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         response
+    }
+}
+
+impl From<OnceError> for Refusal {
+    fn from(error: OnceError) -> Self {
+        match error {
+            OnceError::OtherRequest => Self::KeyOfAnother,
+            OnceError::Sealed(error) => Self::Fault(error.into()),
+            OnceError::Store(error) => error.into(),
+        }
     }
 }
 

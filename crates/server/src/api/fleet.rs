@@ -5,11 +5,12 @@ use super::input::FleetText;
 use super::operator::{Operator, Reads, Writes};
 use crate::app::App;
 use crate::fault::Fault;
-use crate::fleet::{self, Applied, ApplyError, Preview, Terms, Version};
+use crate::fleet::{self, Applied, ApplyError, Preview, Terms};
+use crate::once::Kept;
 use axum::Json;
 use axum::extract::State;
 use axum::response::IntoResponse;
-use http::{HeaderMap, header};
+use http::header;
 use portcullis_domain::fleet::{Fleet, Surroundings};
 use std::sync::Arc;
 
@@ -31,7 +32,7 @@ pub(super) async fn plan(
     FleetText(text): FleetText,
 ) -> Result<([(header::HeaderName, String); 1], Json<Preview>), Refusal> {
     operator.everywhere()?;
-    let preview = fleet::preview(&app, &parse(&app, &text)?).await?;
+    let preview = fleet::preview(&app, &parse(&app, &text)?, Some(&operator.by())).await?;
     Ok(([(header::ETAG, preview.version.etag())], Json(preview)))
 }
 
@@ -39,34 +40,38 @@ pub(super) async fn plan(
 pub(super) async fn apply(
     operator: Operator<Writes>,
     State(app): State<Arc<App>>,
-    headers: HeaderMap,
     FleetText(text): FleetText,
-) -> Result<Json<Applied>, Refusal> {
+) -> Result<Kept, Refusal> {
     operator.everywhere()?;
     let fleet = parse(&app, &text)?;
-    let terms = Terms { by: Some(operator.by()), only_to: if_match(&headers) };
-    let applied = fleet::apply_on(&app, &fleet, &terms).await.map_err(|error| match error {
-        ApplyError::Deliver(error) => Refusal::Deliver(error),
-        ApplyError::Moved => Refusal::Moved,
-        ApplyError::OwnersOnly(gains) => Refusal::OwnersOnly(gains.join("; ")),
-        ApplyError::Places(whose) => Refusal::Places(whose.join(", ")),
-        ApplyError::Store(error) => error.into(),
-    })?;
-    let Applied { put, removed, secrets } = applied;
-    tracing::info!(put, removed, secrets, "fleet applied");
-    Ok(Json(applied))
+    let terms = Terms {
+        by: Some(operator.by()),
+        only_to: operator.if_match().clone(),
+        once: operator.once().clone(),
+    };
+    let change = async {
+        let applied = fleet::apply_on(&app, &fleet, &terms).await?;
+        let Applied { put, removed, secrets } = applied;
+        tracing::info!(put, removed, secrets, "fleet applied");
+        Ok::<_, Refusal>(applied.answer()?)
+    };
+    operator.once().or_do(change).await
+}
+
+impl From<ApplyError> for Refusal {
+    fn from(error: ApplyError) -> Self {
+        match error {
+            ApplyError::Deliver(error) => Self::Deliver(error),
+            ApplyError::Moved => Self::Moved,
+            ApplyError::OwnersOnly(gains) => Self::OwnersOnly(gains.join("; ")),
+            ApplyError::Places(whose) => Self::Places(whose.join(", ")),
+            ApplyError::Store(error) => error.into(),
+        }
+    }
 }
 
 pub(super) fn parse(app: &App, text: &str) -> Result<Fleet, Refusal> {
     let commands = app.config.commands.keys().cloned().collect();
     Fleet::parse(text, Surroundings { issuer: &app.config.issuer, commands: &commands })
         .map_err(Refusal::Fleet)
-}
-
-/// A condition that cannot be read is one that is not met.
-fn if_match(headers: &HeaderMap) -> Option<Version> {
-    let mut all = headers.get_all(header::IF_MATCH).iter();
-    let first = all.next()?;
-    let alone = all.next().is_none();
-    Some(Version::from_etag(first.to_str().ok().filter(|_| alone).unwrap_or_default()))
 }

@@ -7,6 +7,7 @@ use super::operator::{Operator, Reads, Writes};
 use super::page::{Page, Paging};
 use super::path::Named;
 use super::revocations::{self, Asked};
+use super::tag::Tagged;
 use crate::app::App;
 use crate::fault::Fault;
 use axum::Json;
@@ -79,16 +80,20 @@ pub(super) async fn show(
     operator: Operator<Reads>,
     State(app): State<Arc<App>>,
     Named(id): Named,
-) -> Result<Json<Listed>, Refusal> {
+) -> Result<Tagged<Listed>, Refusal> {
+    Ok(Tagged(whole(&app, &operator, &id).await?))
+}
+
+async fn whole<R>(app: &App, operator: &Operator<R>, id: &str) -> Result<Listed, Refusal> {
     let mut handle = app.store.read().await?;
     let names = Names::read(&mut handle).await?;
     let grant = match id.parse::<GrantId>() {
         Ok(id) => handle.reader().listed_grant(id).await?,
         Err(_) => None,
     };
-    let grant = grant.filter(|grant| names.may_touch(grant.server, &operator));
+    let grant = grant.filter(|grant| names.may_touch(grant.server, operator));
     let grant = grant.ok_or_else(|| Missing::exactly("grant", &id))?;
-    Ok(Json(listed(grant, &names)?))
+    Ok(listed(grant, &names)?)
 }
 
 /// `DELETE /api/v1/grants/{id}`. When it answers, the gateway here refuses already.
@@ -97,6 +102,9 @@ pub(super) async fn revoke(
     State(app): State<Arc<App>>,
     Named(id): Named,
 ) -> Result<StatusCode, Refusal> {
+    if operator.is_choosy() {
+        operator.means(&whole(&app, &operator, &id).await?)?;
+    }
     revocations::end(&app, &operator, Asked::Grant(id)).await?;
     Ok(StatusCode::NO_CONTENT)
 }

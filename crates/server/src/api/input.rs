@@ -2,7 +2,7 @@
 
 use super::error::Refusal;
 use crate::app::App;
-use axum::body::to_bytes;
+use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{FromRequest, Request};
 use http::header;
 use portcullis_oauth::strict_json;
@@ -78,13 +78,17 @@ async fn read(request: Request, media_type: &'static str) -> Result<Vec<u8>, Bad
     if !essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case(media_type)) {
         return Err(BadInput::Type(media_type));
     }
-    let body = to_bytes(request.into_body(), MAX_BODY).await.map_err(|error| {
+    Ok(whole(request.into_body()).await?.into())
+}
+
+/// A body as it comes, if it is not too long.
+pub(super) async fn whole(body: Body) -> Result<Bytes, BadInput> {
+    to_bytes(body, MAX_BODY).await.map_err(|error| {
         let cause = std::error::Error::source(&error);
         if cause.is_some_and(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>) {
             BadInput::TooLarge
         } else {
             BadInput::Broken
         }
-    })?;
-    Ok(body.into())
+    })
 }

@@ -60,9 +60,6 @@ fn operation(route: &Route, schemas: &mut SchemaGenerator) -> Value {
                 operation["requestBody"] =
                     json!({ "required": true, "content": { media_type: { "schema": schema } } });
             }
-            Part::IfMatch => {
-                parameters.push(parameter("header", "If-Match", false, &json!({ "type": "string" })));
-            }
             Part::Query(schema) => parameters.extend(query(&schema)),
             Part::Segment => {
                 for name in variables(route.path) {
@@ -71,6 +68,7 @@ fn operation(route: &Route, schemas: &mut SchemaGenerator) -> Value {
             }
         }
     }
+    parameters.extend(headers(route));
     if !parameters.is_empty() {
         operation["parameters"] = json!(parameters);
     }
@@ -91,6 +89,25 @@ fn variables(path: &str) -> impl Iterator<Item = &str> {
 
 fn parameter(place: &str, name: &str, required: bool, schema: &Value) -> Value {
     json!({ "in": place, "name": name, "required": required, "schema": schema })
+}
+
+fn headers(route: &Route) -> Vec<Value> {
+    let mut all = Vec::new();
+    if route.takes_if_match {
+        let mut header = parameter("header", "If-Match", false, &json!({ "type": "string" }));
+        header["description"] = json!("One of these versions, or nothing is changed and the answer is 412.");
+        all.push(header);
+    }
+    if route.takes_key {
+        let schema = json!({ "type": "string", "minLength": 1, "maxLength": 200 });
+        let mut header = parameter("header", "Idempotency-Key", false, &schema);
+        header["description"] = json!(
+            "A new one for each change, and the same for each repeat of it within a day: it is made once and answered \
+             the same. With another request it is refused with 422."
+        );
+        all.push(header);
+    }
+    all
 }
 
 /// What every list takes, and what this one can be filtered by.
@@ -122,6 +139,10 @@ fn responses(route: &Route, schemas: &mut SchemaGenerator) -> Value {
             (200, json!({ "description": "A fleet file", "content": content }))
         }
     };
+    let mut good = good;
+    if route.is_tagged {
+        good["headers"] = json!({ "ETag": { "schema": { "type": "string" } } });
+    }
     responses.insert(status.to_string(), good);
     let content =
         json!({ "application/problem+json": { "schema": { "$ref": "#/components/schemas/Problem" } } });

@@ -6,7 +6,9 @@
 use super::door;
 use super::error::Refusal;
 use super::input::Missing;
+use super::tag::{IfMatch, tag_of};
 use crate::app::App;
+use crate::once::Once;
 use axum::Extension;
 use axum::Router;
 use axum::extract::FromRequestParts;
@@ -15,6 +17,7 @@ use portcullis_domain::audit::{Actor, Event, Kind, Outcome};
 use portcullis_domain::principal::{Principal, Subject};
 use portcullis_domain::registry::Name;
 use portcullis_guard::challenge::Challenges;
+use serde::Serialize;
 use std::collections::BTreeSet;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -24,6 +27,8 @@ use std::sync::Arc;
 pub(crate) struct Operator<R> {
     identity: Arc<Identity>,
     reach: Reach,
+    if_match: IfMatch,
+    once: Once,
     right: PhantomData<fn() -> R>,
 }
 
@@ -184,6 +189,22 @@ impl Identity {
         }
     }
 
+    /// Whether they may do such things at all, somewhere.
+    pub(super) fn has(&self, right: RightName) -> bool {
+        self.reach(right).is_some()
+    }
+
+    /// Who it is, in one text that nobody else has.
+    pub(super) fn as_one(&self) -> String {
+        match &self.who {
+            Who::Local { uid } => format!("uid {uid}"),
+            Who::Token { principal, name: _ } => match &principal.subject {
+                Subject::Agent(client) => format!("agent {client}"),
+                Subject::User(user) => format!("user {user} by {}", principal.client_id),
+            },
+        }
+    }
+
     fn reach(&self, right: RightName) -> Option<Reach> {
         if self.everywhere.contains(&right) {
             Some(Reach::Everything)
@@ -224,6 +245,26 @@ impl<R> Operator<R> {
     /// The same operator, for what is done on their behalf.
     pub(crate) fn by(&self) -> By {
         By(Arc::clone(&self.identity))
+    }
+
+    /// What makes a change under an `Idempotency-Key` happen once.
+    pub(crate) fn once(&self) -> &Once {
+        &self.once
+    }
+
+    /// Which versions they mean.
+    pub(crate) fn if_match(&self) -> &IfMatch {
+        &self.if_match
+    }
+
+    /// Whether they mean certain versions only.
+    pub(super) fn is_choosy(&self) -> bool {
+        self.if_match != IfMatch::Unasked
+    }
+
+    /// Refuses unless they mean what is shown (RFC 9110 s13.1.1).
+    pub(super) fn means(&self, shown: &impl Serialize) -> Result<(), Refusal> {
+        if !self.is_choosy() || self.if_match.holds(&tag_of(shown)?) { Ok(()) } else { Err(Refusal::Changed) }
     }
 
     /// Whether this is an owner of the deployment, who may do everything.
@@ -275,6 +316,8 @@ impl<R: Right> FromRequestParts<Arc<App>> for Operator<R> {
                 None => Refusal::NoRight(R::NAME),
             });
         };
-        Ok(Self { identity: Arc::clone(identity), reach, right: PhantomData })
+        let if_match = IfMatch::read(&parts.headers);
+        let once = parts.extensions.get().cloned().unwrap_or_default();
+        Ok(Self { identity: Arc::clone(identity), reach, if_match, once, right: PhantomData })
     }
 }

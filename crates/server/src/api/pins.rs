@@ -6,11 +6,12 @@ use super::names::{Names, moment};
 use super::operator::{Operator, Reads, Writes};
 use super::page::{Page, Paging};
 use super::path::{Named, NamedPart};
+use super::servers;
 use crate::app::App;
+use crate::once::Kept;
 use crate::pins::{self, ApproveError, Known};
 use axum::Json;
 use axum::extract::State;
-use http::StatusCode;
 use portcullis_domain::audit::{Kind, Outcome};
 use portcullis_domain::pins::{Change, Digest, difference};
 use portcullis_domain::registry::{Pinning, Server};
@@ -144,14 +145,19 @@ pub(super) async fn approve(
     State(app): State<Arc<App>>,
     Named(name): Named,
     Input(approval): Input<Approval>,
-) -> Result<StatusCode, Refusal> {
+) -> Result<Kept, Refusal> {
     let server = server(&app, &name, &operator).await?;
-    if approval.digests.is_empty() {
-        return Ok(StatusCode::NO_CONTENT);
-    }
-    let event = operator.event(Kind::ToolPinned, Outcome::Allowed);
-    pins::approve(&app, &server, approval.digests, event).await?;
-    Ok(StatusCode::NO_CONTENT)
+    let change = async {
+        if operator.is_choosy() {
+            operator.means(&servers::whole(&app, &operator, &name).await?)?;
+        }
+        if !approval.digests.is_empty() {
+            let event = operator.event(Kind::ToolPinned, Outcome::Allowed);
+            pins::approve(&app, &server, approval.digests, (event, operator.once())).await?;
+        }
+        Ok::<_, Refusal>(Kept::nothing())
+    };
+    operator.once().or_do(change).await
 }
 
 async fn server<R>(app: &App, name: &str, operator: &Operator<R>) -> Result<Server, Refusal> {

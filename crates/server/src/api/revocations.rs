@@ -6,8 +6,9 @@ use super::input::{Input, Missing};
 use super::names::{self, Names};
 use super::operator::{Operator, RightName, Writes};
 use crate::app::App;
-use axum::Json;
+use crate::once::{Kept, Once};
 use axum::extract::State;
+use http::StatusCode;
 use portcullis_domain::audit::{Event, Kind, Outcome};
 use portcullis_domain::id::{GrantId, ServerId, SessionId, TokenId, UserId};
 use portcullis_domain::principal::{Revocation, RevokedTarget};
@@ -71,21 +72,39 @@ pub(super) async fn revoke(
     operator: Operator<Writes>,
     State(app): State<Arc<App>>,
     Input(asked): Input<Asked>,
-) -> Result<Json<Ended>, Refusal> {
-    Ok(Json(end(&app, &operator, asked).await?))
+) -> Result<Kept, Refusal> {
+    let kept = |ended: &Ended| Kept::json(StatusCode::OK, ended);
+    let missing = asked.missing();
+    let (target, event) = find(&app, &operator, asked).await?;
+    let change = async {
+        let ended = write_end(&app, operator.once(), (target, event)).await?.ok_or(missing)?;
+        Ok::<_, Refusal>(kept(&ended)?)
+    };
+    operator.once().or_do(change).await
 }
 
 /// Ends it, if the operator may.
 pub(super) async fn end(app: &App, operator: &Operator<Writes>, asked: Asked) -> Result<Ended, Refusal> {
     let missing = asked.missing();
     let (target, event) = find(app, operator, asked).await?;
+    Ok(write_end(app, &Once::default(), (target, event)).await?.ok_or(missing)?)
+}
+
+async fn write_end(app: &App, once: &Once, what: (Target, Event)) -> Result<Option<Ended>, Error> {
     let now = app.clock.now();
     let until = now + app.config.tokens.revocation_memory();
-    let written = app
-        .store
-        .write(now, (target, event), move |(target, event), tx| Box::pin(write(target, event, until, tx)));
-    let ended = written.await?.ok_or(missing)?;
-    app.catch_up().await;
+    let answer = |ended: &Option<Ended>| Kept::json(StatusCode::OK, ended.as_ref()?).ok();
+    let written = once.write(
+        app,
+        now,
+        what,
+        move |(target, event), tx| Box::pin(write(target, event, until, tx)),
+        answer,
+    );
+    let ended = written.await?;
+    if ended.is_some() {
+        app.catch_up().await;
+    }
     Ok(ended)
 }
 

@@ -6,6 +6,7 @@ use super::names::Names;
 use super::operator::{Operator, Reads};
 use super::page::{Page, Paging};
 use super::path::Named;
+use super::tag::Tagged;
 use crate::app::App;
 use axum::Json;
 use axum::extract::State;
@@ -54,7 +55,7 @@ pub(super) async fn show(
     operator: Operator<Reads>,
     State(app): State<Arc<App>>,
     Named(name): Named,
-) -> Result<Json<Shown>, Refusal> {
+) -> Result<Tagged<Shown>, Refusal> {
     operator.everywhere()?;
     let mut handle = app.store.read().await?;
     let roles = Names::read(&mut handle).await?.registry.roles;
@@ -66,7 +67,7 @@ pub(super) async fn show(
         .filter(|user| !user.disabled && role.members.include(&user.username, &user.groups))
         .map(|user| user.username)
         .collect();
-    Ok(Json(Shown { summary: role.into(), held_by }))
+    Ok(Tagged(Shown { summary: role.into(), held_by }))
 }
 
 impl From<Role> for Listed {

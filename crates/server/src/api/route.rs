@@ -8,7 +8,6 @@ use crate::app::App;
 use axum::extract::State;
 use axum::handler::Handler;
 use axum::routing::{MethodFilter, MethodRouter, on};
-use http::HeaderMap;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use std::sync::Arc;
 
@@ -21,6 +20,12 @@ pub(super) struct Route {
     pub(super) right: RightName,
     pub(super) reads: fn(&mut SchemaGenerator) -> Vec<Part>,
     pub(super) answer: Answer,
+    /// Its answer has an `ETag`.
+    pub(super) is_tagged: bool,
+    /// It takes `If-Match`.
+    pub(super) takes_if_match: bool,
+    /// It takes an `Idempotency-Key`.
+    pub(super) takes_key: bool,
     pub(super) handler: MethodRouter<Arc<App>>,
 }
 
@@ -28,8 +33,6 @@ pub(super) struct Route {
 pub(super) enum Part {
     /// A body of this media type.
     Body(&'static str, Schema),
-    /// `If-Match`
-    IfMatch,
     /// Parameters of the query. Whether it is a list, with `limit` and `cursor`.
     Query(Schema),
     /// The variable segment of the path.
@@ -64,12 +67,6 @@ pub(super) trait Argument {
 impl Argument for State<Arc<App>> {
     fn part(_: &mut SchemaGenerator) -> Option<Part> {
         None
-    }
-}
-
-impl Argument for HeaderMap {
-    fn part(_: &mut SchemaGenerator) -> Option<Part> {
-        Some(Part::IfMatch)
     }
 }
 
@@ -133,6 +130,24 @@ impl Route {
         self.answer = Answer::Toml;
         self
     }
+
+    /// Answers with an `ETag`: the handler gives something `Tagged`, or sets it.
+    pub(super) fn tagged(mut self) -> Self {
+        self.is_tagged = true;
+        self
+    }
+
+    /// Takes `If-Match`: the handler asks what the operator `means`.
+    pub(super) fn if_match(mut self) -> Self {
+        self.takes_if_match = true;
+        self
+    }
+
+    /// Takes an `Idempotency-Key`: the handler writes by the operator's `once`.
+    pub(super) fn once(mut self) -> Self {
+        self.takes_key = true;
+        self
+    }
 }
 
 /// Answers 204, unless said otherwise.
@@ -154,6 +169,9 @@ where
         right: T::RIGHT,
         reads: T::reads,
         answer: Answer::Nothing,
+        is_tagged: false,
+        takes_if_match: false,
+        takes_key: false,
         handler: on(filter, handler),
     }
 }

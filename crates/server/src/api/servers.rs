@@ -5,6 +5,7 @@ use super::names::{Names, moment};
 use super::operator::{Operator, Reads};
 use super::page::{Page, Paging};
 use super::path::Named;
+use super::tag::Tagged;
 use crate::app::App;
 use axum::Json;
 use axum::extract::State;
@@ -98,14 +99,19 @@ pub(super) async fn show(
     operator: Operator<Reads>,
     State(app): State<Arc<App>>,
     Named(name): Named,
-) -> Result<Json<Shown>, Refusal> {
+) -> Result<Tagged<Shown>, Refusal> {
+    Ok(Tagged(whole(&app, &operator, &name).await?))
+}
+
+/// All that is shown of one.
+pub(super) async fn whole<R>(app: &App, operator: &Operator<R>, name: &str) -> Result<Shown, Refusal> {
     let mut handle = app.store.read().await?;
     let names = Names::read(&mut handle).await?;
-    let server = names.server(&name, &operator)?;
+    let server = names.server(name, operator)?;
     let live = handle.reader().live_sessions_on(server.id, app.clock.now()).await?;
     let surveyed = app.surveys.of(server.id);
     let Server { access_seconds, observe, pinning, default_scopes, scopes, rules, .. } = server.clone();
-    Ok(Json(Shown {
+    Ok(Shown {
         summary: listed(server, live),
         id: server.id.to_string(),
         access_seconds,
@@ -117,7 +123,7 @@ pub(super) async fn show(
         scopes,
         rules,
         reached_by: reached_by(&names, &server.name),
-    }))
+    })
 }
 
 fn listed(server: &Server, live_sessions: u64) -> Listed {

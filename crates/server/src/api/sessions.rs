@@ -7,6 +7,7 @@ use super::operator::{Operator, Reads, Writes};
 use super::page::{Page, Paging};
 use super::path::Named;
 use super::revocations::{self, Asked};
+use super::tag::Tagged;
 use crate::app::App;
 use crate::fault::Fault;
 use axum::Json;
@@ -109,16 +110,20 @@ pub(super) async fn show(
     operator: Operator<Reads>,
     State(app): State<Arc<App>>,
     Named(id): Named,
-) -> Result<Json<Listed>, Refusal> {
+) -> Result<Tagged<Listed>, Refusal> {
+    Ok(Tagged(whole(&app, &operator, &id).await?))
+}
+
+async fn whole<R>(app: &App, operator: &Operator<R>, id: &str) -> Result<Listed, Refusal> {
     let mut handle = app.store.read().await?;
     let names = Names::read(&mut handle).await?;
     let found = match id.parse::<SessionId>() {
         Ok(id) => handle.reader().listed_session(id).await?,
         Err(_) => None,
     };
-    let found = found.filter(|found| names.may_touch(found.session.server, &operator));
+    let found = found.filter(|found| names.may_touch(found.session.server, operator));
     let found = found.ok_or_else(|| Missing::exactly("session", &id))?;
-    Ok(Json(listed(found, &names, app.clock.now())?))
+    Ok(listed(found, &names, app.clock.now())?)
 }
 
 fn listed(found: ListedSession, names: &Names, now: Timestamp) -> Result<Listed, Fault> {
@@ -157,6 +162,9 @@ pub(super) async fn revoke(
     State(app): State<Arc<App>>,
     Named(id): Named,
 ) -> Result<StatusCode, Refusal> {
+    if operator.is_choosy() {
+        operator.means(&whole(&app, &operator, &id).await?)?;
+    }
     revocations::end(&app, &operator, Asked::Session(id)).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -8,13 +8,14 @@ use super::operator::{Operator, Reads, RightName, Writes};
 use super::page::{Page, Paging};
 use super::path::Named;
 use super::shown::Shown;
+use super::tag::Tagged;
 use crate::app::App;
 use crate::fault::Fault;
+use crate::once::Kept;
 use crate::setup;
 use axum::Json;
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
-use http::{StatusCode, header};
+use http::StatusCode;
 use portcullis_domain::audit::{Event, Kind, Outcome};
 use portcullis_domain::id::UserId;
 use portcullis_domain::principal::{Revocation, RevokedTarget};
@@ -109,7 +110,7 @@ pub(super) async fn add(
     operator: Operator<Writes>,
     State(app): State<Arc<App>>,
     Input(wanted): Input<Wanted>,
-) -> Result<Response, Refusal> {
+) -> Result<Kept, Refusal> {
     operator.everywhere()?;
     wanted.check()?;
     // ADM-03: nobody makes an operator out of nobody.
@@ -125,22 +126,20 @@ pub(super) async fn add(
     if wanted.admin || opens_admin(&app, &would_be) {
         owners_only(&operator)?;
     }
-    let Wanted { username, groups, admin } = wanted;
-    let (password, password_hash) = new_password(&app).await?;
-    let user = NewUser {
-        id: UserId::generate(app.clock.now(), &mut app.entropy.rng()),
-        username: username.clone(),
-        password_hash,
-        must_change: true,
-        groups,
-        admin,
-    };
+    operator.once().or_do(insert(&app, &operator, would_be)).await
+}
+
+async fn insert(app: &App, operator: &Operator<Writes>, user: StoredUser) -> Result<Kept, Refusal> {
+    let StoredUser { id, username, must_change, groups, admin, .. } = user;
+    let (password, password_hash) = new_password(app).await?;
+    let answer = one_time(StatusCode::CREATED, &username, password)?;
+    let user = NewUser { id, username, password_hash, must_change, groups, admin };
     let event = operator.event(Kind::UserCreated, Outcome::Allowed).with("admin", admin);
-    if !setup::insert(&app, user, event).await? {
+    if !setup::insert(app, (user, event), operator.once(), answer.clone()).await? {
         let says = "there is a user of this name, or was: names are never given again";
         return Err(Refusal::Conflict(says.to_owned()));
     }
-    Ok(one_time(StatusCode::CREATED, username, password))
+    Ok(answer)
 }
 
 /// `GET /api/v1/users/{name}`
@@ -148,10 +147,14 @@ pub(super) async fn show(
     operator: Operator<Reads>,
     State(app): State<Arc<App>>,
     Named(name): Named,
-) -> Result<Json<Whole>, Refusal> {
+) -> Result<Tagged<Whole>, Refusal> {
     operator.everywhere()?;
+    let user = find(&app, &name).await?;
+    Ok(Tagged(whole(&app, user).await?))
+}
+
+async fn whole(app: &App, user: StoredUser) -> Result<Whole, Refusal> {
     let mut handle = app.store.read().await?;
-    let user = names::user(&mut handle, &name).await?;
     let names = Names::read(&mut handle).await?;
     let filter = SessionFilter { user: Some(user.id), alive_at: Some(app.clock.now()), ..Default::default() };
     let sessions = handle.reader().sessions_page(&filter, None, COUNTED).await?.len();
@@ -159,13 +162,40 @@ pub(super) async fn show(
     let grants = handle.reader().grants_page(&filter, None, COUNTED).await?.len();
     let roles = names.registry.roles.iter();
     let roles = roles.filter(|role| role.members.include(&user.username, &user.groups));
-    Ok(Json(Whole {
+    Ok(Whole {
         id: user.id.to_string(),
         roles: roles.map(|role| role.name.to_string()).collect(),
         live_sessions: sessions,
         grants,
         summary: user.into(),
-    }))
+    })
+}
+
+/// Names the clash with what the operator looked at, as a constraint.
+const LOOKED_AT: &str = "user_as_it_was_looked_at";
+
+/// The user as the operator means them (RFC 9110 s13.1.1), for the transaction to look again; nothing where it does not matter.
+async fn meant(
+    app: &App,
+    operator: &Operator<Writes>,
+    user: &StoredUser,
+) -> Result<Option<StoredUser>, Refusal> {
+    if !operator.is_choosy() {
+        return Ok(None);
+    }
+    operator.means(&whole(app, user.clone()).await?)?;
+    Ok(Some(user.clone()))
+}
+
+async fn look_again(meant: Option<&StoredUser>, tx: &mut Tx) -> Result<(), Error> {
+    match meant {
+        Some(user) if !tx.user_is(user).await? => Err(Error::Conflict(LOOKED_AT)),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn not_written(error: Error) -> Refusal {
+    if matches!(error, Error::Conflict(LOOKED_AT)) { Refusal::Changed } else { error.into() }
 }
 
 /// `PATCH /api/v1/users/{name}`: groups, the right to administer, or that they may sign in again. Whoever loses something
@@ -185,13 +215,18 @@ pub(super) async fn change(
     if change.admin.is_some() || user.admin || opens_admin(&app, &user) || opens_admin(&app, &wider) {
         owners_only(&operator)?;
     }
+    let meant = meant(&app, &operator, &user).await?;
     let now = app.clock.now();
     let until = now + app.config.tokens.revocation_memory();
     let event = about(&user, operator.event(Kind::UserChanged, Outcome::Allowed));
-    let written = app.store.write(now, (user.id, change, event), move |(user, change, event), tx| {
-        Box::pin(write_change(*user, change, event, until, tx))
+    let input = (user.id, change, event, meant);
+    let written = app.store.write(now, input, move |(user, change, event, meant), tx| {
+        Box::pin(async move {
+            look_again(meant.as_ref(), tx).await?;
+            write_change(*user, change, event, until, tx).await
+        })
     });
-    match written.await? {
+    match written.await.map_err(not_written)? {
         Changed::Done(user) => {
             app.catch_up().await;
             Ok(Json(User::from(*user)))
@@ -255,32 +290,53 @@ pub(super) async fn password(
     operator: Operator<Writes>,
     State(app): State<Arc<App>>,
     Named(name): Named,
-) -> Result<Response, Refusal> {
+) -> Result<Kept, Refusal> {
     operator.everywhere()?;
     let user = find(&app, &name).await?;
     // ADM-03: whoever sets a password can sign in with it.
     if user.admin || opens_admin(&app, &user) {
         owners_only(&operator)?;
     }
-    let (password, hash) = new_password(&app).await?;
+    operator.once().or_do(set_password(&app, &operator, user)).await
+}
+
+async fn set_password(app: &App, operator: &Operator<Writes>, user: StoredUser) -> Result<Kept, Refusal> {
+    let meant = meant(app, operator, &user).await?;
+    let (password, hash) = new_password(app).await?;
+    let answer = one_time(StatusCode::OK, &user.username, password)?;
+    let kept = answer.clone();
     let now = app.clock.now();
     let until = now + app.config.tokens.revocation_memory();
     let event = about(&user, operator.event(Kind::PasswordSet, Outcome::Allowed));
-    let written = app.store.write(now, (user.id, hash, event), move |(user, hash, event), tx| {
-        Box::pin(async move {
-            let done = tx.reset_password(*user, hash, until).await?;
-            let mut event = event.clone();
-            if !done {
-                event.outcome = Outcome::Refused("disabled".to_owned());
-            }
-            tx.record(&event, done).await
-        })
-    });
-    if !written.await? {
+    let input = (user.id, hash, event, meant);
+    let written = operator.once().write(
+        app,
+        now,
+        input,
+        move |input, tx| Box::pin(write_password(input, until, tx)),
+        move |done| done.then(|| kept.clone()),
+    );
+    if !written.await.map_err(not_written)? {
         return Err(Refusal::Conflict("this user is disabled, and stays so".to_owned()));
     }
     app.catch_up().await;
-    Ok(one_time(StatusCode::OK, user.username, password))
+    Ok(answer)
+}
+
+type NewPassword = (UserId, String, Event, Option<StoredUser>);
+
+async fn write_password(
+    (user, hash, event, meant): &NewPassword,
+    until: Timestamp,
+    tx: &mut Tx,
+) -> Result<Recorded<bool>, Error> {
+    look_again(meant.as_ref(), tx).await?;
+    let done = tx.reset_password(*user, hash, until).await?;
+    let mut event = event.clone();
+    if !done {
+        event.outcome = Outcome::Refused("disabled".to_owned());
+    }
+    tx.record(&event, done).await
 }
 
 /// `DELETE /api/v1/users/{name}`. The account stays, disabled, so that what it did keeps its name.
@@ -294,13 +350,17 @@ pub(super) async fn disable(
     if opens_admin(&app, &user) {
         owners_only(&operator)?;
     }
+    let meant = meant(&app, &operator, &user).await?;
     let now = app.clock.now();
     let until = now + app.config.tokens.revocation_memory();
     let event = about(&user, operator.event(Kind::UserDisabled, Outcome::Allowed));
-    let written = app.store.write(now, (user.id, event), move |(user, event), tx| {
-        Box::pin(end_account(*user, event, until, tx))
+    let written = app.store.write(now, (user.id, event, meant), move |(user, event, meant), tx| {
+        Box::pin(async move {
+            look_again(meant.as_ref(), tx).await?;
+            end_account(*user, event, until, tx).await
+        })
     });
-    match written.await? {
+    match written.await.map_err(not_written)? {
         Disabled::Already => Err(Refusal::Conflict("this user is disabled already".to_owned())),
         Disabled::Done => {
             app.catch_up().await;
@@ -340,9 +400,8 @@ async fn new_password(app: &App) -> Result<(Plain<GeneratedPassword>, String), F
     Ok((password, hash))
 }
 
-fn one_time(status: StatusCode, username: String, password: Plain<GeneratedPassword>) -> Response {
-    let body = Json(OneTime { username, password: Shown(password) });
-    (status, [(header::CACHE_CONTROL, "no-store")], body).into_response()
+fn one_time(status: StatusCode, username: &str, password: Plain<GeneratedPassword>) -> Result<Kept, Fault> {
+    Kept::json(status, &OneTime { username: username.to_owned(), password: Shown(password) })
 }
 
 fn about(user: &StoredUser, mut event: Event) -> Event {

@@ -106,7 +106,7 @@ impl FleetFile {
             self.taken = digest;
         }
         let fleet = fleet?;
-        let preview = preview(app, &fleet).await.map_err(ApplyError::from)?;
+        let preview = preview(app, &fleet, None).await.map_err(ApplyError::from)?;
         self.resting = RESTING;
         let applied = apply(app, &fleet).await?;
         self.resting = 0;

@@ -1,8 +1,10 @@
 //! What applying a fleet would do, for a person to read first; and the fleet that there is (PC-34).
 
+use super::Beyond;
 use super::leavers;
 use super::plan::{Plan, World};
 use super::remarks::remarks;
+use crate::api::By;
 use crate::app::App;
 use aws_lc_rs::digest;
 use portcullis_domain::fleet::{Difference, Fleet};
@@ -37,6 +39,10 @@ pub struct Preview {
     pub leavers: Vec<String>,
     /// What will not do what its author may expect.
     pub remarks: Vec<String>,
+    /// What in it only an administrator may ask for, when whoever asks is none: applying it would be refused.
+    pub needs_owner: Vec<String>,
+    /// Who would get a secret in a new file of the machine, when whoever asks is elsewhere: applying it would be refused.
+    pub needs_machine: Vec<String>,
     /// Of which registry this is said.
     #[serde(skip)]
     pub version: Version,
@@ -68,21 +74,17 @@ impl Version {
     pub fn etag(&self) -> String {
         format!("\"{}\"", self.0)
     }
-
-    /// From an entity tag. A weak one, a list or `*` names no registry that we know, and never matches.
-    pub fn from_etag(text: &str) -> Self {
-        let inner = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-        Self(inner.unwrap_or_default().to_owned())
-    }
 }
 
-/// What applying would do now. Nothing is changed.
-pub async fn preview(app: &App, fleet: &Fleet) -> Result<Preview, Error> {
+/// What applying would do now, if this operator asks; `None` is whoever starts the process. Nothing is changed.
+pub async fn preview(app: &App, fleet: &Fleet, by: Option<&By>) -> Result<Preview, Error> {
     let now = app.clock.now();
     let world = World::read(app, now).await?;
     let plan = Plan::between(&world, fleet, now, &mut app.entropy.rng());
     let mut handle = app.store.read().await?;
-    let difference = Difference::between(&fleet_of(world.registry()), fleet, &app.config.issuer);
+    let before = fleet_of(world.registry());
+    let difference = Difference::between(&before, fleet, &app.config.issuer);
+    let beyond = Beyond::of(by, &before, fleet);
     Ok(Preview {
         takes_away: difference.takes_away(),
         secrets: plan.without_secret.iter().map(|recipient| recipient.whose.clone()).collect(),
@@ -90,6 +92,8 @@ pub async fn preview(app: &App, fleet: &Fleet) -> Result<Preview, Error> {
         cut: cut(&difference, &plan, &mut handle, now).await?,
         leavers: leavers::names(&plan, handle.reader()).await?,
         remarks: remarks(app, fleet).await?,
+        needs_owner: beyond.owners_only,
+        needs_machine: beyond.new_places,
         version: world.version(),
         difference,
     })

@@ -2,6 +2,8 @@
 
 use super::deliver::{self, DeliverError, Pending, Recipient};
 use crate::app::App;
+use crate::fault::Fault;
+use crate::once::{Kept, Once};
 use portcullis_domain::audit::{Event, Outcome};
 use portcullis_domain::principal::{Revocation, RevokedTarget};
 use portcullis_domain::registry::Agent;
@@ -18,6 +20,10 @@ pub(crate) struct Rotation {
     pub(crate) overlap: Duration,
     /// Names who asked.
     pub(crate) event: Event,
+    /// Whether it is asked for under a key.
+    pub(crate) once: Once,
+    /// What to say when it is done.
+    pub(crate) answer: fn(&Agent, Delivery, Duration) -> Result<Kept, Fault>,
 }
 
 /// Where the new secret is.
@@ -33,6 +39,8 @@ pub(crate) enum Delivery {
 pub(crate) enum RotateError {
     #[error(transparent)]
     Deliver(#[from] DeliverError),
+    #[error(transparent)]
+    Fault(#[from] Fault),
     #[error("the secret cannot be stored")]
     Store(#[from] Error),
 }
@@ -47,18 +55,19 @@ struct Change {
     event: Event,
 }
 
-/// Makes a secret. `None`: the agent was removed meanwhile.
+/// Makes a secret, and the answer that tells of it. `None`: the agent was removed meanwhile.
 pub(crate) async fn rotate(
     app: &App,
     agent: &Agent,
     rotation: Rotation,
-) -> Result<Option<Delivery>, RotateError> {
-    let Rotation { overlap, mut event } = rotation;
+) -> Result<Option<Kept>, RotateError> {
+    let Rotation { overlap, mut event, once, answer } = rotation;
     let _turn = app.deliveries.lock().await;
     let now = app.clock.now();
     // The file first: a secret that is stored but was never written down would be lost.
     let recipient = Recipient::from(agent);
     let (secret, delivery, pending) = make(app, &recipient)?;
+    let answer = answer(agent, delivery, overlap)?;
     event.client = Some(agent.client_id.clone());
     let change = Change {
         client: agent.client_id.clone(),
@@ -67,7 +76,9 @@ pub(crate) async fn rotate(
         tokens_until: overlap.is_zero().then(|| now + app.config.tokens.revocation_memory()),
         event: event.with("agent", &agent.name).with("overlap_seconds", overlap.as_secs()),
     };
-    let written = app.store.write(now, change, |change, tx| Box::pin(write(change, tx))).await;
+    let kept = answer.clone();
+    let kept = move |done: &bool| done.then(|| kept.clone());
+    let written = once.write(app, now, change, |change, tx| Box::pin(write(change, tx)), kept).await;
     if matches!(written, Ok(false)) {
         deliver::discard(&pending);
         return Ok(None);
@@ -78,7 +89,7 @@ pub(crate) async fn rotate(
         written?;
     }
     app.catch_up().await;
-    Ok(Some(delivery))
+    Ok(Some(answer))
 }
 
 /// What is to be stored, where it goes, and the file that waits for it.

@@ -5,8 +5,9 @@ use crate::fault::Fault;
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, header};
+use portcullis_domain::builtin;
 use portcullis_domain::grant::{Session, SessionOwner};
-use portcullis_domain::id::TokenId;
+use portcullis_domain::id::{ServerId, TokenId};
 use portcullis_domain::refresh::Claimed;
 use portcullis_oauth::jwt::{ACCESS_TOKEN_TYPE, AccessClaims};
 use portcullis_oauth::scope::ScopeSet;
@@ -62,6 +63,13 @@ pub(crate) fn answer(app: &App, issued: Issued, now: Timestamp) -> Result<TokenA
     }))
 }
 
+/// Whose business it is who administers here: the admin API's, which is us. Policies of other servers never ask for it.
+fn roles_for(server: ServerId, roles: &[String]) -> Vec<String> {
+    let is_ours = server == builtin::SERVER_ID;
+    let told = |role: &&String| is_ours || !builtin::is_reserved_role_name(role);
+    roles.iter().filter(told).cloned().collect()
+}
+
 fn claims(app: &App, issued: &Issued, now: Timestamp) -> AccessClaims {
     let session = &issued.session;
     let sub = match &session.owner {
@@ -79,6 +87,6 @@ fn claims(app: &App, issued: &Issued, now: Timestamp) -> AccessClaims {
         iat: now,
         jti: issued.token.to_string(),
         sid: session.id.to_string(),
-        roles: issued.roles.clone(),
+        roles: issued.roles.as_ref().map(|roles| roles_for(session.server, roles)),
     }
 }

@@ -168,7 +168,7 @@ async fn pc_34_a_plan_says_whose_sessions_may_do_less_and_who_leaves() {
     program.tokens(&mut Browser::of_alice(&test).await).await;
     let machine = [("grant_type", "client_credentials"), ("resource", NOTES)];
     as_agent(&test, "ci-bot", "/oauth/token", &machine).await;
-    let plan = async |fleet: &str| preview(&test.app, &test.fleet(fleet).unwrap()).await.unwrap();
+    let plan = async |fleet: &str| preview(&test.app, &test.fleet(fleet).unwrap(), None).await.unwrap();
     let unchanged = plan(FLEET).await;
     assert!(unchanged.cut.is_empty() && unchanged.leavers.is_empty() && !unchanged.takes_away);
     let line = |line: &str| FLEET.replace("name = \"ci-bot\"\n", &format!("name = \"ci-bot\"\n{line}\n"));

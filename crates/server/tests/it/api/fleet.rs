@@ -117,13 +117,16 @@ async fn pc_34_what_was_planned_for_another_registry_is_not_applied() {
     let planned = operator.toml(PLAN, &mine, None).await;
     test.apply(&FLEET.replace("Team notes", "Theirs")).await.unwrap();
     let before = registry(&test).await;
-    for tag in [planned.header("etag").unwrap(), "*", "\"\"", "", "W/\"x\"", "1, 2"] {
+    let weak = format!("W/{}", planned.header("etag").unwrap());
+    for tag in [planned.header("etag").unwrap(), &weak, "*, \"x\"", "\"\"", "", "W/\"x\"", "1, 2"] {
         let refused = operator.toml(APPLY, &mine, Some(tag)).await;
         assert_problem(&refused, StatusCode::PRECONDITION_FAILED, "moved");
     }
     assert_eq!(registry(&test).await, before);
     let planned = operator.toml(PLAN, &mine, None).await;
-    assert_eq!(operator.toml(APPLY, &mine, planned.header("etag")).await.status, StatusCode::OK);
+    let several = format!("\"x\", {}", planned.header("etag").unwrap());
+    assert_eq!(operator.toml(APPLY, &mine, Some(&several)).await.status, StatusCode::OK);
+    assert_eq!(operator.toml(APPLY, &mine, Some("*")).await.status, StatusCode::OK);
 }
 
 #[tokio::test]
