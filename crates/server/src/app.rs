@@ -170,6 +170,8 @@ fn gateway_limits(limits: &crate::config::Limits) -> Limits {
     Limits {
         body_bytes: limits.body,
         calls_per_principal: limits.calls_per_principal,
+        calls_per_minute: limits.calls_per_minute,
+        bad_signatures_per_minute: limits.bad_signatures_per_minute,
         upstream_timeout: limits.upstream_timeout,
         answer_bytes: limits.answer,
         children: limits.programs,

@@ -9,10 +9,11 @@ pub use portcullis_domain::document::Problem;
 
 use crate::listener::forwarded::TrustedProxies;
 use crate::telemetry::LogFormat;
-use portcullis_gateway::Program;
+use portcullis_gateway::{CallRates, Program};
 use portcullis_oauth::issuer::Issuer;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -162,6 +163,10 @@ pub struct Limits {
     pub connections: usize,
     /// Calls and streams of one principal at once.
     pub calls_per_principal: usize,
+    /// Calls in a minute.
+    pub calls_per_minute: CallRates,
+    /// Tokens with a bad signature from one address, in a minute.
+    pub bad_signatures_per_minute: NonZeroU32,
     /// From the end of a call to the first byte of its answer.
     pub upstream_timeout: Duration,
     /// The longest answer of an upstream that is read whole.
@@ -179,6 +184,8 @@ impl Default for Limits {
             body: gateway.body_bytes,
             connections: 4096,
             calls_per_principal: gateway.calls_per_principal,
+            calls_per_minute: gateway.calls_per_minute,
+            bad_signatures_per_minute: gateway.bad_signatures_per_minute,
             upstream_timeout: gateway.upstream_timeout,
             answer: gateway.answer_bytes,
             programs: gateway.children,

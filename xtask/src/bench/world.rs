@@ -199,8 +199,11 @@ scopes = ["items:write"]
 /// The program behind the stdio server is no part of what is measured: it runs on the other core.
 fn configuration(cores: Cores, bench: &Path) -> Result<String> {
     let taskset = shell::which(&["taskset"]).context("taskset (util-linux) is needed")?;
+    // Every call is counted by each, and none is refused.
+    let bound = 100_000_000;
+    let rates = format!("{{ principal = {bound}, client = {bound}, server = {bound}, address = {bound} }}");
     Ok(format!(
-        "[command.stub]\nrun = [{:?}, \"-c\", \"{}\", {:?}, \"stdio\"]\n",
+        "[limits]\ncalls_per_minute = {rates}\n[command.stub]\nrun = [{:?}, \"-c\", \"{}\", {:?}, \"stdio\"]\n",
         taskset.display().to_string(),
         cores.rest,
         bench.display().to_string()

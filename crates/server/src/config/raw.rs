@@ -143,6 +143,12 @@ pub struct Limits {
     pub connections: Option<u64>,
     /// Calls and streams of one person or agent at once, whatever the client. Default: 256.
     pub calls_per_principal: Option<u64>,
+    /// How many calls may come in a minute, all of them at once if need be; beyond them is 429 with `Retry-After`. Each message
+    /// counts, and so do GET and DELETE.
+    pub calls_per_minute: CallsPerMinute,
+    /// How many tokens with a bad signature one address may send in a minute; beyond them, tokens that were never seen are
+    /// refused unchecked, while others from there still pass. Default: 1000.
+    pub bad_signatures_per_minute: Option<u64>,
     /// From the end of a call to the first byte of the upstream's answer, "1s" to "1h". Default: "60s".
     pub upstream_timeout: Option<String>,
     /// The longest JSON answer, list or event of an upstream, in bytes. Default: 16777216 (16 MiB).
@@ -151,6 +157,21 @@ pub struct Limits {
     pub programs: Option<u64>,
     /// How long a program without work stays, "1s" to "24h". Default: "5m".
     pub program_idle: Option<String>,
+}
+
+/// How many calls may come in a minute.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct CallsPerMinute {
+    /// Of one person or agent, whatever the client. Default: 6000.
+    pub principal: Option<u64>,
+    /// By one client, whoever uses it. Default: any number.
+    pub client: Option<u64>,
+    /// To one server. Default: any number.
+    pub server: Option<u64>,
+    /// From one address (IPv6: one /64), requests without a token included. Behind a proxy, name it in
+    /// `listen.trusted_proxies` first. Default: any number.
+    pub address: Option<u64>,
 }
 
 /// Logs.

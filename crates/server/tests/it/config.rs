@@ -3,6 +3,7 @@
 use portcullis_server::config::{Config, MasterKeySource, Ops, Options, Tokens, reference};
 use portcullis_server::listener::forwarded::TrustedProxies;
 use portcullis_server::telemetry::LogFormat;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -62,6 +63,8 @@ folder = "/srv/ops"
 body = 1048576
 connections = 100
 calls_per_principal = 32
+calls_per_minute = { principal = 600, server = 1000000 }
+bad_signatures_per_minute = 50
 upstream_timeout = "30s"
 answer = 65536
 programs = 8
@@ -88,6 +91,10 @@ spool_bytes = 104857600
     let limits = config.limits;
     assert_eq!((limits.calls_per_principal, limits.answer, limits.programs), (32, 65_536, 8));
     assert_eq!(limits.upstream_timeout, Duration::from_secs(30));
+    let calls = limits.calls_per_minute;
+    assert_eq!((calls.principal, calls.server), (NonZeroU32::new(600), NonZeroU32::new(1_000_000)));
+    assert_eq!((calls.client, calls.address), (None, None));
+    assert_eq!(limits.bad_signatures_per_minute.get(), 50);
     assert_eq!(limits.program_idle, Duration::from_mins(1));
     assert_eq!(config.tls.unwrap().key, PathBuf::from("/etc/tls/key.pem"));
     assert_eq!(config.ops, Ops::At("0.0.0.0:9464".parse().unwrap()));
@@ -126,7 +133,7 @@ flux = 1
         there is: env, folder, run
     line 11: limits.body: must be a whole number, not a text in quotes
     line 12: limits.flux: there is no such key
-        there is: answer, body, calls_per_principal, connections, program_idle, programs, upstream_timeout
+        there is: answer, bad_signatures_per_minute, body, calls_per_minute, calls_per_principal, connections, program_idle, programs, upstream_timeout
     "#);
 }
 

@@ -3,12 +3,17 @@
 use super::{Check, raw};
 use crate::config::{Limits, Log};
 use crate::telemetry::LogFormat;
+use portcullis_gateway::CallRates;
+use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 
 /// The most that the record of calls may hold, unless somebody says otherwise.
 const SPOOL_BYTES: u64 = 1024 * 1024 * 1024;
+
+/// More in a minute than one machine serves.
+const MAX_RATE: u32 = 100_000_000;
 
 impl Check<'_> {
     pub(super) fn limits(&mut self, raw: &raw::Limits) -> Limits {
@@ -31,6 +36,10 @@ impl Check<'_> {
                 defaults.calls_per_principal,
                 1..=1_000_000,
             ),
+            calls_per_minute: self.calls_per_minute(&raw.calls_per_minute),
+            bad_signatures_per_minute: self
+                .rate("limits.bad_signatures_per_minute", raw.bad_signatures_per_minute)
+                .unwrap_or(defaults.bad_signatures_per_minute),
             upstream_timeout: self.life(
                 "limits.upstream_timeout",
                 timeout,
@@ -41,6 +50,26 @@ impl Check<'_> {
             programs: self.bound("limits.programs", raw.programs, defaults.programs, 1..=100_000),
             program_idle: self.life("limits.program_idle", idle, defaults.program_idle, second..=24 * hour),
         }
+    }
+
+    fn calls_per_minute(&mut self, raw: &raw::CallsPerMinute) -> CallRates {
+        let defaults = CallRates::default();
+        CallRates {
+            principal: self.rate("limits.calls_per_minute.principal", raw.principal).or(defaults.principal),
+            client: self.rate("limits.calls_per_minute.client", raw.client).or(defaults.client),
+            server: self.rate("limits.calls_per_minute.server", raw.server).or(defaults.server),
+            address: self.rate("limits.calls_per_minute.address", raw.address).or(defaults.address),
+        }
+    }
+
+    /// So many in a minute; `None` where nothing is written.
+    fn rate(&mut self, key: &str, written: Option<u64>) -> Option<NonZeroU32> {
+        let number = written?;
+        let rate = u32::try_from(number).ok().and_then(NonZeroU32::new).filter(|rate| rate.get() <= MAX_RATE);
+        if rate.is_none() {
+            self.problem(key, format!("{number} is not between 1 and {MAX_RATE}"), "");
+        }
+        rate
     }
 
     /// `registry.survey`
