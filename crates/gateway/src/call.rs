@@ -33,6 +33,10 @@ pub(crate) struct Call {
     pub(crate) version: Option<String>,
     /// Whether `params._meta` declares the client's capabilities.
     pub(crate) declares_capabilities: bool,
+    /// `params._meta.traceparent`, as it was sent.
+    pub(crate) traceparent: Option<String>,
+    /// `params._meta.tracestate`, as it was sent.
+    pub(crate) tracestate: Option<String>,
 }
 
 /// The kinds of JSON-RPC messages.

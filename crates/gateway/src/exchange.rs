@@ -9,15 +9,18 @@ use crate::circumstances::InMessage;
 use crate::deliver::Delivery;
 use crate::door::Behind;
 use crate::error::Refusal;
+use crate::figures::ANSWERED;
 use crate::forward::{Forwarded, content_type};
 use crate::headers::{self, Era, SESSION_ID};
 use crate::ledger::What;
 use crate::pins::ServerPins;
+use crate::spans::{ALLOWED, Span};
 use axum::body::Body;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, Method, Response, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use opentelemetry::trace::SpanKind;
 use portcullis_domain::condition::Circumstances;
 use portcullis_domain::policy::ServerPolicy;
 use portcullis_domain::registry::UpstreamCredential;
@@ -76,6 +79,7 @@ pub(crate) struct Allowed<'a> {
     pub(crate) era: Era,
     pub(crate) session: Option<&'a str>,
     pub(crate) headers: &'a HeaderMap,
+    pub(crate) trace: Option<HeaderMap>,
     pub(crate) body: Bytes,
 }
 
@@ -94,17 +98,36 @@ impl Inner {
             refused.id = bad.id;
             refused
         })?;
-        let era = headers::check(&parts.headers, &call)
-            .map_err(|bad| Refused::of(Refusal::Headers(bad), &call, None))?;
-        let refused = |refusal| Refused::of(refusal, &call, Some(era));
-        let session = self.session_of(caller, &parts.headers, &call, era).map_err(refused)?;
+        let span = self.span_of(&parts.headers, &call, caller.door.server.name.as_str());
+        let served = span.around(self.post_call((caller, since), &parts.headers, (&call, body), &span)).await;
+        span.served(served)
+    }
+
+    /// A message that could be read; `since` when it was complete.
+    async fn post_call(
+        &self,
+        (caller, since): (&Caller, Instant),
+        headers: &HeaderMap,
+        (call, body): (&Call, Bytes),
+        span: &Span<'_>,
+    ) -> Result<Response<Body>, Refused> {
+        let era =
+            headers::check(headers, call).map_err(|bad| Refused::of(Refusal::Headers(bad), call, None))?;
+        let refused = |refusal| Refused::of(refusal, call, Some(era));
+        let deciding = span.part("decide", SpanKind::Internal);
+        let session = self.session_of(caller, headers, call, era).map_err(refused)?;
         let arguments = InMessage(body.clone());
-        let permits = self.permits(caller, &call, era, &arguments).map_err(refused)?;
+        let permits = self.permits(caller, call, era, &arguments).map_err(refused)?;
         let slot = self.slots.take(&caller.principal).ok_or_else(|| refused(Refusal::TooManyCalls))?;
-        let recorded = self.record(caller, &permits, What::of(&call)).await.map_err(refused)?;
+        let recorded = self.record(caller, &permits, What::of(call)).await.map_err(refused)?;
+        span.allowed(&permits);
+        deciding.ended(ALLOWED);
         recorded.decided_since(since);
-        let allowed = Allowed { caller, call: &call, era, session, headers: &parts.headers, body };
+        let asking = span.part("upstream", SpanKind::Client);
+        let trace = asking.headers();
+        let allowed = Allowed { caller, call, era, session, headers, trace, body };
         let answered = self.pass_on(permits, &allowed).await;
+        asking.ended(answered.as_ref().map_or_else(Refusal::reason, |_| ANSWERED));
         recorded.upstream_answered();
         let delivered = match answered {
             Ok(answer) => self.deliver(answer, Delivery::of(&allowed, slot)).await,
@@ -195,6 +218,7 @@ impl Inner {
                     session: allowed.session,
                     assertion: assertion.as_deref(),
                     id: allowed.call.id.as_deref(),
+                    trace: allowed.trace.clone(),
                     body: allowed.body.clone(),
                 };
                 let answer = self.upstreams.send(permits, forwarded).await;

@@ -4,7 +4,7 @@
 mod headers;
 mod tls;
 
-pub use tls::NoTls;
+pub use tls::{Connector, NoTls, connector};
 
 use crate::answer::{Answer, UpstreamFailure, is_error_for};
 use crate::authorize::Permits;
@@ -16,9 +16,7 @@ use futures_util::StreamExt as _;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
-use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde_json::value::RawValue;
 use std::time::Duration;
@@ -31,7 +29,7 @@ const MAX_ERROR_BODY: usize = 64 * 1024;
 
 /// Every connection to an HTTP upstream.
 pub(crate) struct Upstreams {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: Client<Connector, Full<Bytes>>,
     timeout: Duration,
     answer_bytes: usize,
 }
@@ -47,6 +45,8 @@ pub(crate) struct Forwarded<'a> {
     pub(crate) session: Option<&'a str>,
     pub(crate) assertion: Option<&'a str>,
     pub(crate) id: Option<&'a RawValue>,
+    /// Our own span's, instead of the caller's.
+    pub(crate) trace: Option<HeaderMap>,
     pub(crate) body: Bytes,
 }
 
@@ -59,7 +59,7 @@ impl Upstreams {
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(POOL_IDLE)
-            .build(tls::connector()?);
+            .build(connector()?);
         Ok(Self { client, timeout: limits.upstream_timeout, answer_bytes: limits.answer_bytes })
     }
 

@@ -30,6 +30,7 @@ mod rates;
 mod serve;
 mod sessions;
 mod settings;
+mod spans;
 mod spool;
 mod state;
 mod stdio;
@@ -41,8 +42,9 @@ mod verbs;
 
 pub use circumstances::ClientAddress;
 pub use figures::{Figures, Histogram, ServerFigures};
-pub use forward::NoTls;
+pub use forward::{Connector, NoTls, connector};
 pub use settings::{CallRates, Clock, Limits, Program, Settings, SpoolSettings};
+pub use spans::Spans;
 pub use state::FeedError;
 pub use survey::{Survey, SurveyFailure};
 

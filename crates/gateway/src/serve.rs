@@ -107,9 +107,18 @@ impl Inner {
         if let Err(too_often) = self.rates.messages(caller, 1) {
             return self.refuse_caller(caller, &Refusal::TooOften(too_often).into());
         }
+        let at = caller.door.server.name.as_str();
         let served = match parts.method {
-            Method::GET => self.listen(caller, parts).await,
-            Method::DELETE => self.end_session(caller, parts).await,
+            Method::GET => {
+                let span = self.span_of_verb(&parts.headers, "GET", at);
+                let done = span.around(self.listen(caller, parts, &span)).await;
+                span.served(done)
+            }
+            Method::DELETE => {
+                let span = self.span_of_verb(&parts.headers, "DELETE", at);
+                let done = span.around(self.end_session(caller, parts, &span)).await;
+                span.served(done)
+            }
             _ => self.post(caller, parts, body).await,
         };
         match served {

@@ -1,5 +1,6 @@
 //! What a gateway is told once, at its start.
 
+use crate::spans::Spans;
 use portcullis_oauth::issuer::Issuer;
 use portcullis_oauth::time::Timestamp;
 use std::collections::BTreeMap;
@@ -30,6 +31,8 @@ pub struct Settings {
     pub spool: SpoolSettings,
     /// The present.
     pub clock: Clock,
+    /// Where spans of calls go, if anywhere.
+    pub spans: Option<Arc<Spans>>,
 }
 
 /// A program that may be a server's upstream.

@@ -255,6 +255,7 @@ impl Talk<'_> {
             era: self.era,
             session: self.session.as_deref(),
             headers: &headers,
+            trace: None,
             body,
         };
         self.gateway.pass_on(Permits::of_survey(&Probe(())), &allowed).await.map_err(failure)
@@ -293,6 +294,7 @@ impl Talk<'_> {
                     era: self.era,
                     session: Some(session),
                     assertion: assertion.as_deref(),
+                    trace: None,
                     id: None,
                     body: Bytes::new(),
                 };

@@ -12,24 +12,33 @@ use crate::forward::Forwarded;
 use crate::headers::{self, Era, PROTOCOL_VERSION, SESSION_ID};
 use crate::ledger::{Recorded, What};
 use crate::program;
+use crate::spans::Span;
 use axum::body::Body;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use http::request::Parts;
-use http::{Method, Response, StatusCode};
+use http::{HeaderMap, Method, Response, StatusCode};
 
 /// What is served where there are no sessions.
 const POST_ONLY: &str = "POST, OPTIONS";
 
 impl Inner {
     /// GET: opens the stream of a session.
-    pub(crate) async fn listen(&self, caller: &Caller, parts: &Parts) -> Result<Response<Body>, Refused> {
+    pub(crate) async fn listen(
+        &self,
+        caller: &Caller,
+        parts: &Parts,
+        span: &Span<'_>,
+    ) -> Result<Response<Body>, Refused> {
         let (session, permits) = self.in_session(caller, parts)?;
+        span.allowed(&permits);
         let slot = self.slots.take(&caller.principal).ok_or(Refusal::TooManyCalls)?;
         let recorded = self.record(caller, &permits, What::verb("GET")).await?;
         let answered = match &caller.door.behind {
             Behind::Program(_) => self.of_program(session),
-            Behind::Address(_) | Behind::Nothing => self.bodiless(permits, caller, parts, session).await,
+            Behind::Address(_) | Behind::Nothing => {
+                self.bodiless(permits, caller, parts, (session, span.headers())).await
+            }
         };
         let delivered = match answered {
             Ok(Answer::Events { events, .. }) => Ok(self.session_stream(caller, events, slot)),
@@ -45,13 +54,17 @@ impl Inner {
         &self,
         caller: &Caller,
         parts: &Parts,
+        span: &Span<'_>,
     ) -> Result<Response<Body>, Refused> {
         let (session, permits) = self.in_session(caller, parts)?;
+        span.allowed(&permits);
         let id = session.ok_or(Refusal::SessionNeeded)?;
         let recorded = self.record(caller, &permits, What::verb("DELETE")).await?;
         let answered = match &caller.door.behind {
             Behind::Program(_) => self.children.end(id).map(|()| Answer::Accepted).map_err(program::refusal),
-            Behind::Address(_) | Behind::Nothing => self.bodiless(permits, caller, parts, session).await,
+            Behind::Address(_) | Behind::Nothing => {
+                self.bodiless(permits, caller, parts, (session, span.headers())).await
+            }
         };
         let delivered = match answered {
             Ok(Answer::Refused { status, .. }) => Ok(self.session_refused(caller, session, status)),
@@ -104,7 +117,7 @@ impl Inner {
         permits: Permits,
         caller: &Caller,
         parts: &Parts,
-        session: Option<&str>,
+        (session, trace): (Option<&str>, Option<HeaderMap>),
     ) -> Result<Answer, Refusal> {
         let Behind::Address(to) = &caller.door.behind else {
             return Err(Refusal::Upstream(UpstreamFailure::NoAddress));
@@ -118,6 +131,7 @@ impl Inner {
             session,
             assertion: assertion.as_deref(),
             id: None,
+            trace,
             body: Bytes::new(),
         };
         let answer = self.upstreams.send(permits, forwarded).await;

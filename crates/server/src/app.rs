@@ -8,6 +8,7 @@ use crate::keys::{self, KeyError, Keys, master};
 use crate::ops::figures::Figures;
 use crate::passwords::Passwords;
 use crate::pins::Surveys;
+use crate::telemetry::{OtlpError, Traces};
 use crate::throttle::Throttle;
 use arc_swap::ArcSwap;
 use portcullis_domain::policy::{Policy, UnusableSnapshot};
@@ -41,6 +42,8 @@ pub struct App {
     pub current: ArcSwap<Current>,
     /// The door in front of the servers.
     pub gateway: Gateway,
+    /// Where spans go, if anywhere.
+    pub(crate) traces: Option<Traces>,
     /// What is counted for operators.
     pub(crate) figures: Figures,
     /// Guessing is slowed down.
@@ -76,6 +79,9 @@ pub enum StartError {
     /// The first snapshot.
     #[error(transparent)]
     Feed(#[from] FeedError),
+    /// Where spans go.
+    #[error(transparent)]
+    Telemetry(#[from] OtlpError),
     /// The gateway.
     #[error(transparent)]
     Gateway(#[from] portcullis_gateway::StartError),
@@ -95,7 +101,9 @@ impl App {
         let full = Full::read(&store, &config, &master, now).await?;
         let update = full.update();
         let current = Current::new(full.snapshot).map_err(FeedError::from)?;
-        let gateway = Gateway::new(gateway_settings(&config, &clock), full.assertion_key)?;
+        let traces = config.otlp.as_ref().map(Traces::open).transpose()?;
+        let settings = gateway_settings(&config, &clock, traces.as_ref());
+        let gateway = Gateway::new(settings, full.assertion_key)?;
         let app = Arc::new(Self {
             follower: Follower::starting_at(current.snapshot.number),
             store,
@@ -106,6 +114,7 @@ impl App {
             keys: ArcSwap::from_pointee(full.keys),
             current: ArcSwap::from_pointee(current),
             gateway,
+            traces,
             figures: Figures::default(),
             throttle: Throttle::default(),
             surveys: Surveys::default(),
@@ -114,6 +123,13 @@ impl App {
         });
         feed::feed(&app, &update)?;
         Ok(app)
+    }
+
+    /// Spans that wait are delivered, within a bound.
+    pub async fn flush(&self) {
+        if let Some(traces) = &self.traces {
+            traces.end().await;
+        }
     }
 
     /// Makes the gateway and the policy of this node know everything that is committed. Call it after a revocation, before
@@ -152,7 +168,7 @@ pub(crate) fn host_of(origin: &str) -> String {
     origin.split_once("://").map_or(origin, |(_, host)| host).to_owned()
 }
 
-fn gateway_settings(config: &Config, clock: &Clock) -> Settings {
+fn gateway_settings(config: &Config, clock: &Clock, traces: Option<&Traces>) -> Settings {
     let clock = clock.clone();
     Settings {
         issuer: config.issuer.clone(),
@@ -163,6 +179,7 @@ fn gateway_settings(config: &Config, clock: &Clock) -> Settings {
         max_staleness: MAX_STALENESS,
         spool: SpoolSettings { dir: config.data.join("spool"), max_bytes: config.spool_bytes },
         clock: Arc::new(move || clock.now()),
+        spans: traces.map(|traces| Arc::clone(&traces.spans)),
     }
 }
 

@@ -12,6 +12,7 @@ use crate::telemetry::LogFormat;
 use portcullis_gateway::{CallRates, Program};
 use portcullis_oauth::issuer::Issuer;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -38,6 +39,8 @@ pub struct Config {
     pub proxies: TrustedProxies,
     /// How logs are written.
     pub log: Log,
+    /// Where traces and logs go besides.
+    pub otlp: Option<Otlp>,
     /// The most that the record of calls may hold on this machine's disk.
     pub spool_bytes: u64,
     /// `sqlite:PATH` or `postgres://…`
@@ -89,6 +92,37 @@ pub struct Log {
     pub format: Option<LogFormat>,
     /// What is logged.
     pub level: Option<String>,
+}
+
+/// `telemetry.otlp`: a collector that takes OTLP over http.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Otlp {
+    /// Where, without `/v1/traces` and a slash at the end.
+    pub to: String,
+    /// Sent with each delivery; the values are secrets.
+    pub headers: BTreeMap<String, SecretSource>,
+    /// `service.name`
+    pub service_name: String,
+    /// How many of the traces that begin here are told, from 0 to 1.
+    pub sample_ratio: f64,
+}
+
+/// Where a secret is, which no configuration holds itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SecretSource {
+    /// In the environment, under this name.
+    Env(String),
+    /// In this file.
+    File(PathBuf),
+}
+
+impl fmt::Display for SecretSource {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Env(name) => write!(formatter, "env:{name}"),
+            Self::File(path) => write!(formatter, "file:{}", path.display()),
+        }
+    }
 }
 
 /// Where the key-encryption key is.

@@ -53,7 +53,7 @@ pub async fn run(serve: Serve, out: &mut (dyn Write + Send)) -> anyhow::Result<(
         bail!("--demo brings a fleet of its own: leave --fleet out");
     }
     let mut config = Config::load(&serve.options)?;
-    telemetry::start(serve.log_format, &config.log);
+    let logs = telemetry::start(serve.log_format, &config)?;
     if config.demo {
         config.commands.extend(demo::programs(&program));
     }
@@ -85,6 +85,9 @@ pub async fn run(serve: Serve, out: &mut (dyn Write + Send)) -> anyhow::Result<(
     tokio::select! {
         () = running.end(&app) => {}
         () = signals.next() => tracing::warn!("ended at once, as asked again"),
+    }
+    if let Some(logs) = logs {
+        logs.end().await;
     }
     Ok(())
 }
@@ -186,7 +189,7 @@ impl Running {
     async fn end(self, app: &App) {
         self.stop.cancel();
         tokio::join!(app.gateway.shutdown(GRACE), self.tasks.wait());
-        close(app).await;
+        tokio::join!(app.flush(), close(app));
     }
 }
 

@@ -41,6 +41,8 @@ pub(super) struct Facts {
     pub(super) progress_token: Option<Box<RawValue>>,
     pub(super) version: Option<Shape>,
     pub(super) capabilities: Option<Shape>,
+    pub(super) traceparent: Option<Shape>,
+    pub(super) tracestate: Option<Shape>,
 }
 
 /// `params.ref` of a completion.
@@ -145,6 +147,8 @@ impl Facts {
             progress_token: self.progress_token,
             version: text(self.version),
             declares_capabilities: matches!(self.capabilities, Some(Shape::Object)),
+            traceparent: text(self.traceparent),
+            tracestate: text(self.tracestate),
         }
     }
 }

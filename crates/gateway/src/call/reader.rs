@@ -189,6 +189,8 @@ impl<'t> Walk<'_, 't> {
             "progressToken" => {
                 self.reading.facts.progress_token = Some(self.scalar(members)?);
             }
+            "traceparent" => self.reading.facts.traceparent = Some(self.read(Place::Text, members)?),
+            "tracestate" => self.reading.facts.tracestate = Some(self.read(Place::Text, members)?),
             _ => drop(self.read(Place::Free, members)?),
         }
         Ok(())

@@ -2,12 +2,12 @@
 
 use super::Forwarded;
 use crate::headers::{Era, LAST_EVENT_ID, METHOD, NAME, PROTOCOL_VERSION, SESSION_ID};
+use crate::spans::{TRACEPARENT, TRACESTATE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
 /// Passed on as they come. What is not named here or below stays behind: cookies, `X-Forwarded-*`, `X-User`, every
 /// credential, everything about the connection.
-const PASSED: [HeaderName; 3] =
-    [header::ACCEPT, HeaderName::from_static("traceparent"), HeaderName::from_static("tracestate")];
+const PASSED: [HeaderName; 3] = [header::ACCEPT, TRACEPARENT, TRACESTATE];
 
 /// Headers that repeat the body: checked against it, and therefore ours. `Connection` cannot take them away.
 const CHECKED: [HeaderName; 3] = [PROTOCOL_VERSION, METHOD, NAME];
@@ -40,6 +40,11 @@ pub(super) fn for_upstream(forwarded: &Forwarded<'_>) -> Option<HeaderMap> {
         if let Some(last) = theirs.get(LAST_EVENT_ID) {
             headers.insert(LAST_EVENT_ID, last.clone());
         }
+    }
+    if let Some(trace) = &forwarded.trace {
+        headers.remove(TRACEPARENT);
+        headers.remove(TRACESTATE);
+        headers.extend(trace.clone());
     }
     if let Some(assertion) = forwarded.assertion {
         let mut credential = HeaderValue::from_str(&format!("Bearer {assertion}")).ok()?;

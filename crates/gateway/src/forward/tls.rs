@@ -13,8 +13,11 @@ use std::time::Duration;
 #[error("no TLS client can be built")]
 pub struct NoTls(#[source] rustls::Error);
 
+/// To http and https.
+pub type Connector = HttpsConnector<HttpConnector>;
+
 /// Dials http and https; nothing else, through no proxy.
-pub(super) fn connector() -> Result<HttpsConnector<HttpConnector>, NoTls> {
+pub fn connector() -> Result<Connector, NoTls> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = client_config(provider).map_err(NoTls)?;
     let mut http = HttpConnector::new();

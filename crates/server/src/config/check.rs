@@ -2,6 +2,7 @@
 
 mod bounds;
 mod listen;
+mod telemetry;
 
 use super::raw::{self, Raw};
 use super::{Config, DEFAULT_DATA, MasterKeySource, Options, Registration, Tokens};
@@ -74,6 +75,7 @@ impl Check<'_> {
         let commands = self.commands(raw.command);
         let survey = self.survey(raw.registry.survey.as_deref());
         let limits = self.limits(&raw.limits);
+        let otlp = self.otlp(&raw.telemetry);
         let log = self.log(raw.telemetry);
         let spool_bytes = self.spool_bytes(raw.audit.spool_bytes);
         let proxies = self.proxies(&raw.listen);
@@ -88,6 +90,7 @@ impl Check<'_> {
             ops,
             proxies,
             log,
+            otlp,
             spool_bytes,
             database,
             data,

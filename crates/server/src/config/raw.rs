@@ -28,7 +28,7 @@ pub struct Raw {
     pub command: BTreeMap<String, Command>,
     /// Bounds on what may be sent, and on what runs at once.
     pub limits: Limits,
-    /// Logs.
+    /// Logs, and traces.
     pub telemetry: Telemetry,
     /// The record of what was decided.
     pub audit: Audit,
@@ -174,7 +174,7 @@ pub struct CallsPerMinute {
     pub address: Option<u64>,
 }
 
-/// Logs.
+/// Logs, and traces.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Telemetry {
@@ -183,6 +183,16 @@ pub struct Telemetry {
     /// What is logged, as `RUST_LOG` says it, which wins: "info", "warn", "info,portcullis_gateway=debug".
     /// Default: "info,rmcp=warn".
     pub log_level: Option<String>,
+    /// An OpenTelemetry collector that takes OTLP over http, such as "http://127.0.0.1:4318": traces and logs are sent there
+    /// (`/v1/traces`, `/v1/logs`). It is never waited for: what there is no room for is dropped, and counted in the metrics.
+    pub otlp: Option<String>,
+    /// Headers for the collector, by name. Their values are secrets: write where they are, "env:NAME" or "file:PATH".
+    pub otlp_headers: BTreeMap<String, String>,
+    /// What the collector knows this deployment as (`service.name`). Default: "portcullis".
+    pub service_name: Option<String>,
+    /// How many of the traces that begin here are told, from 0 to 1; a trace that comes with a request says so itself.
+    /// Default: 1.
+    pub sample_ratio: Option<f64>,
 }
 
 /// The record of what was decided.

@@ -12,6 +12,7 @@ use crate::issuer::client_auth::{Caller, authenticate};
 use crate::issuer::error::{GrantRefusal, Refusal};
 use crate::issuer::mint::{Issued, TokenAnswer, answer};
 use crate::issuer::today::ended;
+use crate::telemetry;
 use crate::throttle::Source;
 use axum::extract::State;
 use portcullis_domain::audit::{Actor, Event, Kind, Outcome};
@@ -43,6 +44,7 @@ pub(crate) async fn token(
     let grant = grant_word(&request);
     let answered = attempts(&app, (from, address), &request).await;
     let outcome = answered.as_ref().map_or_else(Refusal::word, |_| "issued".to_owned());
+    telemetry::reason(&outcome);
     app.figures.token(grant, outcome);
     answered
 }

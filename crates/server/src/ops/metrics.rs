@@ -60,6 +60,16 @@ fn authority(page: &mut Page, app: &App) {
     for (kind, count) in app.throttle.refused() {
         page.sample(name, &[("kind", kind)], count);
     }
+    if let Some(traces) = &app.traces {
+        let name = "portcullis_telemetry_spans_total";
+        page.counter(name, "Spans by what came of them: delivered, dropped for want of room, or failed.");
+        let counts = traces.counts();
+        for (outcome, count) in
+            [("delivered", counts.delivered), ("dropped", counts.dropped), ("failed", counts.failed)]
+        {
+            page.sample(name, &[("outcome", outcome)], count);
+        }
+    }
     let name = "portcullis_signing_keys";
     page.gauge(name, "Public keys that access tokens may be signed with.");
     page.sample(name, &[], app.keys.load().public.keys.len());

@@ -15,5 +15,6 @@ mod ops;
 mod own_names;
 mod pins;
 mod start;
+mod telemetry;
 mod tls;
 mod transport;

@@ -1,13 +1,11 @@
-//! `[limits]`, `[audit]`, `[telemetry]`: how much, how long, and how it is told.
+//! `[limits]`, `[audit]`: how much, and how long.
 
 use super::{Check, raw};
-use crate::config::{Limits, Log};
-use crate::telemetry::LogFormat;
+use crate::config::Limits;
 use portcullis_gateway::CallRates;
 use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use std::time::Duration;
-use tracing_subscriber::EnvFilter;
 
 /// The most that the record of calls may hold, unless somebody says otherwise.
 const SPOOL_BYTES: u64 = 1024 * 1024 * 1024;
@@ -105,25 +103,5 @@ impl Check<'_> {
             self.problem("audit.spool_bytes", says, "");
         }
         bytes
-    }
-
-    pub(super) fn log(&mut self, raw: raw::Telemetry) -> Log {
-        let format = match raw.log_format.as_deref() {
-            None => None,
-            Some("text") => Some(LogFormat::Text),
-            Some("json") => Some(LogFormat::Json),
-            Some(other) => {
-                let says = format!("{other:?} is not a log format");
-                self.problem("telemetry.log_format", says, "write \"text\" or \"json\"");
-                None
-            }
-        };
-        if let Some(level) = &raw.log_level
-            && let Err(error) = EnvFilter::builder().parse(level)
-        {
-            let hint = "write \"info\", \"warn\", or \"info,portcullis_gateway=debug\"";
-            self.problem("telemetry.log_level", format!("{level:?}: {error}"), hint);
-        }
-        Log { format, level: raw.log_level }
     }
 }
