@@ -129,9 +129,14 @@ pub(crate) struct Unreadable {
 /// Why a body is no call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ParseRefusal {
-    /// An array: no revision that is served has batches.
-    #[error("batches are not served: send one message")]
+    /// An array, where the revision has no batches.
+    #[error("this revision has no batches: send one message")]
     Batch,
+    /// An array that is no batch.
+    #[error(
+        "a batch holds 1 to 50 messages, each id once: requests and notifications without initialize, or responses"
+    )]
+    BatchForm,
     /// The same member twice in one object, after unescaping.
     #[error("an object names the same member twice")]
     Duplicate,

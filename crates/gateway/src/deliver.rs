@@ -241,7 +241,7 @@ pub(crate) fn empty(status: StatusCode) -> Response<Body> {
     response
 }
 
-fn json(status: StatusCode, body: Bytes) -> Response<Body> {
+pub(crate) fn json(status: StatusCode, body: Bytes) -> Response<Body> {
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
     set(&mut response, header::CONTENT_TYPE, "application/json");
@@ -249,7 +249,7 @@ fn json(status: StatusCode, body: Bytes) -> Response<Body> {
     response
 }
 
-fn event_stream(body: Body) -> Response<Body> {
+pub(crate) fn event_stream(body: Body) -> Response<Body> {
     let mut response = Response::new(body);
     set(&mut response, header::CONTENT_TYPE, "text/event-stream");
     set(&mut response, header::CACHE_CONTROL, "no-store");

@@ -42,6 +42,8 @@ pub(crate) mod code {
 /// Why a request is not served.
 #[derive(Debug)]
 pub(crate) enum Refusal {
+    /// Nothing is wrong with it, but with another message of its batch.
+    BesideRefused,
     BodyBroken,
     BodyLate,
     BodyTooLarge,
@@ -158,7 +160,9 @@ impl Refusal {
         };
         let sentence = self.sentence();
         match self {
-            Self::BodyBroken | Self::HostUnclear => bad(code::INVALID_REQUEST, sentence),
+            Self::BesideRefused | Self::BodyBroken | Self::HostUnclear => {
+                bad(code::INVALID_REQUEST, sentence)
+            }
             Self::BodyLate => Shown::new(StatusCode::REQUEST_TIMEOUT, code::INVALID_REQUEST, sentence),
             Self::BodyTooLarge => Shown::new(StatusCode::PAYLOAD_TOO_LARGE, code::INVALID_REQUEST, sentence),
             Self::ContentEncoding | Self::ContentType => {
@@ -255,6 +259,7 @@ fn unreadable_code(refusal: ParseRefusal) -> i64 {
         ParseRefusal::Malformed => code::PARSE,
         ParseRefusal::Params => code::INVALID_PARAMS,
         ParseRefusal::Batch
+        | ParseRefusal::BatchForm
         | ParseRefusal::Duplicate
         | ParseRefusal::Envelope
         | ParseRefusal::Id

@@ -4,6 +4,7 @@ use crate::Inner;
 use crate::answer::{Answer, UpstreamFailure};
 use crate::authenticate::Caller;
 use crate::authorize::{Denial, Permits, authorize};
+use crate::batch::is_batch;
 use crate::call::{Aim, Call, Kind, parse};
 use crate::circumstances::InMessage;
 use crate::deliver::Delivery;
@@ -12,9 +13,10 @@ use crate::error::Refusal;
 use crate::figures::ANSWERED;
 use crate::forward::{Forwarded, content_type};
 use crate::headers::{self, Era, SESSION_ID};
-use crate::ledger::What;
+use crate::ledger::{Recorded, What};
 use crate::pins::ServerPins;
 use crate::spans::{ALLOWED, Span};
+use crate::stream::Slot;
 use axum::body::Body;
 use bytes::Bytes;
 use http::request::Parts;
@@ -55,7 +57,7 @@ impl From<Refusal> for Refused {
 }
 
 impl Refused {
-    fn of(refusal: Refusal, call: &Call, era: Option<Era>) -> Self {
+    pub(crate) fn of(refusal: Refusal, call: &Call, era: Option<Era>) -> Self {
         let mut refused = Self::from(refusal);
         refused.id.clone_from(&call.id);
         refused.in_session = era == Some(Era::Sessions);
@@ -93,6 +95,9 @@ impl Inner {
         let body = self.body(&parts.headers, body).await?;
         let since = Instant::now();
         let caller = &self.still(caller)?;
+        if is_batch(&parts.headers, &body) {
+            return self.post_batch(caller, &parts.headers, &body, since).await;
+        }
         let call = parse(&body, &caller.token, self.settings.limits.json_depth).map_err(|bad| {
             let mut refused = Refused::from(Refusal::Unreadable(bad.reason));
             refused.id = bad.id;
@@ -123,9 +128,20 @@ impl Inner {
         span.allowed(&permits);
         deciding.ended(ALLOWED);
         recorded.decided_since(since);
+        let allowed = Allowed { caller, call, era, session, headers, trace: None, body };
+        let carried = self.carry((permits, slot, recorded), allowed, span).await;
+        carried.map_err(|refusal| refused(refusal).recorded())
+    }
+
+    /// What is allowed, has its room and is recorded: to the upstream and back.
+    pub(crate) async fn carry(
+        &self,
+        (permits, slot, recorded): (Permits, Slot, Recorded),
+        mut allowed: Allowed<'_>,
+        span: &Span<'_>,
+    ) -> Result<Response<Body>, Refusal> {
         let asking = span.part("upstream", SpanKind::Client);
-        let trace = asking.headers();
-        let allowed = Allowed { caller, call, era, session, headers, trace, body };
+        allowed.trace = asking.headers();
         let answered = self.pass_on(permits, &allowed).await;
         asking.ended(answered.as_ref().map_or_else(Refusal::reason, |_| ANSWERED));
         recorded.upstream_answered();
@@ -133,7 +149,7 @@ impl Inner {
             Ok(answer) => self.deliver(answer, Delivery::of(&allowed, slot)).await,
             Err(refusal) => Err(refusal),
         };
-        self.conclude(recorded, delivered).map_err(|refusal| refused(refusal).recorded())
+        self.conclude(recorded, delivered)
     }
 
     /// The body, whole and bounded; refused by its headers alone where that is possible (RPC-15, RPC-19, HTTP-18).
@@ -174,7 +190,7 @@ impl Inner {
     }
 
     /// The session that the message belongs to: known, and the caller's own. Ignored where there are none (RPC-20).
-    fn session_of<'h>(
+    pub(crate) fn session_of<'h>(
         &self,
         caller: &Caller,
         headers: &'h HeaderMap,
@@ -246,7 +262,7 @@ impl Inner {
         }
     }
 
-    fn permits(
+    pub(crate) fn permits(
         &self,
         caller: &Caller,
         call: &Call,

@@ -13,12 +13,15 @@ pub(crate) const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-i
 pub(crate) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// Revisions that are served, newest first.
-pub(crate) const SUPPORTED: [&str; 3] = ["2026-07-28", "2025-11-25", "2025-06-18"];
+pub(crate) const SUPPORTED: [&str; 4] = ["2026-07-28", "2025-11-25", "2025-06-18", FIRST_WITH_HTTP];
+
+/// The first with Streamable HTTP: the only one with batches, and without a header for the version.
+pub(crate) const FIRST_WITH_HTTP: &str = "2025-03-26";
 
 /// The two ways of being connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Era {
-    /// 2025-06-18 and 2025-11-25: `initialize`, sessions, GET streams.
+    /// 2025-03-26, 2025-06-18 and 2025-11-25: `initialize`, sessions, GET streams.
     Sessions,
     /// 2026-07-28: each request says everything about itself.
     Stateless,
@@ -85,8 +88,9 @@ pub(crate) fn check_bodiless(headers: &HeaderMap) -> Result<Era, HeaderRefusal> 
 fn era_of(header: Option<&str>, call: &Call) -> Result<Era, HeaderRefusal> {
     let body = call.version.as_deref();
     let Some(header) = header else {
-        // The first message of a session names its revision in the body, and negotiates it.
-        return if body.is_none() && call.aim == Aim::Initialize {
+        // Every revision negotiates its version in the first message of a session. And 2025-03-26 has no such header: who
+        // names no version anywhere speaks that one (2025-06-18 Streamable HTTP, "Protocol Version Header").
+        return if body.is_none() {
             Ok(Era::Sessions)
         } else {
             Err(HeaderRefusal::Missing(PROTOCOL_VERSION))
@@ -105,7 +109,7 @@ fn era_of(header: Option<&str>, call: &Call) -> Result<Era, HeaderRefusal> {
 fn served(version: &str) -> Result<Era, HeaderRefusal> {
     match version {
         "2026-07-28" => Ok(Era::Stateless),
-        "2025-11-25" | "2025-06-18" => Ok(Era::Sessions),
+        "2025-11-25" | "2025-06-18" | FIRST_WITH_HTTP => Ok(Era::Sessions),
         other => Err(HeaderRefusal::Unsupported(is_date(other).then(|| other.to_owned()))),
     }
 }
@@ -253,7 +257,12 @@ mod tests {
             check(&headers(&[version, ("mcp-method", "tools/list")]), &old),
             Err(HeaderRefusal::Mismatch(METHOD))
         );
-        assert_eq!(check(&headers(&[]), &old), Err(HeaderRefusal::Missing(PROTOCOL_VERSION)));
+        assert_eq!(check(&headers(&[]), &old), Ok(Era::Sessions), "2025-03-26 has no such header");
+        assert_eq!(check(&headers(&[("mcp-name", "other")]), &old), Err(HeaderRefusal::Mismatch(NAME)));
+        let modern = call(&format!(r#""name":"list",{META}"#), "tools/call");
+        assert_eq!(check(&headers(&[]), &modern), Err(HeaderRefusal::Missing(PROTOCOL_VERSION)));
+        let pretended = [("mcp-protocol-version", FIRST_WITH_HTTP)];
+        assert_eq!(check(&headers(&pretended), &modern), Err(HeaderRefusal::Mismatch(PROTOCOL_VERSION)));
         for (stated, repeated) in [
             ("2024-11-05", Some("2024-11-05".to_owned())),
             ("2099-01-01", Some("2099-01-01".to_owned())),

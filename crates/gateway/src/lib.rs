@@ -8,6 +8,7 @@ mod answer;
 mod assertion;
 mod authenticate;
 mod authorize;
+mod batch;
 mod call;
 mod circumstances;
 #[cfg(test)]

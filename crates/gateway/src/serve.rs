@@ -135,7 +135,7 @@ impl Inner {
         refusal.answer(&Context { door, ..Context::default() })
     }
 
-    fn refuse_caller(&self, caller: &Caller, refused: &Refused) -> Response<Body> {
+    pub(crate) fn refuse_caller(&self, caller: &Caller, refused: &Refused) -> Response<Body> {
         self.record_refusal(caller, refused);
         refused.refusal.answer(&Context {
             door: Some(&caller.door),

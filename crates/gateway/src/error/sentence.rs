@@ -17,6 +17,7 @@ impl Refusal {
     /// The sentence.
     pub(crate) fn sentence(&self) -> String {
         match self {
+            Self::BesideRefused => "another message of the batch was refused, so none was sent".to_owned(),
             Self::BodyBroken => "the body could not be read to its end".to_owned(),
             Self::BodyLate => "the body did not arrive in time".to_owned(),
             Self::BodyTooLarge => "the body is too large".to_owned(),
@@ -56,6 +57,7 @@ impl Refusal {
     /// The reason, as a stable word.
     pub(crate) fn reason(&self) -> &'static str {
         match self {
+            Self::BesideRefused => "beside_refused",
             Self::BodyBroken => "body_broken",
             Self::BodyLate => "body_late",
             Self::BodyTooLarge => "body_too_large",
@@ -231,6 +233,7 @@ fn header_reason(refusal: &HeaderRefusal) -> &'static str {
 fn parse_reason(refusal: ParseRefusal) -> &'static str {
     match refusal {
         ParseRefusal::Batch => "body_batch",
+        ParseRefusal::BatchForm => "body_batch_form",
         ParseRefusal::Duplicate => "body_duplicate",
         ParseRefusal::Envelope => "body_envelope",
         ParseRefusal::Id => "body_id",

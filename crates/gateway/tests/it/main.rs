@@ -2,6 +2,7 @@
 //! upstream that records every byte it gets. Each test first shows that the good request is served, then changes one thing.
 #![expect(clippy::unwrap_used, reason = "what a test cannot do without must be there")]
 
+mod batches;
 mod conditions;
 mod feed;
 mod http;

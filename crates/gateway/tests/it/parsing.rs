@@ -68,11 +68,16 @@ async fn rpc_18_23_versions_that_are_not_served_and_older_ones_that_dodge_nothin
     for ask in [
         legacy(&token, call).header("mcp-name", "other"),
         legacy(&token, call).header("mcp-method", "tools/list"),
-        legacy(&token, call).without("mcp-protocol-version"),
+        legacy(&token, call).without("mcp-protocol-version").header("mcp-name", "other"),
+        request(&token, "tools/call", &format!(r#"{{"name":"list_notes",{META}}}"#))
+            .header("mcp-name", "list_notes")
+            .without("mcp-protocol-version"),
     ] {
         assert_eq!(world.refused(ask, 400).await.code(), -32020);
     }
-    for version in ["2024-11-05", "2025-03-26", "x"] {
+    world.served(legacy(&token, call).header("mcp-protocol-version", "2025-03-26")).await;
+    world.served(legacy(&token, call).without("mcp-protocol-version")).await;
+    for version in ["2024-11-05", "x"] {
         let ask = legacy(&token, call).header("mcp-protocol-version", version);
         assert_eq!(world.refused(ask, 400).await.code(), -32022);
     }

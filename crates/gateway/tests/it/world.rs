@@ -83,6 +83,12 @@ impl Recorder {
         self.seen.lock().unwrap().last().expect("nothing arrived").clone()
     }
 
+    /// The newest requests, in the order of their arrival.
+    pub(crate) fn newest(&self, count: usize) -> Vec<Seen> {
+        let seen = self.seen.lock().unwrap();
+        seen[seen.len() - count..].to_vec()
+    }
+
     /// How to answer from now on.
     pub(crate) fn answers(&self, script: impl Fn(&Seen) -> Response<Body> + Send + Sync + 'static) {
         *self.script.lock().unwrap() = Arc::new(script);

@@ -1,0 +1,98 @@
+//! The one answer to a batch: an array, or a stream when one of the answers is one.
+
+use crate::answer::is_response_to;
+use crate::call::{Call, Kind};
+use crate::deliver::{event_stream, json};
+use crate::error::{code, rpc_error};
+use crate::events;
+use axum::body::Body;
+use bytes::Bytes;
+use futures_util::stream::{self, BoxStream};
+use http::{Response, StatusCode, header};
+use http_body_util::BodyExt as _;
+
+/// The answers to all requests of a batch. Where all have the same status, it is that of the whole.
+pub(super) async fn together(answers: Vec<(&Call, Response<Body>)>) -> Response<Body> {
+    let first = answers.first().map_or(StatusCode::OK, |(_, answer)| answer.status());
+    let alike = answers.iter().all(|(_, answer)| answer.status() == first);
+    let status = if alike { first } else { StatusCode::OK };
+    if !answers.iter().any(|(_, answer)| is_stream(answer)) {
+        let mut bodies = Vec::new();
+        for (call, answer) in answers {
+            bodies.push(whole(call, answer).await);
+        }
+        return json(status, array(&bodies));
+    }
+    let mut streams: Vec<BoxStream<'static, Result<Bytes, axum::Error>>> = Vec::new();
+    for (call, answer) in answers {
+        if is_stream(&answer) {
+            streams.push(Box::pin(answer.into_body().into_data_stream()));
+        } else {
+            let event = events::message(&whole(call, answer).await);
+            streams.push(Box::pin(stream::iter([Ok(event)])));
+        }
+    }
+    // Each chunk of each is whole events, so they can be told one after the other as they come.
+    event_stream(Body::from_stream(stream::select_all(streams)))
+}
+
+/// The answer to one message of a refused batch.
+pub(super) struct Refusing {
+    /// Whether it is why the batch is refused.
+    pub(super) is_reason: bool,
+    pub(super) kind: Kind,
+    pub(super) answer: Response<Body>,
+}
+
+/// A refused batch: an error for each request; status and headers are those of the first reason.
+pub(super) async fn refused(answers: Vec<Refusing>) -> Response<Body> {
+    let mut bodies = Vec::new();
+    let mut reason = None;
+    for Refusing { is_reason, kind, answer } in answers {
+        let (parts, body) = answer.into_parts();
+        let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+        if kind == Kind::Request {
+            bodies.push(body.clone());
+        }
+        if is_reason && reason.is_none() {
+            reason = Some((parts, body));
+        }
+    }
+    let Some((parts, body)) = reason else {
+        return json(StatusCode::BAD_REQUEST, array(&bodies));
+    };
+    // With no request in it, there is the one error that names none.
+    let body = if bodies.is_empty() { body } else { array(&bodies) };
+    Response::from_parts(parts, Body::from(body))
+}
+
+fn is_stream(answer: &Response<Body>) -> bool {
+    answer.headers().get(header::CONTENT_TYPE).is_some_and(|stated| stated == "text/event-stream")
+}
+
+/// The answer to one request, which names it.
+async fn whole(call: &Call, answer: Response<Body>) -> Bytes {
+    let id = call.id.as_deref();
+    // It was read whole before, and bounded.
+    let body = answer.into_body().collect().await.map(http_body_util::Collected::to_bytes);
+    let named = |body: &Bytes| {
+        let value: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+        id.is_some_and(|id| is_response_to(body, id)) && !value["id"].is_null()
+    };
+    match body {
+        Ok(body) if named(&body) => body,
+        _ => rpc_error(code::UPSTREAM_FAILED, "the server refused the message", id, None).into(),
+    }
+}
+
+fn array(bodies: &[Bytes]) -> Bytes {
+    let mut array = vec![b'['];
+    for (at, body) in bodies.iter().enumerate() {
+        if at > 0 {
+            array.push(b',');
+        }
+        array.extend_from_slice(body);
+    }
+    array.push(b']');
+    array.into()
+}
