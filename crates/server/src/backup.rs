@@ -95,7 +95,9 @@ pub enum RestoreError {
     #[error("the database is not empty: restore with --replace if all that is in it may go")]
     NotEmpty,
     /// Nobody agreed to lose it.
-    #[error("nothing was changed: what is in the database would be lost, and nobody agreed to it")]
+    #[error(
+        "nothing was changed: what is in the database would be lost, and nobody agreed to it; answer yes on a terminal, or give --yes"
+    )]
     NotAgreed,
     /// Others use the database.
     #[error("{0} connections of running servers use the database: stop every node first")]
@@ -296,7 +298,9 @@ async fn load(
     }
     // Whatever was issued in the time that is lost was issued before now; by clocks that differ, at most so much later.
     let at = now.max(made_at);
-    let epoch = restore.end_all(at, at + config.tokens.revocation_memory() + CLOCKS_DIFFER).await?;
+    let epoch = restore
+        .end_all(at, at + config.tokens.revocation_memory().max(LONGEST_EXTERNAL_LIFE) + CLOCKS_DIFFER)
+        .await?;
     let event = Event::new(Kind::DatabaseRestored, Outcome::Allowed, Actor::Operator)
         .with("backup.made_at", made_at.seconds())
         .with("backup.rows", backup.header.rows())

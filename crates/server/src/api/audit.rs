@@ -5,13 +5,13 @@ use super::input::BadInput;
 use super::names::{self, Names, moment};
 use super::operator::{Audits, Operator};
 use super::page::{Page, Paging};
+use super::period;
 use crate::app::App;
 use axum::Json;
 use axum::extract::State;
 use portcullis_domain::audit::{Event, Kind};
 use portcullis_domain::id::{SessionId, UserId};
 use portcullis_oauth::client::ClientId;
-use portcullis_oauth::time::Timestamp;
 use portcullis_store::{AuditFilter, AuditOrder, AuditRecord, ReadHandle};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -67,9 +67,9 @@ pub(super) struct Wanted {
     /// A session, by id.
     #[schemars(with = "Option<String>")]
     session: Option<SessionId>,
-    /// Not before this: RFC 3339.
+    /// Not before this: RFC 3339, or how long ago, such as `7d` or `12h`.
     since: Option<String>,
-    /// Before this: RFC 3339.
+    /// Before this, said in the same way.
     until: Option<String>,
     /// `newest` (first), or `oldest`.
     #[serde(default)]
@@ -101,7 +101,13 @@ pub(super) async fn list(
 ) -> Result<Json<Page<Record>>, Refusal> {
     let mut handle = app.store.read().await?;
     let names = Names::read(&mut handle).await?;
-    let filter = filter(&paging.filter, &names, &operator, &mut handle).await?;
+    let now = app.clock.now();
+    let time = |text: Option<&String>| text.map(|text| period::moment(text, now)).transpose();
+    let filter = AuditFilter {
+        since: time(paging.filter.since.as_ref())?,
+        until: time(paging.filter.until.as_ref())?,
+        ..filter(&paging.filter, &names, &operator, &mut handle).await?
+    };
     let last: Option<u64> = paging.after()?;
     let order = match (paging.filter.order, paging.filter.after) {
         (Order::Newest, None) => AuditOrder::Newest { before: last },
@@ -118,6 +124,7 @@ pub(super) async fn list(
     Ok(Json(paging.page(records, |record| record.number.to_string())))
 }
 
+/// Whatever is asked for besides the time.
 async fn filter(
     wanted: &Wanted,
     names: &Names,
@@ -138,16 +145,9 @@ async fn filter(
         user: names::user_id(handle, wanted.user.as_deref()).await?,
         server: names::server_id(names, wanted.server.as_deref(), operator)?,
         session: wanted.session,
-        since: wanted.since.as_deref().map(time).transpose()?,
-        until: wanted.until.as_deref().map(time).transpose()?,
+        since: None,
+        until: None,
     })
-}
-
-fn time(text: &str) -> Result<Timestamp, BadInput> {
-    let moment: jiff::Timestamp = text
-        .parse()
-        .map_err(|_| BadInput::Malformed(format!("{text:?} is no time such as 2026-11-20T12:00:00Z")))?;
-    Ok(Timestamp::from_seconds(moment.as_second()))
 }
 
 async fn named(

@@ -4,6 +4,7 @@ use super::error::Refusal;
 use super::input::Missing;
 use super::operator::Operator;
 use crate::fault::Fault;
+use portcullis_domain::builtin;
 use portcullis_domain::id::{ServerId, UserId};
 use portcullis_domain::registry::{Agent, Server};
 use portcullis_oauth::client::ClientId;
@@ -22,6 +23,9 @@ impl Names {
 
     /// A server's name, or the id of one that is gone.
     pub(super) fn of_server(&self, id: ServerId) -> String {
+        if id == builtin::SERVER_ID {
+            return builtin::SERVER.to_owned();
+        }
         self.server_by_id(id).map_or_else(|| id.to_string(), |server| server.name.to_string())
     }
 
@@ -96,6 +100,7 @@ pub(super) fn server_id<R>(
     operator: &Operator<R>,
 ) -> Result<Option<ServerId>, Refusal> {
     match name {
+        Some(builtin::SERVER) => operator.everywhere().map(|()| Some(builtin::SERVER_ID)),
         Some(name) => Ok(Some(names.server(name, operator)?.id)),
         None => operator.everywhere().map(|()| None),
     }

@@ -32,8 +32,9 @@ type Digest = [u8; 32];
 /// Why a fleet file was not taken.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FleetFileError {
-    #[error("cannot read the fleet file {}: {source}", path.display())]
-    Unreadable { path: PathBuf, source: io::Error },
+    /// Its cause stands in its words, so it is no source.
+    #[error("cannot read the fleet file {}: {cause}", path.display())]
+    Unreadable { path: PathBuf, cause: io::Error },
     #[error("the fleet file {} is not right:\n{}", path.display(), listing(problems))]
     Wrong { path: PathBuf, problems: Vec<Problem> },
     #[error(transparent)]
@@ -135,13 +136,15 @@ fn tell(path: &Path, preview: &Preview, applied: Applied) {
     if !difference.self_registered.is_empty() {
         words.push("~ self_registered".to_owned());
     }
+    if !difference.forbids.is_empty() {
+        words.push("~ forbid".to_owned());
+    }
     let changes = words.join(", ");
     tracing::info!(file = %path.display(), put, removed, secrets, changes, "fleet file applied");
 }
 
 fn read(path: &Path) -> Result<String, FleetFileError> {
-    std::fs::read_to_string(path)
-        .map_err(|source| FleetFileError::Unreadable { path: path.to_owned(), source })
+    std::fs::read_to_string(path).map_err(|cause| FleetFileError::Unreadable { path: path.to_owned(), cause })
 }
 
 fn parse(path: &Path, text: &str, config: &Config) -> Result<Fleet, FleetFileError> {

@@ -181,6 +181,25 @@ async fn adm_01_a_token_of_somebody_without_rights_opens_nothing() {
 }
 
 #[tokio::test]
+async fn pc_45_sessions_on_the_admin_api_are_found_by_its_name() {
+    let test = start().await;
+    test.user("alice", PASSWORD).await;
+    let reader = Remote::agent(&test, "reader", "admin:read").await;
+    let page: Value = reader.get("/api/v1/sessions?server=portcullis").await.json();
+    let found: Vec<_> = page["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|session| (&session["agent"], &session["server"]))
+        .collect();
+    assert_eq!(found, [(&json!("reader"), &json!("portcullis"))]);
+    // Its owner administers a server, not the admin API.
+    let owner = Remote::person(&test, "alice", "admin:read").await;
+    assert_eq!(owner.get("/api/v1/sessions?server=notes").await.status, StatusCode::OK);
+    assert_eq!(owner.get("/api/v1/sessions?server=portcullis").await.status, StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
 async fn adm_01_too_small_a_scope_is_403_and_names_the_one_that_is_needed() {
     let test = start().await;
     let reader = Remote::agent(&test, "reader", "admin:read").await;
@@ -235,6 +254,40 @@ async fn pc_44_the_token_is_in_the_authorization_header_and_nowhere_else() {
     assert_eq!(metadata["resource"], ADMIN);
     assert_eq!(metadata["authorization_servers"], json!(["http://127.0.0.1:8080"]));
     assert_eq!(metadata["scopes_supported"], json!(["admin:read", "admin:write", "audit:read"]));
+}
+
+#[tokio::test]
+async fn pc_45_a_body_that_takes_its_time_does_not_outlive_its_token() {
+    for (revoked, status) in [(false, StatusCode::CREATED), (true, StatusCode::UNAUTHORIZED)] {
+        let test = start().await;
+        let operator = Remote::agent(&test, "operator", "admin:write").await;
+        let (reached, asked_for) = tokio::sync::oneshot::channel();
+        let (send, rest) = tokio::sync::oneshot::channel::<()>();
+        // The body is asked for when the head has been believed, and comes when the test says so.
+        let body = futures_util::stream::once(async move {
+            reached.send(()).unwrap();
+            rest.await.unwrap();
+            Ok::<_, std::convert::Infallible>(json!({ "username": "ghost" }).to_string())
+        });
+        let request = Request::post("/api/v1/users")
+            .header(header::AUTHORIZATION, format!("Bearer {}", operator.token))
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Body::from_stream(body))
+            .unwrap();
+        let meanwhile = async {
+            asked_for.await.unwrap();
+            if revoked {
+                let all = json!({ "kind": "agent", "id": "operator" });
+                let answer = Operator::of(&test).json("/api/v1/revocations", &all).await;
+                assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
+            }
+            send.send(()).unwrap();
+        };
+        let (answer, ()) = tokio::join!(test.send(request), meanwhile);
+        assert_eq!(answer.status, status, "{}", answer.text());
+        let users = test.app.store.read().await.unwrap().reader().users().await.unwrap();
+        assert_eq!(users.iter().any(|user| user.username == "ghost"), !revoked);
+    }
 }
 
 #[tokio::test]

@@ -125,6 +125,7 @@ async fn pc_52_the_record_is_searched_by_each_filter() {
     assert!(search("server=notes").await.len() >= 3);
     assert!(!search("actor=operator").await.is_empty() || !search("actor=system").await.is_empty());
     assert_eq!(search("since=2027-01-15T08:01:00Z&kind=token.decided").await, by_agent);
+    assert_eq!(search("since=30s&kind=token.decided").await, by_agent);
     assert_eq!(search("until=2027-01-15T08:01:00Z&agent=ci-bot&kind=token.decided").await.len(), 0);
     let last = by_agent[1]["number"].as_u64().unwrap();
     assert_eq!(search(&format!("after={last}&agent=ci-bot")).await, by_agent[..1]);
