@@ -12,6 +12,7 @@ use http::StatusCode;
 use portcullis_domain::audit::{Event, Kind, Outcome};
 use portcullis_domain::id::{GrantId, ServerId, SessionId, TokenId, UserId};
 use portcullis_domain::principal::{Revocation, RevokedTarget};
+use portcullis_domain::registry::LONGEST_EXTERNAL_LIFE;
 use portcullis_oauth::client::ClientId;
 use portcullis_oauth::time::Timestamp;
 use portcullis_store::{Error, Recorded, Tx};
@@ -92,7 +93,18 @@ pub(super) async fn end(app: &App, operator: &Operator<Writes>, asked: Asked) ->
 
 async fn write_end(app: &App, once: &Once, what: (Target, Event)) -> Result<Option<Ended>, Error> {
     let now = app.clock.now();
-    let until = now + app.config.tokens.revocation_memory();
+    let memory = app.config.tokens.revocation_memory();
+    // These end tokens of other issuers too, which may live longer than ours.
+    let until = now
+        + match what.0 {
+            Target::All | Target::Token(_) => memory.max(LONGEST_EXTERNAL_LIFE + app.config.tokens.leeway),
+            Target::Client(_)
+            | Target::Grant(_)
+            | Target::Removal(_)
+            | Target::Server(_)
+            | Target::Session(_)
+            | Target::User(_) => memory,
+        };
     let answer = |ended: &Option<Ended>| Kept::json(StatusCode::OK, ended.as_ref()?).ok();
     let written = once.write(
         app,
@@ -127,6 +139,20 @@ async fn write(
 }
 
 impl Target {
+    /// The record says which it was.
+    fn named_in(&self, mut event: Event) -> Event {
+        match self {
+            Self::All => {}
+            Self::Client(client) | Self::Removal(client) => event.client = Some(client.clone()),
+            Self::Grant(grant) => event.grant = Some(*grant),
+            Self::Server(server) => event.server = Some(*server),
+            Self::Session(session) => event.session = Some(*session),
+            Self::Token(token) => event = event.with("token.id", *token),
+            Self::User(user) => event.user = Some(*user),
+        }
+        event
+    }
+
     async fn end(&self, until: Timestamp, tx: &mut Tx) -> Result<Option<portcullis_store::Ended>, Error> {
         match self {
             Self::All => tx.end_everything(until).await.map(Some),
@@ -148,78 +174,63 @@ impl Target {
     }
 }
 
-/// Which that is, and whether the operator reaches it; what belongs to no server needs all of them.
-async fn find(app: &App, operator: &Operator<Writes>, asked: Asked) -> Result<(Target, Event), Refusal> {
-    let missing = asked.missing();
-    let mut handle = app.store.read().await?;
-    let names = Names::read(&mut handle).await?;
-    let mut event = operator.event(Kind::TokenRevoked, Outcome::Allowed).with("revoked", asked.kind());
+/// What belongs to no server needs all of them.
+fn reaches(operator: &Operator<Writes>, asked: &Asked) -> Result<(), Refusal> {
     match asked {
-        Asked::Server(_) | Asked::Session(_) | Asked::Grant(_) => {}
-        Asked::All if !operator.owns() => return Err(Refusal::NoRight(RightName::Owns)),
+        Asked::Server(_) | Asked::Session(_) | Asked::Grant(_) => Ok(()),
+        Asked::All if !operator.owns() => Err(Refusal::NoRight(RightName::Owns)),
         Asked::All
         | Asked::Agent(_)
         | Asked::Client(_)
         | Asked::Removal(_)
         | Asked::Token(_)
-        | Asked::User(_) => operator.everywhere()?,
+        | Asked::User(_) => operator.everywhere(),
     }
+}
+
+/// Which that is, and whether the operator reaches it.
+async fn find(app: &App, operator: &Operator<Writes>, asked: Asked) -> Result<(Target, Event), Refusal> {
+    reaches(operator, &asked)?;
+    let missing = asked.missing();
+    let mut handle = app.store.read().await?;
+    let names = Names::read(&mut handle).await?;
+    let mut event = operator.event(Kind::TokenRevoked, Outcome::Allowed).with("revoked", asked.kind());
     let target = match asked {
         Asked::All => Target::All,
-        Asked::Agent(name) => {
-            let agent = names.agent(&name)?;
-            event.client = Some(agent.client_id.clone());
-            Target::Client(agent.client_id.clone())
-        }
-        Asked::Client(id) => {
-            let id: ClientId = id.parse().map_err(|_| missing)?;
-            event.client = Some(id.clone());
-            Target::Client(id)
-        }
+        Asked::Agent(name) => Target::Client(names.agent(&name)?.client_id.clone()),
+        Asked::Client(id) => Target::Client(id.parse().map_err(|_| missing)?),
         Asked::Removal(id) => {
-            let id: ClientId = id.parse().map_err(|_| missing)?;
             event.kind = Kind::ClientRemoved;
-            event.client = Some(id.clone());
-            Target::Removal(id)
+            Target::Removal(id.parse().map_err(|_| missing)?)
         }
         Asked::Grant(id) => {
             let id: GrantId = id.parse().map_err(|_| missing)?;
             let grant = handle.reader().listed_grant(id).await?;
             let grant = grant.filter(|grant| names.may_touch(grant.server, operator));
             let grant = grant.ok_or_else(|| Missing::exactly("grant", &id))?;
-            event.grant = Some(id);
             event.user = Some(grant.user);
             event.client = Some(grant.client);
             event.server = Some(grant.server);
             Target::Grant(id)
         }
-        Asked::Server(name) => {
-            let server = names.server(&name, operator)?.id;
-            event.server = Some(server);
-            Target::Server(server)
-        }
+        Asked::Server(name) => Target::Server(names.server(&name, operator)?.id),
         Asked::Session(id) => {
             let id: SessionId = id.parse().map_err(|_| missing)?;
             let session = handle.reader().session(id).await?;
             let session = session.filter(|session| names.may_touch(session.server, operator));
             let session = session.ok_or_else(|| Missing::Session(id.to_string()))?;
-            event.session = Some(id);
             event.client = Some(session.client_id);
             event.server = Some(session.server);
             Target::Session(id)
         }
-        Asked::Token(id) => {
-            let id: TokenId = id.parse().map_err(|_| missing)?;
-            event = event.with("token.id", id);
-            Target::Token(id)
-        }
+        Asked::Token(id) => Target::Token(id.parse().map_err(|_| missing)?),
         Asked::User(name) => {
             let user = names::user(&mut handle, &name).await?;
-            event.user = Some(user.id);
             event = event.with("user.name", &user.username);
             Target::User(user.id)
         }
     };
+    let event = target.named_in(event);
     Ok((target, event))
 }
 
