@@ -70,7 +70,7 @@ impl Buckets {
 
     /// So many in a minute; all of them at once, if need be.
     pub fn per_minute(most: NonZeroU32) -> Self {
-        Self::new(most.get(), Duration::from_mins(1) / most.get())
+        Self::new(most.get(), Duration::from_secs(60) / most.get())
     }
 
     /// `count` times more, or not at all.
