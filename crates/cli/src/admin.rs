@@ -1,7 +1,7 @@
 //! The admin API: of the `serve` that runs on a data folder, over its Unix socket; or, with `--url`, of one elsewhere, with
 //! an access token.
 
-use crate::credentials::{from_environment, variable};
+use crate::credentials::{CLIENT_ID, CLIENT_SECRET, from_environment, variable};
 use crate::exit::Failure;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
@@ -63,6 +63,8 @@ pub(crate) enum AdminError {
     Connect { path: PathBuf, source: io::Error },
     #[error("{0}")]
     Credentials(String),
+    #[error("no token for --url: set {TOKEN}, or {CLIENT_ID} and {CLIENT_SECRET}")]
+    NoToken,
     #[error("{0}")]
     Elsewhere(#[from] portcullis_client::Error),
     #[error("{0}")]
@@ -207,6 +209,11 @@ async fn token_for(issuer: &Issuer) -> Result<AccessToken, AdminError> {
     let unusable = |failure: Failure| AdminError::Credentials(failure.to_string());
     if let Some(token) = variable(TOKEN).map_err(unusable)? {
         return Ok(AccessToken::new(token));
+    }
+    if variable(CLIENT_ID).map_err(unusable)?.is_none()
+        && variable(CLIENT_SECRET).map_err(unusable)?.is_none()
+    {
+        return Err(AdminError::NoToken);
     }
     let credentials = from_environment().map_err(unusable)?.for_issuer(issuer.clone());
     let server = issuer.join("/api/v1").parse::<ResourceUri>().map_err(|_| AdminError::Unreadable)?;

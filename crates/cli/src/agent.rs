@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 
 const HELP: &str = "Exit codes:
   0  done
-  1  error: nothing was changed (no such agent, its file cannot be written, no server runs on the data folder)
+  1  error: nothing was changed (no such agent, its file cannot be written, the server refuses or does not answer)
   2  the command line is wrong";
 
 /// List, show and revoke agents, and give them another secret; they are added and removed in the fleet file
@@ -121,11 +121,20 @@ async fn rotate(arguments: Rotate) -> Result<(), Failure> {
     Ok(print(&words(&answer.json()?))?)
 }
 
+/// In the largest unit that says it exactly.
+fn lasting(seconds: u64) -> String {
+    let units = [(86_400, "days"), (3600, "hours"), (60, "minutes")];
+    let whole =
+        units.into_iter().find(|(length, _)| seconds >= 2 * length && seconds.is_multiple_of(*length));
+    whole
+        .map_or_else(|| format!("{seconds} seconds"), |(length, unit)| format!("{} {unit}", seconds / length))
+}
+
 fn words(rotated: &Rotated) -> String {
     let Rotated { agent, client_id, delivered_to, client_secret, overlap_seconds } = rotated;
     let old = match overlap_seconds {
         0 => "the old ones, and the tokens that it had, have ended".to_owned(),
-        seconds => format!("the old ones end in {seconds} seconds"),
+        seconds => format!("the old ones end in {}", lasting(*seconds)),
     };
     let mut text = format!("{} has a new secret; {old}.\n", visible(agent));
     if let Some(path) = delivered_to {
@@ -147,5 +156,7 @@ mod tests {
         for bad in ["", "h", "24", "1w", "-1h", "1.5h", "1 h", "1hh", "99999999999999999999d", "1é"] {
             assert!(seconds(bad).is_err(), "{bad}");
         }
+        let said = [86_400, 172_800, 7200, 5400, 90].map(lasting);
+        assert_eq!(said, ["24 hours", "2 days", "2 hours", "90 minutes", "90 seconds"]);
     }
 }

@@ -49,11 +49,11 @@ struct Search {
     #[command(flatten)]
     filter: Filter,
 
-    /// Not before this time, such as 2026-11-20T12:00:00Z
+    /// Not before this: a time such as 2026-11-20T12:00:00Z, or an age such as 7d
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
 
-    /// Before this time
+    /// Before this, said in the same way
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
 
@@ -68,11 +68,11 @@ struct Export {
     #[command(flatten)]
     filter: Filter,
 
-    /// Not before this time, such as 2026-11-20T12:00:00Z
+    /// Not before this: a time such as 2026-11-20T12:00:00Z, or an age such as 7d
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
 
-    /// Before this time
+    /// Before this, said in the same way
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
 

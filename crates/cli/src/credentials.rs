@@ -8,8 +8,8 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-const CLIENT_ID: &str = "PORTCULLIS_CLIENT_ID";
-const CLIENT_SECRET: &str = "PORTCULLIS_CLIENT_SECRET";
+pub(crate) const CLIENT_ID: &str = "PORTCULLIS_CLIENT_ID";
+pub(crate) const CLIENT_SECRET: &str = "PORTCULLIS_CLIENT_SECRET";
 
 /// A credentials file is a few lines.
 const LARGEST: u64 = 64 * 1024;

@@ -121,6 +121,10 @@ pub(crate) fn end(outcome: Result<(), Failure>) -> ExitCode {
     if matches!(failure, Failure::Differs | Failure::Found(_)) {
         return ExitCode::from(failure.code());
     }
+    // Whoever reads has had enough: `portcullis … | head`.
+    if matches!(&failure, Failure::Output(error) if error.kind() == std::io::ErrorKind::BrokenPipe) {
+        return ExitCode::SUCCESS;
+    }
     eprintln!("error: {failure}");
     if let Some(hint) = failure.hint() {
         eprintln!("hint: {hint}");

@@ -2,21 +2,22 @@
 
 use crate::admin::{Answer, Body, Place};
 use crate::exit::Failure;
-use crate::terminal::visible;
+use crate::terminal::{agreed, print, visible};
 use serde::Deserialize;
 use serde_json::Value;
 use std::fmt::Write as _;
-use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
 const PLAN_HELP: &str = "Exit codes:
   0  the fleet is as the file says
-  1  error: mistakes in the file (each with its line), or no server runs on the data folder
+  1  error: mistakes in the file (each with its line), or the server refuses or does not answer
   2  applying the file would change something (or the command line is wrong)";
 
 const HELP: &str = "Exit codes:
   0  done, or nothing to do
-  1  error: nothing was changed";
+  1  error: nothing was changed (mistakes in the file, each with its line; nobody agreed; somebody else changed the fleet
+     since the plan; the server refuses or does not answer)
+  2  the command line is wrong";
 
 /// Show what applying a fleet file would change, and whom it would cut off
 #[derive(clap::Args)]
@@ -148,7 +149,7 @@ pub(crate) async fn apply(arguments: ApplyArguments) -> Result<(), Failure> {
     if !arguments.json {
         print(&plan.words())?;
     }
-    if plan.takes_away && !arguments.yes && !agreed()? {
+    if plan.takes_away && !arguments.yes && !agreed("This takes something away. Apply it?")? {
         return Err(Failure::NotAgreed);
     }
     // What was shown is what is done, or nothing.
@@ -161,13 +162,13 @@ fn said(planned: &Answer, answer: &Answer, json: bool) -> Result<(), Failure> {
     if json {
         let both =
             serde_json::json!({ "plan": planned.json::<Value>()?, "applied": answer.json::<Value>()? });
-        return print(&format!("{both:#}\n"));
+        return Ok(print(&format!("{both:#}\n"))?);
     }
     let Applied { put, removed, secrets } = answer.json()?;
     if put + removed + secrets == 0 {
         return Ok(());
     }
-    print(&format!("Applied: {put} added or changed, {removed} removed, {secrets} secrets delivered.\n"))
+    Ok(print(&format!("Applied: {put} added or changed, {removed} removed, {secrets} secrets delivered.\n"))?)
 }
 
 pub(crate) async fn export(arguments: ExportArguments) -> Result<(), Failure> {
@@ -176,7 +177,7 @@ pub(crate) async fn export(arguments: ExportArguments) -> Result<(), Failure> {
     let text =
         if arguments.json { format!("{:#}\n", serde_json::json!({ "toml": toml })) } else { toml.to_owned() };
     match arguments.output {
-        None => print(&text),
+        None => Ok(print(&text)?),
         Some(path) => Ok(portcullis_server::data::write_whole(&path, text.as_bytes())?),
     }
 }
@@ -184,22 +185,6 @@ pub(crate) async fn export(arguments: ExportArguments) -> Result<(), Failure> {
 fn read(file: &Path) -> Result<String, Failure> {
     std::fs::read_to_string(file)
         .map_err(|error| Failure::Operator(format!("cannot read {}: {error}", file.display())))
-}
-
-fn print(text: &str) -> Result<(), Failure> {
-    Ok(std::io::stdout().write_all(text.as_bytes())?)
-}
-
-/// Asks on the terminal. Without one, nobody can be asked.
-fn agreed() -> Result<bool, Failure> {
-    let stdin = std::io::stdin();
-    if !stdin.is_terminal() {
-        return Ok(false);
-    }
-    std::io::stderr().write_all(b"This takes something away. Apply it? Type yes: ")?;
-    let mut line = String::new();
-    stdin.read_line(&mut line)?;
-    Ok(line.trim() == "yes")
 }
 
 impl Plan {
@@ -235,7 +220,10 @@ impl Plan {
             line(&mut text, "~ self_registered");
             self.self_registered.iter().for_each(|field| line(&mut text, &field.words()));
         }
-        self.forbids.iter().for_each(|field| line(&mut text, &field.words()));
+        if !self.forbids.is_empty() {
+            line(&mut text, "~ forbid");
+            self.forbids.iter().for_each(|field| line(&mut text, &field.words()));
+        }
         for name in &self.secrets {
             line(&mut text, &format!("  a secret is made for {name} and delivered"));
         }

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 /// Stands below the help of each command.
 pub(crate) const HELP: &str = "Exit codes:
   0  done
-  1  error: nothing was changed (there is no such thing, it clashes with what there is, nobody agreed, no server runs on the data folder)
+  1  error: nothing was changed (there is no such thing, it clashes with what there is, nobody agreed, the server refuses or does not answer)
   2  the command line is wrong";
 
 /// Where the server is, and in which form it is answered.
@@ -30,7 +30,7 @@ pub(crate) struct Part {
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=500))]
     limit: Option<u32>,
 
-    /// Go on where the list before ended, as it said
+    /// Go on where the list before ended, as it said; with the same --limit
     #[arg(long, value_name = "CURSOR", requires = "limit")]
     cursor: Option<String>,
 
@@ -204,7 +204,8 @@ pub(crate) async fn end(sure: &Sure, end: &End<'_>) -> Result<(), Failure> {
             None => String::new(),
             Some((filter, value)) => live_sessions(&common.place, filter, value).await?,
         };
-        if !agreed(&format!("Access by {what} ends now.{breaks} {}", end.note))? {
+        let note = if end.note.is_empty() { String::new() } else { format!(" {}", end.note) };
+        if !agreed(&format!("Access by {what} ends now.{breaks}{note}"))? {
             return Err(Failure::NotAgreed);
         }
     }

@@ -9,7 +9,8 @@ use std::io::Write as _;
 
 const HELP: &str = "Exit codes:
   0  answered, whether it is allowed or not
-  1  error: no such server, agent or user, or no server runs on the data folder";
+  1  error: no such server, agent or user, or the server refuses or does not answer
+  2  the command line is wrong";
 
 /// Ask the policy
 #[derive(clap::Args)]

@@ -13,14 +13,15 @@ const SIMULATE_HELP: &str =
 
 Exit codes:
   0  nothing would be decided differently
-  1  error: mistakes in the file (each with its line), or no server runs on the data folder
+  1  error: mistakes in the file (each with its line), or the server refuses or does not answer
   2  something would, or it cannot be said (or the command line is wrong)";
 
 const SUGGEST_HELP: &str = "Nothing is changed. What is suggested only ever takes away.
 
 Exit codes:
   0  answered, whether something is suggested or not
-  1  error: no server runs on the data folder";
+  1  error: the server refuses or does not answer
+  2  the command line is wrong";
 
 /// Say which calls of the past a changed fleet file would refuse or allow
 #[derive(clap::Args)]

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 const HELP: &str = "Exit codes:
   0  done
-  1  error: nothing was changed (no such user, the name is taken, the last administrator, no server runs on the data folder)
+  1  error: nothing was changed (no such user, the name is taken, the last administrator, the server refuses or does not answer)
   2  the command line is wrong";
 
 const PATH: &str = "/api/v1/users";

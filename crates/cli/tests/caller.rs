@@ -121,6 +121,8 @@ mod tests {
         }
         let half = run(portcullis().args(["token", nobody]).env("PORTCULLIS_CLIENT_ID", "a"));
         refused(&half, 2, "PORTCULLIS_CLIENT_SECRET is not");
+        let elsewhere = run(portcullis().args(["server", "list", "--url", "http://127.0.0.1:9"]));
+        refused(&elsewhere, 1, "no token for --url: set PORTCULLIS_TOKEN, or");
         let away = call_with("x", &[nobody, "list_notes"]);
         refused(&away, 5, "127.0.0.1:9");
     }
