@@ -160,9 +160,6 @@ impl Refusal {
         };
         let sentence = self.sentence();
         match self {
-            Self::BesideRefused | Self::BodyBroken | Self::HostUnclear => {
-                bad(code::INVALID_REQUEST, sentence)
-            }
             Self::BodyLate => Shown::new(StatusCode::REQUEST_TIMEOUT, code::INVALID_REQUEST, sentence),
             Self::BodyTooLarge => Shown::new(StatusCode::PAYLOAD_TOO_LARGE, code::INVALID_REQUEST, sentence),
             Self::ContentEncoding | Self::ContentType => {
@@ -174,9 +171,12 @@ impl Refusal {
             }
             Self::Disbelieved(Disbelief::Revoked | Disbelief::Token(_))
             | Self::Presented(BearerRefusal::OtherScheme) => invalid_token(),
-            Self::DuplicateInFlight | Self::ResponseOutsideSession | Self::SessionNeeded => {
-                bad(code::INVALID_REQUEST, sentence)
-            }
+            Self::BesideRefused
+            | Self::BodyBroken
+            | Self::DuplicateInFlight
+            | Self::HostUnclear
+            | Self::ResponseOutsideSession
+            | Self::SessionNeeded => bad(code::INVALID_REQUEST, sentence),
             Self::ForeignHost => Shown::new(StatusCode::MISDIRECTED_REQUEST, code::INVALID_REQUEST, sentence),
             Self::ForeignOrigin => Shown::new(StatusCode::FORBIDDEN, code::INVALID_REQUEST, sentence),
             Self::Headers(refusal) => header_refused(refusal, sentence),

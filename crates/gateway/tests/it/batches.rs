@@ -59,7 +59,7 @@ async fn sent(world: &World, ask: Ask) -> (Answered, usize) {
 fn by_id(answers: &Value, id: &Value) -> Value {
     let answers = answers.as_array().unwrap();
     let mut named = answers.iter().filter(|answer| answer["id"] == *id);
-    let found = named.next().unwrap_or_else(|| panic!("no answer to {id}: {answers:?}")).clone();
+    let found = named.next().expect("an answer to each").clone();
     assert!(named.next().is_none(), "one answer to {id}");
     found
 }
