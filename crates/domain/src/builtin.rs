@@ -3,7 +3,7 @@
 //! Nobody registers it and nobody removes it. Fleet files may name it where they name servers, to make operators and auditors.
 
 use crate::id::ServerId;
-use crate::registry::{Access, Members, Name, Pinning, Placement, Role, ScopeMeaning, Server};
+use crate::registry::{Access, Issuers, Members, Name, Pinning, Placement, Role, ScopeMeaning, Server};
 use crate::snapshot::Snapshot;
 use portcullis_oauth::issuer::Issuer;
 use portcullis_oauth::scope::{Scope, ScopeSet};
@@ -105,6 +105,7 @@ fn server(issuer: &Issuer) -> Option<Server> {
         owners: Vec::new(),
         observe: false,
         pinning: Pinning::Off,
+        issuers: Issuers::default(),
         default_scopes: ADMIN_READ.parse().ok()?,
         scopes: scopes(),
         rules: Vec::new(),

@@ -6,15 +6,17 @@
 use crate::condition::Circumstances;
 use crate::principal::{Principal, Subject};
 use crate::registry::{Name, Risk, Server};
-use crate::snapshot::Snapshot;
-use globset::GlobSet;
+use crate::snapshot::{ChangedAgents, Snapshot};
 use portcullis_oauth::client::ClientId;
+use portcullis_oauth::issuer::ExternalIssuer;
 use portcullis_oauth::scope::{Scope, ScopeSet};
 use portcullis_oauth::time::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use forbids::{ForbidHere, Moment};
+use pattern::Patterns;
 
 mod compile;
 mod forbids;
@@ -33,15 +35,17 @@ type Bits = u128;
 pub const MAX_SCOPES: usize = 128;
 
 /// A snapshot made ready to decide with.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Policy {
-    servers: Vec<ServerPolicy>,
-    by_name: HashMap<Name, usize>,
-    by_uri: HashMap<String, usize>,
+    servers: Vec<Arc<ServerPolicy>>,
+    by_name: Arc<HashMap<Name, usize>>,
+    by_uri: Arc<HashMap<String, usize>>,
+    /// Whether a `[[forbid]]` is about some agents and not about others.
+    selects_agents: bool,
 }
 
 /// The policy of one server.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ServerPolicy {
     server: Server,
     scopes: Vec<Scope>,
@@ -49,11 +53,14 @@ pub struct ServerPolicy {
     closures: Vec<Bits>,
     rules: Vec<CompiledRule>,
     agents: HashMap<ClientId, AgentCeiling>,
-    /// Every client that the operator registered, those that may nothing here included: what is not among them registered
-    /// itself.
+    /// Clients that the operator registered, and that may something here.
     clients: HashMap<ClientId, Bits>,
+    /// Every client that the operator registered: what is not among them registered itself.
+    registered: Arc<HashSet<ClientId>>,
     roles: HashMap<Name, Bits>,
     self_registered: Bits,
+    /// The most that tokens of other issuers may do.
+    external: HashMap<ExternalIssuer, Bits>,
     forbids: Vec<ForbidHere>,
 }
 
@@ -73,17 +80,17 @@ impl Held {
 }
 
 /// The most that an agent may do, and until when.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct AgentCeiling {
     bits: Bits,
     ends: Option<Timestamp>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct CompiledRule {
-    tools: GlobSet,
-    prompts: GlobSet,
-    resources: GlobSet,
+    tools: Patterns,
+    prompts: Patterns,
+    resources: Patterns,
     needs: Bits,
     risk: Risk,
 }
@@ -202,6 +209,8 @@ pub struct Shortfall {
 pub enum Never {
     /// The operation needs scopes above the ceiling of the agent.
     BeyondAgent(Shortfall),
+    /// The operation needs scopes above what tokens of the issuer may have here (PC-06).
+    BeyondIssuer(Shortfall),
     /// The operation needs scopes above what the client or the user's roles may have.
     BeyondUser(Shortfall),
     /// Conditions that do not depend on scopes (PC-24).
@@ -229,6 +238,9 @@ pub enum Asker<'a> {
 /// Why no scope can be issued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IssueRefusal {
+    /// The server takes tokens of other issuers only (PC-06).
+    #[error("the server takes no tokens of this issuer")]
+    NotOurs,
     /// The ceiling holds nothing of what was asked, or nothing at all.
     #[error("none of these scopes may be had")]
     NothingLeft,
@@ -241,10 +253,11 @@ impl Policy {
     /// Compiles a snapshot.
     pub fn compile(snapshot: &Snapshot) -> Result<Self, UnusableSnapshot> {
         let forbids = forbids::compile(snapshot)?;
+        let people = compile::People::of(snapshot);
         let servers = snapshot
             .servers
             .iter()
-            .map(|server| ServerPolicy::compile(server, snapshot, &forbids))
+            .map(|server| ServerPolicy::compile(server, &people, &forbids).map(Arc::new))
             .collect::<Result<Vec<_>, _>>()?;
         let by_name =
             servers.iter().enumerate().map(|(at, policy)| (policy.server.name.clone(), at)).collect();
@@ -253,23 +266,41 @@ impl Policy {
             .enumerate()
             .map(|(at, policy)| (policy.server.canonical_uri.as_str().to_owned(), at))
             .collect();
-        Ok(Self { servers, by_name, by_uri })
+        let selects_agents = snapshot.forbids.iter().any(forbids::selects_agents);
+        Ok(Self { servers, by_name: Arc::new(by_name), by_uri: Arc::new(by_uri), selects_agents })
+    }
+
+    /// The same with these agents: what compiling the changed snapshot would give, without the work. `None` where only
+    /// that can tell.
+    pub fn with_agents(&self, changed: &ChangedAgents) -> Option<Self> {
+        if self.selects_agents {
+            return None;
+        }
+        let mut policy = self.clone();
+        for server in &mut policy.servers {
+            let mut known = changed.removed.iter().chain(changed.put.iter().map(|agent| &agent.client_id));
+            let is_named = changed.put.iter().any(|agent| agent.access.contains_key(&server.server.name));
+            if is_named || known.any(|client| server.agents.contains_key(client)) {
+                *server = Arc::new(server.with_agents(changed));
+            }
+        }
+        Some(policy)
     }
 
     /// The server of this name.
     pub fn server(&self, name: &str) -> Option<&ServerPolicy> {
         let name: Name = name.parse().ok()?;
-        self.by_name.get(&name).map(|at| &self.servers[*at])
+        self.by_name.get(&name).map(|at| &*self.servers[*at])
     }
 
     /// The server with this canonical URI.
     pub fn server_by_uri(&self, uri: &str) -> Option<&ServerPolicy> {
-        self.by_uri.get(uri).map(|at| &self.servers[*at])
+        self.by_uri.get(uri).map(|at| &*self.servers[*at])
     }
 
     /// All servers, in the snapshot's order.
     pub fn servers(&self) -> impl Iterator<Item = &ServerPolicy> {
-        self.servers.iter()
+        self.servers.iter().map(Arc::as_ref)
     }
 }
 
@@ -361,6 +392,7 @@ impl ServerPolicy {
         let refused = match principal.subject {
             _ if needs & !held.ceiling == 0 => Refused::StepUp(shortfall),
             Subject::Agent(_) => Refused::Never(Never::BeyondAgent(shortfall)),
+            Subject::External { .. } => Refused::Never(Never::BeyondIssuer(shortfall)),
             Subject::User(_) => Refused::Never(Never::BeyondUser(shortfall)),
         };
         (permit, Some(refused))
@@ -416,6 +448,9 @@ impl ServerPolicy {
         asked: Option<&ScopeSet>,
         now: Timestamp,
     ) -> Result<ScopeSet, IssueRefusal> {
+        if !self.server.issuers.own {
+            return Err(IssueRefusal::NotOurs);
+        }
         let ceiling = match caller {
             Asker::Agent(client) => self.agent_ceiling(client, now),
             Asker::User { client, roles } => self.user_ceiling(client, roles),
@@ -434,6 +469,7 @@ impl ServerPolicy {
     fn ceiling_of(&self, principal: &Principal, now: Timestamp) -> Bits {
         match &principal.subject {
             Subject::Agent(client) => self.agent_ceiling(client, now),
+            Subject::External { issuer, .. } => self.external.get(issuer).copied().unwrap_or(0),
             Subject::User(_) => self.user_ceiling(&principal.client_id, &principal.roles),
         }
     }
@@ -452,7 +488,12 @@ impl ServerPolicy {
             .filter_map(|role| role.parse::<Name>().ok())
             .filter_map(|role| self.roles.get(&role))
             .fold(0, |all, bits| all | bits);
-        self.clients.get(client).copied().unwrap_or(self.self_registered) & by_role
+        let by_client = match self.clients.get(client) {
+            Some(bits) => *bits,
+            None if self.registered.contains(client) => 0,
+            None => self.self_registered,
+        };
+        by_client & by_role
     }
 
     /// What every matching rule needs together, and the first of them; `None` when there is none.

@@ -1,7 +1,10 @@
 //! Who is calling: taken from a validated token and from nowhere else (PC-04).
 
+mod external;
+
 use crate::id::{InvalidId, SessionId, TokenId, UserId};
 use portcullis_oauth::client::ClientId;
+use portcullis_oauth::issuer::ExternalIssuer;
 use portcullis_oauth::jwt::AccessClaims;
 use portcullis_oauth::scope::ScopeSet;
 use portcullis_oauth::time::Timestamp;
@@ -13,6 +16,13 @@ use std::fmt;
 pub enum Subject {
     /// A machine, for itself; its name is its client id (AS-CC-04).
     Agent(ClientId),
+    /// Whoever another issuer says it is (PC-06): none of ours, whatever the text.
+    External {
+        /// Who says so.
+        issuer: ExternalIssuer,
+        /// In its words.
+        subject: String,
+    },
     /// A person.
     User(UserId),
 }
@@ -21,6 +31,8 @@ impl fmt::Display for Subject {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Agent(client) => fmt::Display::fmt(client, formatter),
+            // No issuer has a `|` in it, so the first one ends it.
+            Self::External { issuer, subject } => write!(formatter, "{issuer}|{subject}"),
             Self::User(user) => fmt::Display::fmt(user, formatter),
         }
     }

@@ -1,5 +1,12 @@
 //! Registered servers, agents and roles: what the fleet file declares, with the ids that we gave.
 
+mod issuers;
+
+pub use issuers::{
+    InvalidSecretPlace, Issuers, LONGEST_EXTERNAL_LIFE, Proof, ScopeClaim, SecretPlace, TokenType,
+    TrustedIssuer,
+};
+
 use crate::id::ServerId;
 use portcullis_oauth::client::ClientId;
 use portcullis_oauth::redirect::RedirectUri;
@@ -89,6 +96,9 @@ pub struct Server<Id = ServerId> {
     /// How its tool definitions are held (PC-33).
     #[serde(default)]
     pub pinning: Pinning,
+    /// Whose tokens count (PC-06).
+    #[serde(default)]
+    pub issuers: Issuers,
     /// What a request without `scope` means (PC-1A).
     pub default_scopes: ScopeSet,
     /// Every scope there is on this server.
@@ -111,6 +121,7 @@ impl<Id> Server<Id> {
             owners: self.owners,
             observe: self.observe,
             pinning: self.pinning,
+            issuers: self.issuers,
             default_scopes: self.default_scopes,
             scopes: self.scopes,
             rules: self.rules,

@@ -5,6 +5,7 @@ use crate::id::ServerId;
 use crate::pins::Pins;
 use crate::principal::Revocation;
 use crate::registry::{Access, Agent, Client, Role, Server};
+use portcullis_oauth::client::ClientId;
 use portcullis_oauth::issuer::Issuer;
 use portcullis_oauth::jwk::JwkSet;
 use portcullis_oauth::time::Timestamp;
@@ -42,6 +43,34 @@ pub struct Snapshot {
     pub pins: BTreeMap<ServerId, Pins>,
 }
 
+/// Agents that are not what they were.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangedAgents {
+    /// New or changed, as they are now.
+    pub put: Vec<Agent>,
+    /// Gone.
+    pub removed: Vec<ClientId>,
+}
+
+impl ChangedAgents {
+    /// Whether what is known of this agent no longer counts.
+    pub fn concern(&self, client: &ClientId) -> bool {
+        self.removed.contains(client) || self.put.iter().any(|agent| agent.client_id == *client)
+    }
+}
+
+impl Snapshot {
+    /// The same with these agents, at this position of the feed; agents stay in the order of their names.
+    #[must_use]
+    pub fn with_agents(mut self, changed: &ChangedAgents, number: u64) -> Self {
+        self.number = number;
+        self.agents.retain(|agent| !changed.concern(&agent.client_id));
+        self.agents.extend(changed.put.iter().cloned());
+        self.agents.sort_by(|a, b| a.name.cmp(&b.name));
+        self
+    }
+}
+
 /// One message of the feed that a gateway follows. Travels as JSON bytes, even within one process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "update")]
@@ -58,6 +87,19 @@ pub enum Update {
         /// The new state.
         snapshot: Box<Snapshot>,
         /// Every revocation that still matters.
+        revocations: Vec<Revocation>,
+        /// When that was so.
+        as_of: Timestamp,
+    },
+    /// Some agents are new, changed or gone, and nothing else is. Only for whoever has heard of everything up to `after`.
+    Agents {
+        /// Position in the feed before these.
+        after: u64,
+        /// Position in the feed after these.
+        number: u64,
+        /// What became of them.
+        agents: ChangedAgents,
+        /// What is no longer believed since `after`.
         revocations: Vec<Revocation>,
         /// When that was so.
         as_of: Timestamp,
@@ -118,7 +160,7 @@ pub(crate) mod tests {
                 owners: vec![],
                 observe: false,
                 pinning: crate::registry::Pinning::default(),
-
+                issuers: crate::registry::Issuers::default(),
                 default_scopes: scopes("notes:read"),
                 scopes: BTreeMap::from([
                     ("notes:read".parse().unwrap(), meaning("Read notes", "")),

@@ -27,7 +27,7 @@ pub(crate) struct Caller {
 }
 
 /// Who calls.
-pub(crate) fn authenticate(
+pub(crate) async fn authenticate(
     (knowledge, rates): (&Knowledge, &Rates),
     (known, door): (Arc<Known>, Arc<Door>),
     parts: &Parts,
@@ -36,8 +36,10 @@ pub(crate) fn authenticate(
     let address = parts.extensions.get::<ClientAddress>().map(|address| address.0);
     rates.request(address, now).map_err(Refusal::TooOften)?;
     let token = presented(parts)?;
-    let believed = knowledge.believe_if((&known, &door), token, now, || rates.may_check(address, now));
-    if believed == Err(Disbelief::Token(TokenRefusal::Signature)) {
+    let may_check = || rates.may_check(address, now);
+    knowledge.ready((&known, &door), token, now, may_check).await.map_err(Refusal::Disbelieved)?;
+    let believed = knowledge.believe_if((&known, &door), token, now, may_check);
+    if matches!(believed, Err(Disbelief::NotActive | Disbelief::Token(TokenRefusal::Signature))) {
         rates.was_bad(address, now);
     }
     let principal = believed.map_err(Refusal::Disbelieved)?;

@@ -169,7 +169,7 @@ impl Refusal {
             Self::Disbelieved(Disbelief::Unchecked(too_often)) | Self::TooOften(too_often) => {
                 Shown::too_often(*too_often, sentence)
             }
-            Self::Disbelieved(Disbelief::Revoked | Disbelief::Token(_))
+            Self::Disbelieved(Disbelief::NotActive | Disbelief::Revoked | Disbelief::Token(_))
             | Self::Presented(BearerRefusal::OtherScheme) => invalid_token(),
             Self::BesideRefused
             | Self::BodyBroken
@@ -193,7 +193,7 @@ impl Refusal {
             | Self::TokenInHeader
             | Self::TokenInUrl
             | Self::Unreadable(ParseRefusal::TokenInside) => invalid_request(&sentence),
-            Self::Spool | Self::Stale => {
+            Self::Disbelieved(Disbelief::IssuerAway) | Self::Spool | Self::Stale => {
                 Shown::new(StatusCode::SERVICE_UNAVAILABLE, code::UNAVAILABLE, sentence).retry_later()
             }
             Self::TooManyCalls => {
@@ -222,9 +222,9 @@ fn denied(denial: &Denial, sentence: String, context: &Context<'_>) -> Shown {
     };
     match denial {
         Denial::StepUp(shortfall)
-        | Denial::Never(Never::BeyondAgent(shortfall) | Never::BeyondUser(shortfall)) => {
-            insufficient(Some(&shortfall.needs))
-        }
+        | Denial::Never(
+            Never::BeyondAgent(shortfall) | Never::BeyondIssuer(shortfall) | Never::BeyondUser(shortfall),
+        ) => insufficient(Some(&shortfall.needs)),
         Denial::Never(Never::NothingLeft) => insufficient(None),
         Denial::Unpinned(..) | Denial::Never(Never::Forbidden(_) | Never::NoRule) => {
             Shown::new(StatusCode::FORBIDDEN, code::REFUSED, sentence)

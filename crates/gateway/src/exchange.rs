@@ -94,7 +94,7 @@ impl Inner {
     ) -> Result<Response<Body>, Refused> {
         let body = self.body(&parts.headers, body).await?;
         let since = Instant::now();
-        let caller = &self.still(caller)?;
+        let caller = &self.still(caller).await?;
         if is_batch(&parts.headers, &body) {
             return self.post_batch(caller, &parts.headers, &body, since).await;
         }
@@ -180,9 +180,11 @@ impl Inner {
     }
 
     /// The caller as of now: a body may take its time, and what was believed before it came may have ended since (PC-45).
-    fn still(&self, caller: &Caller) -> Result<Caller, Refusal> {
+    async fn still(&self, caller: &Caller) -> Result<Caller, Refusal> {
         let now = (self.settings.clock)();
         let known = self.knowledge.known().filter(|_| self.knowledge.is_fresh(now)).ok_or(Refusal::Stale)?;
+        let ready = self.knowledge.ready((&known, &caller.door), &caller.token, now, || Ok(())).await;
+        ready.map_err(Refusal::Disbelieved)?;
         let believed = self.knowledge.believe(&known, &caller.door, &caller.token, now);
         let principal = believed.map_err(Refusal::Disbelieved)?;
         let (token, door) = (Arc::clone(&caller.token), Arc::clone(&caller.door));

@@ -19,6 +19,7 @@ mod door;
 mod error;
 mod events;
 mod exchange;
+mod external;
 mod figures;
 mod forward;
 mod headers;
@@ -44,7 +45,7 @@ mod verbs;
 pub use circumstances::ClientAddress;
 pub use figures::{Figures, Histogram, ServerFigures};
 pub use forward::{Connector, NoTls, connector};
-pub use settings::{CallRates, Clock, Limits, Program, Settings, SpoolSettings};
+pub use settings::{CallRates, Clock, IssuerTimes, Limits, Program, Secrets, Settings, SpoolSettings};
 pub use spans::Spans;
 pub use state::FeedError;
 pub use survey::{Survey, SurveyFailure};
@@ -147,7 +148,13 @@ impl Gateway {
             settings.issuer.clone(),
             assertion_key.kid().to_owned(),
             settings.max_staleness,
-            limits.signatures,
+            external::Means {
+                fetcher: Arc::new(external::Fetcher::new()?),
+                times: limits.issuers.clone(),
+                clock: Arc::clone(&settings.clock),
+                secrets: Arc::clone(&settings.secrets),
+                capacity: limits.signatures,
+            },
         );
         let inner = Inner {
             knowledge: Arc::new(knowledge),

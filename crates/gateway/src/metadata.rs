@@ -9,9 +9,11 @@ use portcullis_oauth::scope::ScopeSet;
 /// The metadata of a server.
 pub(crate) fn document(door: &Door, issuer: &Issuer) -> http::Response<axum::body::Body> {
     let server = &door.server;
+    let own = server.issuers.own.then(|| issuer.to_string());
+    let others = server.issuers.external.iter().map(|trusted| trusted.issuer.to_string());
+    let issuers = own.into_iter().chain(others).collect();
     let scopes: ScopeSet = server.scopes.keys().collect();
-    let document =
-        protected_resource(&server.canonical_uri, vec![issuer.clone()], &scopes, Some(server.title.clone()));
+    let document = protected_resource(&server.canonical_uri, issuers, &scopes, Some(server.title.clone()));
     let body = serde_json::to_vec(&document).unwrap_or_default();
     let mut response = http::Response::new(axum::body::Body::from(body));
     *response.status_mut() = StatusCode::OK;

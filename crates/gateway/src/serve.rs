@@ -63,7 +63,7 @@ impl Inner {
         let response = if parts.method == Method::OPTIONS {
             cors::preflight(&parts.headers)
         } else {
-            match self.admit(known, door, &parts) {
+            match self.admit(known, door, &parts).await {
                 Ok(caller) => self.for_caller(&caller, &parts, body).await,
                 Err(refusal) => self.refuse_stranger(&refusal, Some(door)),
             }
@@ -91,7 +91,7 @@ impl Inner {
         }
     }
 
-    fn admit(&self, known: &Arc<Known>, door: &Arc<Door>, parts: &Parts) -> Result<Caller, Refusal> {
+    async fn admit(&self, known: &Arc<Known>, door: &Arc<Door>, parts: &Parts) -> Result<Caller, Refusal> {
         if !matches!(parts.method, Method::POST | Method::GET | Method::DELETE) {
             return Err(Refusal::MethodNotAllowed("POST, GET, DELETE, OPTIONS"));
         }
@@ -100,7 +100,7 @@ impl Inner {
             return Err(Refusal::Stale);
         }
         let place = (Arc::clone(known), Arc::clone(door));
-        authenticate((&self.knowledge, &self.rates), place, parts, now)
+        authenticate((&self.knowledge, &self.rates), place, parts, now).await
     }
 
     async fn for_caller(&self, caller: &Caller, parts: &Parts, body: Body) -> Response<Body> {

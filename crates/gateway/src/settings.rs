@@ -1,6 +1,7 @@
 //! What a gateway is told once, at its start.
 
 use crate::spans::Spans;
+use portcullis_domain::registry::SecretPlace;
 use portcullis_oauth::issuer::Issuer;
 use portcullis_oauth::time::Timestamp;
 use std::collections::BTreeMap;
@@ -11,6 +12,9 @@ use std::time::Duration;
 
 /// The present moment. The one place that reads a clock is the program that runs the gateway.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// Reads the secret at a place of this machine; `None` when it cannot be read.
+pub type Secrets = Arc<dyn Fn(&SecretPlace) -> Option<String> + Send + Sync>;
 
 /// What a gateway needs besides snapshots and its assertion key.
 #[derive(Clone)]
@@ -31,6 +35,8 @@ pub struct Settings {
     pub spool: SpoolSettings,
     /// The present.
     pub clock: Clock,
+    /// Reads a secret of this machine, for issuers that are asked about tokens.
+    pub secrets: Secrets,
     /// Where spans of calls go, if anywhere.
     pub spans: Option<Arc<Spans>>,
 }
@@ -70,6 +76,39 @@ impl Default for CallRates {
 /// A tenth of a second of one core at once, then two thousandths of it.
 const BAD_SIGNATURES: NonZeroU32 = NonZeroU32::new(1_000).expect("not zero");
 
+/// How issuers that are not ours are asked (PC-06).
+#[derive(Clone, Debug)]
+pub struct IssuerTimes {
+    /// The longest that a call waits for one.
+    pub patience: Duration,
+    /// Keys are fetched anew when they are this old.
+    pub refresh: Duration,
+    /// And not oftener than this, whatever keys tokens name.
+    pub pause: Duration,
+    /// The same while there are none, or no answer.
+    pub pause_without_keys: Duration,
+    /// Keys that could not be fetched anew count no longer than this.
+    pub keep: Duration,
+    /// How long it is believed that a token is good.
+    pub positive: Duration,
+    /// How long it is believed that a token is not.
+    pub negative: Duration,
+}
+
+impl Default for IssuerTimes {
+    fn default() -> Self {
+        Self {
+            patience: Duration::from_secs(5),
+            refresh: Duration::from_mins(10),
+            pause: Duration::from_secs(30),
+            pause_without_keys: Duration::from_secs(2),
+            keep: Duration::from_hours(24),
+            positive: Duration::from_secs(30),
+            negative: Duration::from_secs(10),
+        }
+    }
+}
+
 /// Bounds of one request, and of what is remembered.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -94,6 +133,8 @@ pub struct Limits {
     pub bad_signatures_per_minute: NonZeroU32,
     /// How many calls of one principal may be under way at once, streams included.
     pub calls_per_principal: usize,
+    /// How issuers that are not ours are asked.
+    pub issuers: IssuerTimes,
     /// How many programs may run at once.
     pub children: usize,
     /// How long a program without work stays.
@@ -113,6 +154,7 @@ impl Default for Limits {
             calls_per_minute: CallRates::default(),
             bad_signatures_per_minute: BAD_SIGNATURES,
             calls_per_principal: 256,
+            issuers: IssuerTimes::default(),
             children: 256,
             child_idle: Duration::from_mins(5),
         }

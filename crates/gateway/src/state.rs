@@ -3,6 +3,7 @@
 mod revocations;
 
 use crate::door::Door;
+use crate::external::{Believed, Here, Means, Trusts};
 use crate::rates::TooOften;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use portcullis_domain::id::ServerId;
@@ -10,7 +11,7 @@ use portcullis_domain::pins::PinnedTools;
 use portcullis_domain::policy::{Policy, ServerPolicy, UnusableSnapshot};
 use portcullis_domain::principal::{Principal, Revocation, Subject};
 use portcullis_domain::registry::{Name, Server};
-use portcullis_domain::snapshot::{Snapshot, Update};
+use portcullis_domain::snapshot::{ChangedAgents, Snapshot, Update};
 use portcullis_guard::verifier::Verifier;
 use portcullis_oauth::client::ClientId;
 use portcullis_oauth::issuer::Issuer;
@@ -27,6 +28,9 @@ use revocations::Revocations;
 
 /// PC-03: no snapshot may ask for more.
 const MAX_LEEWAY_SECONDS: u64 = 60;
+
+/// An open stream asks this often about a token of another issuer.
+const ASK_AGAIN: Duration = Duration::from_secs(15);
 
 /// Why an update was not taken. The state is what it was.
 #[derive(Debug, thiserror::Error)]
@@ -61,27 +65,29 @@ pub enum FeedError {
 }
 
 /// One snapshot, made ready to serve with.
+#[derive(Clone)]
 pub(crate) struct Known {
     pub(crate) number: u64,
     policy: Policy,
-    pinned: HashMap<ServerId, PinnedTools>,
+    pinned: Arc<HashMap<ServerId, PinnedTools>>,
     agents: HashMap<ClientId, Name>,
     issuer: Issuer,
     leeway: Duration,
     max_life: Duration,
     verifier: Arc<Verifier>,
-    by_path: HashMap<String, Vec<Arc<Door>>>,
-    by_metadata_path: HashMap<String, Vec<Arc<Door>>>,
+    trusts: Arc<Trusts>,
+    by_path: Arc<HashMap<String, Vec<Arc<Door>>>>,
+    by_metadata_path: Arc<HashMap<String, Vec<Arc<Door>>>>,
 }
 
 impl Known {
-    fn new(snapshot: &Snapshot, before: Option<&Known>, signatures: usize) -> Result<Self, FeedError> {
+    fn new(snapshot: &Snapshot, before: Option<&Known>, means: &Means) -> Result<Self, FeedError> {
         if snapshot.leeway_seconds > MAX_LEEWAY_SECONDS {
             return Err(FeedError::Leeway);
         }
         let verifier = match before {
             Some(before) if before.verifier.is_for(&snapshot.keys) => Arc::clone(&before.verifier),
-            _ => Arc::new(Verifier::new(&snapshot.keys, signatures)?),
+            _ => Arc::new(Verifier::new(&snapshot.keys, means.capacity)?),
         };
         let policy = Policy::compile(snapshot)?;
         let mut by_path: HashMap<String, Vec<Arc<Door>>> = HashMap::new();
@@ -103,7 +109,7 @@ impl Known {
         let pinned = |server: &Server| PinnedTools::new(server.pinning, snapshot.pins.get(&server.id));
         Ok(Self {
             number: snapshot.number,
-            pinned: snapshot.servers.iter().map(|server| (server.id, pinned(server))).collect(),
+            pinned: Arc::new(snapshot.servers.iter().map(|server| (server.id, pinned(server))).collect()),
             agents: snapshot
                 .agents
                 .iter()
@@ -113,10 +119,21 @@ impl Known {
             leeway: Duration::from_secs(snapshot.leeway_seconds),
             max_life: Duration::from_secs(snapshot.max_life_seconds),
             verifier,
-            by_path,
-            by_metadata_path,
+            trusts: Arc::new(Trusts::of(&snapshot.servers, before.map(|before| &*before.trusts), means)),
+            by_path: Arc::new(by_path),
+            by_metadata_path: Arc::new(by_metadata_path),
             policy,
         })
+    }
+
+    /// The same with these agents; `None` where only a full update can tell.
+    fn with_agents(&self, changed: &ChangedAgents, number: u64) -> Option<Self> {
+        let policy = self.policy.with_agents(changed)?;
+        let mut known = Self { number, policy, ..self.clone() };
+        known.agents.retain(|client, _| !changed.concern(client));
+        let put = changed.put.iter().map(|agent| (agent.client_id.clone(), agent.name.clone()));
+        known.agents.extend(put);
+        Some(known)
     }
 
     /// The doors that stand at exactly this path; more than one only under different hosts.
@@ -143,7 +160,7 @@ impl Known {
     pub(crate) fn agent_name(&self, principal: &Principal) -> Option<&Name> {
         match &principal.subject {
             Subject::Agent(client) => self.agents.get(client),
-            Subject::User(_) => None,
+            Subject::External { .. } | Subject::User(_) => None,
         }
     }
 
@@ -157,6 +174,16 @@ impl Known {
         self.by_path.values().flatten().find(|door| door.server.id == server)
     }
 
+    fn here<'a>(&'a self, door: &'a Door, now: Timestamp) -> Here<'a> {
+        let audience = door.server.canonical_uri.as_str();
+        Here { own: &self.issuer, audience, now, leeway: self.leeway }
+    }
+
+    /// When it has to be asked again about a token at this door, whatever the token says.
+    pub(crate) fn ask_again(&self, door: &Door, now: Timestamp) -> Option<Timestamp> {
+        self.trusts.at(door.server.id).map(|_| now + ASK_AGAIN)
+    }
+
     /// How long after its `exp` a token still counts.
     pub(crate) fn leeway(&self) -> Duration {
         self.leeway
@@ -166,6 +193,10 @@ impl Known {
 /// Why a token was not believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Disbelief {
+    /// Another issuer would have to say something about it, and does not now.
+    IssuerAway,
+    /// The issuer says that it is not, or no longer, good.
+    NotActive,
     Revoked,
     Token(TokenRefusal),
     /// It was never seen, and its signature is not checked now.
@@ -177,7 +208,7 @@ pub(crate) struct Knowledge {
     issuer: Issuer,
     assertion_kid: String,
     max_staleness: Duration,
-    signatures: usize,
+    means: Means,
     known: ArcSwapOption<Known>,
     revocations: ArcSwap<Revocations>,
     as_of: AtomicI64,
@@ -186,17 +217,12 @@ pub(crate) struct Knowledge {
 }
 
 impl Knowledge {
-    pub(crate) fn new(
-        issuer: Issuer,
-        assertion_kid: String,
-        max_staleness: Duration,
-        signatures: usize,
-    ) -> Self {
+    pub(crate) fn new(issuer: Issuer, assertion_kid: String, max_staleness: Duration, means: Means) -> Self {
         Self {
             issuer,
             assertion_kid,
             max_staleness,
-            signatures,
+            means,
             known: ArcSwapOption::empty(),
             revocations: ArcSwap::default(),
             as_of: AtomicI64::new(i64::MIN),
@@ -252,6 +278,14 @@ impl Knowledge {
         now: Timestamp,
         may_check: impl FnOnce() -> Result<(), TooOften>,
     ) -> Result<Principal, Disbelief> {
+        let mut may_check = Some(may_check);
+        let mut may_check = || may_check.take().map_or(Ok(()), |may_check| may_check());
+        if let Some(trust) = known.trusts.at(door.server.id) {
+            match trust.believe(known.here(door, now), token, &mut may_check)? {
+                Believed::Own => {}
+                Believed::Other(principal) => return self.unless_revoked(principal),
+            }
+        }
         let expected = Expected {
             issuer: &known.issuer,
             audience: door.server.canonical_uri.as_str(),
@@ -261,10 +295,25 @@ impl Knowledge {
         };
         let verified = known.verifier.verify_if(token, &expected, may_check);
         let principal = verified.map_err(Disbelief::Unchecked)?.map_err(Disbelief::Token)?;
-        if self.revocations.load().concern(&principal) {
-            return Err(Disbelief::Revoked);
+        self.unless_revoked(principal)
+    }
+
+    fn unless_revoked(&self, principal: Principal) -> Result<Principal, Disbelief> {
+        if self.revocations.load().concern(&principal) { Err(Disbelief::Revoked) } else { Ok(principal) }
+    }
+
+    /// To be awaited before a token is judged: where others' tokens count, their issuer may have to be asked.
+    pub(crate) async fn ready(
+        &self,
+        (known, door): (&Known, &Door),
+        token: &str,
+        now: Timestamp,
+        may_check: impl FnOnce() -> Result<(), TooOften>,
+    ) -> Result<(), Disbelief> {
+        match known.trusts.at(door.server.id) {
+            None => Ok(()),
+            Some(trust) => trust.ready(known.here(door, now), token, may_check).await,
         }
-        Ok(principal)
     }
 
     /// Takes an update, or changes nothing.
@@ -289,6 +338,15 @@ impl Knowledge {
                 self.take_revocations(&revocations, now);
                 self.known.store(Some(Arc::new(known)));
                 self.changed.send_modify(|heard| *heard = snapshot.number);
+                as_of
+            }
+            Update::Agents { after, number, agents, revocations, as_of } => {
+                // Disbelief is taken at once, whatever comes of the rest.
+                self.take_revocations(&revocations, now);
+                let before = before.filter(|_| after == self.heard_of() && after < number);
+                let known = before.and_then(|before| before.with_agents(&agents, number));
+                self.known.store(Some(Arc::new(known.ok_or(FeedError::Missed)?)));
+                self.changed.send_modify(|heard| *heard = number);
                 as_of
             }
             Update::Revoked { number, revocations, as_of } => {
@@ -325,7 +383,7 @@ impl Knowledge {
         if self.heard_of() > snapshot.number {
             return Err(FeedError::Older);
         }
-        Known::new(snapshot, before, self.signatures)
+        Known::new(snapshot, before, &self.means)
     }
 
     fn take_revocations(&self, new: &[Revocation], now: Timestamp) {

@@ -72,6 +72,7 @@ impl Watch {
                 return Over::GoingDown;
             }
             let now = (self.clock)();
+            self.ready(now).await;
             let Some(ask_again) = self.allowed_until(now) else {
                 return Over::NotAllowed;
             };
@@ -81,6 +82,13 @@ impl Watch {
                 closing = self.closing.changed() => if closing.is_err() { return Over::GoingDown },
                 () = tokio::time::sleep(wait) => {}
             }
+        }
+    }
+
+    /// Whoever issued the token is asked again where that is due; what is not known then is not believed.
+    async fn ready(&self, now: Timestamp) {
+        if let Some(known) = self.knowledge.known() {
+            let _judged_next = self.knowledge.ready((&known, &self.door), &self.token, now, || Ok(())).await;
         }
     }
 
@@ -102,7 +110,8 @@ impl Watch {
         let second = Duration::from_secs(1);
         allowed.then(|| {
             let token_ends = principal.expires_at + known.leeway();
-            token_ends.min(self.knowledge.stale_at() + second)
+            let ask_again = known.ask_again(&self.door, now).unwrap_or(token_ends);
+            token_ends.min(self.knowledge.stale_at() + second).min(ask_again)
         })
     }
 }

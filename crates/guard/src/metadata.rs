@@ -1,6 +1,5 @@
 //! The metadata document of a protected resource (RFC 9728 s2).
 
-use portcullis_oauth::issuer::Issuer;
 use portcullis_oauth::metadata::{ProtectedResourceMetadata, ScopeList};
 use portcullis_oauth::resource::ResourceUri;
 use portcullis_oauth::scope::ScopeSet;
@@ -10,7 +9,7 @@ use portcullis_oauth::scope::ScopeSet;
 /// `offline_access` is left out: it says nothing about the resource (AS-PRM-05).
 pub fn protected_resource(
     resource: &ResourceUri,
-    issuers: Vec<Issuer>,
+    issuers: Vec<String>,
     scopes: &ScopeSet,
     name: Option<String>,
 ) -> ProtectedResourceMetadata {
@@ -33,7 +32,7 @@ mod tests {
         let resource = "https://mcp.test/mcp/a".parse().unwrap();
         let document = protected_resource(
             &resource,
-            vec!["https://as.test".parse().unwrap()],
+            vec!["https://as.test".into()],
             &"a:read offline_access".parse().unwrap(),
             Some("A".into()),
         );

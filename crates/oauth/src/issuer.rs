@@ -90,6 +90,46 @@ impl fmt::Display for Issuer {
 
 serde_as_text!(Issuer);
 
+/// An issuer that is not ours, exactly as its tokens name it in `iss`. It is compared and never rewritten, so it may end with
+/// a slash, as those of some providers do.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ExternalIssuer(String);
+
+/// Why a text is no issuer of others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "an issuer is the https URL (plain http on loopback only) that tokens name in iss, without query, fragment, user or \"|\", of at most 255 characters"
+)]
+pub struct InvalidExternalIssuer;
+
+impl ExternalIssuer {
+    /// As written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for ExternalIssuer {
+    type Err = InvalidExternalIssuer;
+    fn from_str(text: &str) -> Result<Self, InvalidExternalIssuer> {
+        // `|` stands between an issuer and a subject wherever the two are written as one.
+        let plain =
+            text.len() <= 255 && text.bytes().all(|b| b.is_ascii_graphic() && !b"|?#\\\"<>".contains(&b));
+        let url = Url::parse(text).map_err(|_| InvalidExternalIssuer)?;
+        let secure = text.starts_with("https://") || text.starts_with("http://") && is_loopback(&url);
+        let bare = url.host().is_some() && url.username().is_empty() && url.password().is_none();
+        if plain && secure && bare { Ok(Self(text.to_owned())) } else { Err(InvalidExternalIssuer) }
+    }
+}
+
+impl fmt::Display for ExternalIssuer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+serde_as_text!(ExternalIssuer);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,6 +145,28 @@ mod tests {
         );
         let root: Issuer = "http://127.0.0.1:8080".parse().unwrap();
         assert_eq!((root.origin(), root.path()), ("http://127.0.0.1:8080", ""));
+    }
+
+    #[test]
+    fn jwt_12_an_external_issuer_is_kept_as_written() {
+        for good in
+            ["https://idp.test", "https://idp.test/", "https://idp.test/tenant/v2.0", "http://127.0.0.1:9"]
+        {
+            assert_eq!(good.parse::<ExternalIssuer>().unwrap().as_str(), good);
+        }
+        for bad in [
+            "http://idp.test",
+            "https://u@idp.test",
+            "https://idp.test?x",
+            "https://idp.test#x",
+            "https://idp.test/a|b",
+            "https://idp.test/ü",
+            "idp.test",
+            "https://",
+            "",
+        ] {
+            assert!(bad.parse::<ExternalIssuer>().is_err(), "{bad}");
+        }
     }
 
     #[test]

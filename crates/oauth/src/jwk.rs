@@ -1,5 +1,9 @@
 //! Public keys (RFC 7517): a key set that can only hold public, asymmetric signing keys.
 
+mod external;
+
+pub use external::{ExternalAlgorithm, ExternalKeySet, InvalidAlgorithm, InvalidExternalKeySet};
+
 use jsonwebtoken::DecodingKey;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

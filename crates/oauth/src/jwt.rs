@@ -3,8 +3,13 @@
 //! The steps are apart, because the first is dear and may be remembered, and the others must be taken at each use:
 //! [`open`] says that a key signed exactly this text; [`AccessClaims::check`] says that it is for us, now.
 
+mod external;
 mod sign;
 
+pub use external::{
+    ExternalClaims, ExternalExpected, ExternalToken, StatedKind, UnverifiedNames, open_external,
+    unverified_names,
+};
 pub use sign::{InvalidSigningKey, SigningFailed, SigningKey};
 
 use crate::client::ClientId;

@@ -51,7 +51,7 @@ pub struct ProtectedResourceMetadata {
     /// The canonical URI.
     pub resource: ResourceUri,
     /// Whose tokens it takes; the first is ours when it is ours.
-    pub authorization_servers: Vec<Issuer>,
+    pub authorization_servers: Vec<String>,
     /// Always exactly `header`.
     pub bearer_methods_supported: Vec<String>,
     /// Its scopes; `offline_access` is never among them.

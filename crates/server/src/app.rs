@@ -14,7 +14,7 @@ use arc_swap::ArcSwap;
 use portcullis_domain::policy::{Policy, UnusableSnapshot};
 use portcullis_domain::registry::Placement;
 use portcullis_domain::seal::MasterKey;
-use portcullis_domain::snapshot::Snapshot;
+use portcullis_domain::snapshot::{ChangedAgents, Snapshot};
 use portcullis_gateway::{Gateway, Limits, Settings, SpoolSettings};
 use portcullis_store::{OpenError, Store};
 use std::collections::HashSet;
@@ -152,6 +152,13 @@ impl Current {
         let policy = Policy::compile(&snapshot)?;
         Ok(Self { snapshot, policy, hosts })
     }
+
+    /// The same with these agents; `None` where only everything anew can tell.
+    pub(crate) fn with_agents(&self, changed: &ChangedAgents, number: u64) -> Option<Self> {
+        let policy = self.policy.with_agents(changed)?;
+        let snapshot = self.snapshot.clone().with_agents(changed, number);
+        Some(Self { snapshot, policy, hosts: self.hosts.clone() })
+    }
 }
 
 /// An origin in the two ways in which a request may name it.
@@ -179,6 +186,7 @@ fn gateway_settings(config: &Config, clock: &Clock, traces: Option<&Traces>) -> 
         max_staleness: MAX_STALENESS,
         spool: SpoolSettings { dir: config.data.join("spool"), max_bytes: config.spool_bytes },
         clock: Arc::new(move || clock.now()),
+        secrets: Arc::new(crate::config::environment::secret_at),
         spans: traces.map(|traces| Arc::clone(&traces.spans)),
     }
 }

@@ -16,6 +16,7 @@ use crate::keys::master::{self, MasterKeyError};
 use crate::keys::{self, KeyError};
 use format::{Backup, Draft};
 use portcullis_domain::audit::{Actor, Event, Kind, Outcome};
+use portcullis_domain::registry::LONGEST_EXTERNAL_LIFE;
 use portcullis_oauth::time::Timestamp;
 use portcullis_store::backup::{Source, schema_version};
 use portcullis_store::restore::Restore;

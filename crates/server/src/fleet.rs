@@ -13,8 +13,8 @@ pub use deliver::resume;
 pub(crate) use deliver::{Delivered, delivered};
 pub(crate) use file::FleetFile;
 pub use preview::{Ending, Preview, Version, export, preview};
-pub(crate) use remarks::observed;
 pub use remarks::remarks;
+pub(crate) use remarks::{observed, strangers};
 pub(crate) use rotate::{Delivery, RotateError, Rotation, rotate};
 
 use crate::api::{By, IfMatch};
@@ -179,19 +179,8 @@ fn allowed(world: &World, fleet: &Fleet, terms: &Terms) -> Result<(), ApplyError
     Ok(())
 }
 
-/// All of them, or none.
 fn prepare(app: &App, recipients: &[Recipient]) -> Result<Vec<Pending>, DeliverError> {
-    let mut pending = Vec::new();
-    for recipient in recipients {
-        match Pending::prepare(recipient, &app.config.issuer, &mut app.entropy.rng()) {
-            Ok(one) => pending.push(one),
-            Err(error) => {
-                deliver::discard(&pending);
-                return Err(error);
-            }
-        }
-    }
-    Ok(pending)
+    Pending::prepare(recipients, &app.config.issuer, &mut app.entropy.rng())
 }
 
 /// A new secret for agents whose file is gone, without an end to the old one: for the demo, whose files are all there is.

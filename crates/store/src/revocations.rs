@@ -42,7 +42,7 @@ impl Reader<'_> {
     /// Whether the token behind `principal` is no longer believed.
     pub async fn is_revoked(&mut self, principal: &Principal, now: Timestamp) -> Result<bool, Error> {
         let user = match &principal.subject {
-            Subject::Agent(_) => None,
+            Subject::Agent(_) | Subject::External { .. } => None,
             Subject::User(user) => Some(user.to_string()),
         };
         let values = values![

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod forbids;
+mod issuers;
 mod people;
 mod rules;
 mod server;

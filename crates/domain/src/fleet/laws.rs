@@ -3,10 +3,11 @@
 use super::{Difference, Fleet, Surroundings};
 use crate::condition::Forbid;
 use crate::registry::{
-    Access, Agent, Client, ClientAuth, Members, Name, Pinning, Placement, Risk, Role, Rule, ScopeMeaning,
-    Server, Upstream, UpstreamCredential,
+    Access, Agent, Client, ClientAuth, Issuers, Members, Name, Pinning, Placement, Proof, Risk, Role, Rule,
+    ScopeClaim, ScopeMeaning, Server, TokenType, TrustedIssuer, Upstream, UpstreamCredential,
 };
 use portcullis_oauth::issuer::Issuer;
+use portcullis_oauth::jwk::ExternalAlgorithm;
 use portcullis_oauth::scope::{Scope, ScopeSet};
 use portcullis_oauth::time::Timestamp;
 use proptest::prelude::*;
@@ -81,11 +82,16 @@ fn server(at: usize) -> impl Strategy<Value = Server<()>> {
     });
     let meanings = prop::collection::vec((sentence(), scopes()), SCOPES.len());
     let parts = (sentence(), own, placement(), prop::option::of(1..=60_u64), labels());
-    let held = (labels(), any::<bool>(), select(vec![Pinning::Approved, Pinning::FirstSight, Pinning::Off]));
+    let held = (
+        labels(),
+        any::<bool>(),
+        select(vec![Pinning::Approved, Pinning::FirstSight, Pinning::Off]),
+        issuers(),
+    );
     (parts, held, scopes(), meanings, (rule(0), rule(1), 0..3_usize)).prop_map(
         move |(
             (title, canonical_uri, placement, minutes, labels),
-            (owners, observe, pinning),
+            (owners, observe, pinning, issuers),
             default_scopes,
             meanings,
             (first, second, count),
@@ -94,6 +100,8 @@ fn server(at: usize) -> impl Strategy<Value = Server<()>> {
             name: format!("s{at}").parse().unwrap(),
             title,
             canonical_uri,
+            // A direct server checks tokens itself.
+            issuers: if placement == Placement::Direct { Issuers::default() } else { issuers },
             placement,
             access_seconds: minutes.map(|minutes| minutes * 60),
             labels,
@@ -109,6 +117,46 @@ fn server(at: usize) -> impl Strategy<Value = Server<()>> {
             rules: [first, second].into_iter().take(count).collect(),
         },
     )
+}
+
+fn trusted(at: usize) -> impl Strategy<Value = TrustedIssuer> {
+    let jwks = || Proof::Jwks {
+        address: "https://idp.example/keys".into(),
+        algorithms: ExternalAlgorithm::ALL[..2].to_vec(),
+        token_type: TokenType::AnyJwt,
+    };
+    let asked = || Proof::Introspection {
+        address: "https://idp.example/ask".into(),
+        client_id: "us \"here\"".into(),
+        secret: "env:IDP_SECRET".parse().unwrap(),
+    };
+    // No two are asked.
+    let proof = if at == 0 { prop_oneof![Just(jwks()), Just(asked())].boxed() } else { Just(jwks()).boxed() };
+    let claim = select(vec![ScopeClaim::Scope, ScopeClaim::Scp, ScopeClaim::Roles]);
+    let map = prop::option::of(prop::collection::btree_map(words(), select(SCOPES.to_vec()), 0..3));
+    let texts = prop::option::of(select(vec!["api://x", "a\n\"b\""]).prop_map(str::to_owned));
+    (proof, texts.clone(), claim, map, texts, scopes()).prop_map(
+        move |(proof, audience, scope_claim, map, client_claim, mut access)| {
+            access.insert(SCOPES[0].parse().unwrap());
+            let parsed = |(theirs, ours): (String, &str)| (theirs, ours.parse().unwrap());
+            TrustedIssuer {
+                issuer: format!("https://idp{at}.example/").parse().unwrap(),
+                proof,
+                audience,
+                scope_claim,
+                scope_map: map.map(|map| map.into_iter().map(parsed).collect()),
+                client_claim,
+                access,
+            }
+        },
+    )
+}
+
+fn issuers() -> impl Strategy<Value = Issuers> {
+    let several = (any::<bool>(), trusted(0), trusted(1), 1..3_usize).prop_map(|(own, one, other, count)| {
+        Issuers { own, external: [one, other].into_iter().take(count).collect() }
+    });
+    prop_oneof![Just(Issuers::default()), several]
 }
 
 fn labels() -> impl Strategy<Value = Vec<String>> {

@@ -1,6 +1,6 @@
 //! The fleet file exactly as written: shape only, nothing checked.
 
-use crate::registry::{ClientAuth, Members, Name, Pinning, Risk, UpstreamCredential};
+use crate::registry::{ClientAuth, Members, Name, Pinning, Risk, ScopeClaim, TokenType, UpstreamCredential};
 use portcullis_oauth::scope::{Scope, ScopeSet};
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
@@ -51,6 +51,9 @@ pub(super) struct RawServer {
     pub(super) observe: bool,
     #[serde(default)]
     pub(super) pinning: Pinning,
+    /// Whose tokens count: "self", and tables of other issuers. Left out, ours only.
+    #[schemars(with = "Option<Vec<RawIssuer>>")]
+    pub(super) issuers: Option<Spanned<Vec<Spanned<RawIssuer>>>>,
     #[serde(default)]
     #[schemars(with = "Vec<String>")]
     pub(super) default_scopes: Vec<Spanned<String>>,
@@ -91,6 +94,48 @@ pub(super) enum RawMode {
 pub(super) struct RawUpstream {
     pub(super) url: Option<String>,
     pub(super) command: Option<String>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(super) enum RawIssuer {
+    Word(String),
+    Other(Box<RawTrustedIssuer>),
+}
+
+/// An issuer that is not ours: either by the keys that it publishes, or asked about each token.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawTrustedIssuer {
+    #[schemars(with = "String")]
+    pub(super) issuer: Spanned<String>,
+    #[schemars(with = "Option<String>")]
+    pub(super) jwks: Option<Spanned<String>>,
+    #[schemars(with = "Option<Vec<String>>")]
+    pub(super) algorithms: Option<Vec<Spanned<String>>>,
+    pub(super) token_type: Option<TokenType>,
+    #[schemars(with = "Option<String>")]
+    pub(super) introspection: Option<Spanned<String>>,
+    pub(super) client: Option<RawIssuerClient>,
+    #[schemars(with = "Option<String>")]
+    pub(super) audience: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(super) scope_claim: ScopeClaim,
+    #[schemars(with = "Option<BTreeMap<String, String>>")]
+    pub(super) scope_map: Option<BTreeMap<String, Spanned<String>>>,
+    #[schemars(with = "Option<String>")]
+    pub(super) client_claim: Option<Spanned<String>>,
+    #[schemars(with = "Vec<String>")]
+    pub(super) access: Spanned<Vec<Spanned<String>>>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawIssuerClient {
+    #[schemars(with = "String")]
+    pub(super) id: Spanned<String>,
+    #[schemars(with = "String")]
+    pub(super) secret: Spanned<String>,
 }
 
 #[derive(Deserialize, JsonSchema)]

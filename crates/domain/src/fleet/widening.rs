@@ -6,15 +6,17 @@
 use super::Fleet;
 use crate::builtin::{self, admin_access};
 use crate::condition::Forbid;
-use crate::registry::{Access, Agent, Client, Name, Role, Server};
+use crate::registry::{Access, Agent, Client, Issuers, Name, Proof, Role, Server};
 use portcullis_oauth::scope::ScopeSet;
 use portcullis_oauth::time::Timestamp;
+use std::collections::HashMap;
 
 /// One sentence for each; empty when somebody who is no owner may apply it.
 pub fn owners_only(before: &Fleet, after: &Fleet) -> Vec<String> {
     let mut says = Vec::new();
+    let agents = by_name(&before.agents, |agent| &agent.name);
     for agent in &after.agents {
-        if agent_gains(before.agents.iter().find(|known| known.name == agent.name), agent) {
+        if agent_gains(agents.get(&agent.name).copied(), agent) {
             says.push(format!("agent {}: its access to portcullis, or how it is had", agent.name));
         }
     }
@@ -28,9 +30,9 @@ pub fn owners_only(before: &Fleet, after: &Fleet) -> Vec<String> {
             says.push(format!("role {}: who has access to portcullis by it", role.name));
         }
     }
+    let servers = by_name(&before.servers, |server| &server.name);
     for server in &after.servers {
-        let known = before.servers.iter().find(|known| known.name == server.name);
-        if gains_owner(known, server) {
+        if gains_owner(servers.get(&server.name).copied(), server) {
             says.push(format!("server {}: who owns it", server.name));
         }
     }
@@ -41,10 +43,12 @@ pub fn owners_only(before: &Fleet, after: &Fleet) -> Vec<String> {
     says
 }
 
-/// Files of this machine that would be written and were not named before: nobody names them from elsewhere.
+/// Files of this machine that would be written, and secrets of it that would be shown to somebody, and were not named before:
+/// nobody names them from elsewhere.
 pub fn new_places(before: &Fleet, after: &Fleet) -> Vec<String> {
+    let known = by_name(&before.agents, |agent| &agent.name);
     let agents = after.agents.iter().filter(|agent| {
-        let known = before.agents.iter().find(|known| known.name == agent.name);
+        let known = known.get(&agent.name);
         agent.deliver.is_some() && known.is_none_or(|known| known.deliver != agent.deliver)
     });
     let clients = after.clients.iter().filter(|client| {
@@ -52,7 +56,26 @@ pub fn new_places(before: &Fleet, after: &Fleet) -> Vec<String> {
         client.deliver.is_some() && known.is_none_or(|known| known.deliver != client.deliver)
     });
     let agents = agents.map(|agent| format!("agent {}", agent.name));
-    agents.chain(clients.map(|client| format!("client {}", client.name))).collect()
+    let clients = clients.map(|client| format!("client {}", client.name));
+    let servers = by_name(&before.servers, |server| &server.name);
+    let servers = after.servers.iter().filter(|server| {
+        let known = servers.get(&server.name).map(|known| &known.issuers);
+        shows_a_secret(known, &server.issuers)
+    });
+    agents.chain(clients).chain(servers.map(|server| format!("server {}: issuers", server.name))).collect()
+}
+
+/// Whether a secret of this machine would be shown somewhere that it was not shown before.
+fn shows_a_secret(before: Option<&Issuers>, after: &Issuers) -> bool {
+    let is_new = |proof: &Proof| {
+        let mut known = before.into_iter().flat_map(|before| &before.external);
+        matches!(proof, Proof::Introspection { .. }) && !known.any(|trusted| trusted.proof == *proof)
+    };
+    after.external.iter().any(|trusted| is_new(&trusted.proof))
+}
+
+fn by_name<T>(things: &[T], name: impl Fn(&T) -> &Name) -> HashMap<&Name, &T> {
+    things.iter().map(|thing| (name(thing), thing)).collect()
 }
 
 fn agent_gains(before: Option<&Agent<()>>, after: &Agent<()>) -> bool {
@@ -229,8 +252,8 @@ access = { portcullis = ["admin:read"], "#,
             (r#"owners = ["erin"]"#, r#"owners = ["erin", "mallory"]"#),
             (r#"owners = ["erin"]"#, r#"owners = ["mallory"]"#),
             (
-                r#"[self_registered]
-access = {"#,
+                r"[self_registered]
+access = {",
                 r#"[self_registered]
 access = { portcullis = ["admin:read"],"#,
             ),

@@ -1,6 +1,9 @@
 //! A fleet in the shape of its file: what `export` prints, and what differences are told in.
 
 use super::{Fleet, moment};
+use issuers::WrittenIssuer;
+mod issuers;
+
 use crate::condition::{Forbid, When};
 use crate::registry::{
     Access, Agent, Client, ClientAuth, Members, Name, Pinning, Placement, Risk, Role, Rule, ScopeMeaning,
@@ -76,6 +79,8 @@ pub(super) struct WrittenServer<'a> {
     observe: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pinning: Option<Pinning>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    issuers: Option<Vec<WrittenIssuer<'a>>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     default_scopes: Vec<&'a Scope>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -113,6 +118,7 @@ impl<'a> WrittenServer<'a> {
             owners: &server.owners,
             observe: server.observe,
             pinning: (server.pinning != Pinning::default()).then_some(server.pinning),
+            issuers: WrittenIssuer::all(&server.issuers),
             default_scopes: server.default_scopes.iter().collect(),
             scopes: server.scopes.iter().map(|(scope, meaning)| (scope, WrittenScope::of(meaning))).collect(),
             rule: server.rules.iter().map(WrittenRule::of).collect(),

@@ -1,43 +1,96 @@
 //! From a snapshot to bits: what a server's policy is made of.
 
 use super::forbids::{CompiledForbid, ForbidHere};
-use super::{AgentCeiling, Bits, CompiledRule, MAX_SCOPES, ServerPolicy, UnusableSnapshot, glob};
-use crate::registry::{Access, Server};
-use crate::snapshot::Snapshot;
-use globset::{GlobSet, GlobSetBuilder};
+use super::pattern::Patterns;
+use super::{AgentCeiling, Bits, CompiledRule, MAX_SCOPES, ServerPolicy, UnusableSnapshot};
+use crate::registry::{Access, Agent, Client, Name, Role, Server};
+use crate::snapshot::{ChangedAgents, Snapshot};
+use portcullis_oauth::client::ClientId;
 use portcullis_oauth::scope::{Scope, ScopeSet};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+
+/// Who may what, by server: nobody looks through everybody for each server.
+pub(super) struct People<'a> {
+    here: HashMap<&'a Name, Here<'a>>,
+    registered: Arc<HashSet<ClientId>>,
+    self_registered: &'a Access,
+}
+
+/// Who may something on one server.
+#[derive(Default)]
+struct Here<'a> {
+    agents: Vec<(&'a Agent, &'a ScopeSet)>,
+    clients: Vec<(&'a Client, &'a ScopeSet)>,
+    roles: Vec<(&'a Role, &'a ScopeSet)>,
+}
+
+impl<'a> People<'a> {
+    pub(super) fn of(snapshot: &'a Snapshot) -> Self {
+        let mut here: HashMap<&Name, Here<'a>> = HashMap::new();
+        for agent in snapshot.agents.iter().filter(|agent| !agent.disabled) {
+            for (server, scopes) in &agent.access {
+                here.entry(server).or_default().agents.push((agent, scopes));
+            }
+        }
+        for client in snapshot.clients.iter().filter(|client| !client.disabled) {
+            for (server, scopes) in &client.access {
+                here.entry(server).or_default().clients.push((client, scopes));
+            }
+        }
+        for role in &snapshot.roles {
+            for (server, scopes) in &role.access {
+                here.entry(server).or_default().roles.push((role, scopes));
+            }
+        }
+        let registered = snapshot.clients.iter().map(|client| client.client_id.clone()).collect();
+        Self { here, registered: Arc::new(registered), self_registered: &snapshot.self_registered }
+    }
+}
 
 impl ServerPolicy {
     pub(super) fn compile(
         server: &Server,
-        snapshot: &Snapshot,
+        people: &People<'_>,
         forbids: &[Arc<CompiledForbid>],
     ) -> Result<Self, UnusableSnapshot> {
         let mut policy = Self::without_people(server)?;
-        let ceiling = |access: &Access| {
-            let scopes = access.get(&server.name);
-            scopes.map_or(0, |scopes| policy.closed_bits(scopes))
-        };
-        let enabled = snapshot.agents.iter().filter(|agent| !agent.disabled).map(|agent| {
-            let ceiling = AgentCeiling { bits: ceiling(&agent.access), ends: agent.expires_at };
-            (agent.client_id.clone(), ceiling)
-        });
-        let agents = enabled.filter(|(_, ceiling)| ceiling.bits != 0).collect();
-        let clients = snapshot.clients.iter().map(|client| {
-            let bits = if client.disabled { 0 } else { ceiling(&client.access) };
-            (client.client_id.clone(), bits)
-        });
-        let clients = clients.collect();
-        let roles = snapshot.roles.iter().map(|role| (role.name.clone(), ceiling(&role.access)));
-        let roles = roles.filter(|(_, bits)| *bits != 0).collect();
-        policy.self_registered = ceiling(&snapshot.self_registered);
-        policy.agents = agents;
-        policy.clients = clients;
-        policy.roles = roles;
+        if let Some(Here { agents, clients, roles }) = people.here.get(&server.name) {
+            let agents = agents.iter().filter_map(|(agent, scopes)| policy.ceiling_for(agent, scopes));
+            let agents = agents.collect();
+            let clients =
+                clients.iter().map(|(client, scopes)| (client.client_id.clone(), policy.closed_bits(scopes)));
+            let clients = clients.collect();
+            let roles = roles.iter().map(|(role, scopes)| (role.name.clone(), policy.closed_bits(scopes)));
+            let roles = roles.filter(|(_, bits)| *bits != 0).collect();
+            (policy.agents, policy.clients, policy.roles) = (agents, clients, roles);
+        }
+        policy.registered = Arc::clone(&people.registered);
+        let self_registered = people.self_registered.get(&server.name);
+        policy.self_registered = self_registered.map_or(0, |scopes| policy.closed_bits(scopes));
+        let external = server.issuers.external.iter();
+        let external = external.map(|trusted| (trusted.issuer.clone(), policy.closed_bits(&trusted.access)));
+        policy.external = external.collect();
         policy.forbids = ForbidHere::all(&policy, forbids);
         Ok(policy)
+    }
+
+    /// The same with these agents.
+    pub(super) fn with_agents(&self, changed: &ChangedAgents) -> Self {
+        let mut policy = self.clone();
+        policy.agents.retain(|client, _| !changed.concern(client));
+        for agent in changed.put.iter().filter(|agent| !agent.disabled) {
+            let scopes = agent.access.get(&policy.server.name);
+            let ceiling = scopes.and_then(|scopes| policy.ceiling_for(agent, scopes));
+            policy.agents.extend(ceiling);
+        }
+        policy
+    }
+
+    /// What an agent may do here; `None`: nothing.
+    fn ceiling_for(&self, agent: &Agent, scopes: &ScopeSet) -> Option<(ClientId, AgentCeiling)> {
+        let bits = self.closed_bits(scopes);
+        (bits != 0).then(|| (agent.client_id.clone(), AgentCeiling { bits, ends: agent.expires_at }))
     }
 
     /// Scopes and rules, with every ceiling still empty.
@@ -53,16 +106,18 @@ impl ServerPolicy {
             rules: Vec::new(),
             agents: HashMap::new(),
             clients: HashMap::new(),
+            registered: Arc::default(),
             roles: HashMap::new(),
             self_registered: 0,
+            external: HashMap::new(),
             forbids: Vec::new(),
         };
         for rule in &server.rules {
             let needs = policy.exact_bits(&rule.scopes).filter(|bits| *bits != 0);
             policy.rules.push(CompiledRule {
-                tools: globs(server, &rule.tools)?,
-                prompts: globs(server, &rule.prompts)?,
-                resources: globs(server, &rule.resources)?,
+                tools: patterns(server, &rule.tools)?,
+                prompts: patterns(server, &rule.prompts)?,
+                resources: patterns(server, &rule.resources)?,
                 needs: needs.ok_or_else(|| UnusableSnapshot::RuleScopes(server.name.clone()))?,
                 risk: rule.risk,
             });
@@ -98,14 +153,9 @@ fn close<Id>(server: &Server<Id>, scopes: &[Scope]) -> Vec<Bits> {
     }
 }
 
-fn globs(server: &Server, patterns: &[String]) -> Result<GlobSet, UnusableSnapshot> {
-    let unusable = |pattern: &str| UnusableSnapshot::Pattern {
+fn patterns(server: &Server, patterns: &[String]) -> Result<Patterns, UnusableSnapshot> {
+    Patterns::new(patterns).map_err(|pattern| UnusableSnapshot::Pattern {
         server: server.name.clone(),
         pattern: pattern.to_owned(),
-    };
-    let mut set = GlobSetBuilder::new();
-    for pattern in patterns {
-        set.add(glob(pattern).map_err(|_| unusable(pattern))?);
-    }
-    set.build().map_err(|_| unusable(""))
+    })
 }

@@ -3,12 +3,12 @@
 //! One that names no tools is about scopes: while it holds they are out of use, at issue, at call, and in what the upstream is
 //! told. One that names tools waits for the call.
 
-use super::{Asker, Bits, Operation, ServerPolicy, UnusableSnapshot, glob};
+use super::pattern::Patterns;
+use super::{Asker, Bits, Operation, ServerPolicy, UnusableSnapshot};
 use crate::condition::{Circumstances, Forbid};
 use crate::principal::{Principal, Subject};
 use crate::registry::Server;
 use crate::snapshot::Snapshot;
-use globset::{GlobSet, GlobSetBuilder};
 use portcullis_oauth::client::ClientId;
 use portcullis_oauth::scope::ScopeSet;
 use std::collections::HashSet;
@@ -21,11 +21,11 @@ pub(super) struct CompiledForbid {
     /// `None`: of whatever kind.
     agents: Option<HashSet<ClientId>>,
     /// `None`: whatever is done.
-    tools: Option<GlobSet>,
+    tools: Option<Patterns>,
 }
 
 /// One that is about a server.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct ForbidHere {
     what: Arc<CompiledForbid>,
     /// Scopes that are among the named ones or imply one; all bits where none is named.
@@ -53,6 +53,8 @@ impl<'a> From<&'a Principal> for Who<'a> {
     fn from(principal: &'a Principal) -> Self {
         match &principal.subject {
             Subject::Agent(client) => Self { agent: Some(client), roles: &[] },
+            // None of our agents, and in none of our roles.
+            Subject::External { .. } => Self { agent: None, roles: &[] },
             Subject::User(_) => Self { agent: None, roles: &principal.roles },
         }
     }
@@ -78,13 +80,12 @@ pub struct Forbidden {
 /// All of a snapshot.
 pub(super) fn compile(snapshot: &Snapshot) -> Result<Vec<Arc<CompiledForbid>>, UnusableSnapshot> {
     let agents_of = |forbid: &Forbid| {
-        let selects = !forbid.agents.is_empty() || !forbid.agent_labels.is_empty();
         let agents = snapshot.agents.iter().filter(|agent| {
             (forbid.agents.is_empty() || forbid.agents.contains(&agent.name))
                 && (forbid.agent_labels.is_empty()
                     || forbid.agent_labels.iter().any(|label| agent.labels.contains(label)))
         });
-        selects.then(|| agents.map(|agent| agent.client_id.clone()).collect())
+        selects_agents(forbid).then(|| agents.map(|agent| agent.client_id.clone()).collect())
     };
     let compiled = snapshot.forbids.iter().map(|forbid| {
         let (agents, tools) = (agents_of(forbid), tools_of(forbid)?);
@@ -93,17 +94,18 @@ pub(super) fn compile(snapshot: &Snapshot) -> Result<Vec<Arc<CompiledForbid>>, U
     compiled.collect()
 }
 
-fn tools_of(forbid: &Forbid) -> Result<Option<GlobSet>, UnusableSnapshot> {
+/// Whether it is about some agents and not about others.
+pub(super) fn selects_agents(forbid: &Forbid) -> bool {
+    !forbid.agents.is_empty() || !forbid.agent_labels.is_empty()
+}
+
+fn tools_of(forbid: &Forbid) -> Result<Option<Patterns>, UnusableSnapshot> {
     let unusable = || UnusableSnapshot::Forbid(forbid.name.clone());
     if forbid.tools.is_empty() {
         // Only calls of tools have arguments that can be looked at.
         return if forbid.when.asks_for_arguments() { Err(unusable()) } else { Ok(None) };
     }
-    let mut set = GlobSetBuilder::new();
-    for pattern in &forbid.tools {
-        set.add(glob(pattern).map_err(|_| unusable())?);
-    }
-    set.build().map(Some).map_err(|_| unusable())
+    Patterns::new(&forbid.tools).map(Some).map_err(|_| unusable())
 }
 
 /// Whether it is about the server at all, by name and labels.

@@ -27,7 +27,10 @@ impl Refusal {
             Self::Disbelieved(Disbelief::Unchecked(too_often)) | Self::TooOften(too_often) => {
                 too_often_sentence(*too_often)
             }
-            Self::Disbelieved(Disbelief::Revoked | Disbelief::Token(_)) => {
+            Self::Disbelieved(Disbelief::IssuerAway) => {
+                "the issuer of the access token cannot be asked now: try again".to_owned()
+            }
+            Self::Disbelieved(Disbelief::NotActive | Disbelief::Revoked | Disbelief::Token(_)) => {
                 "the access token does not count here".to_owned()
             }
             Self::DuplicateInFlight => "a request with this id or progress token is under way".to_owned(),
@@ -67,6 +70,8 @@ impl Refusal {
             Self::Disbelieved(Disbelief::Unchecked(too_often)) | Self::TooOften(too_often) => {
                 too_often_reason(too_often.bound)
             }
+            Self::Disbelieved(Disbelief::IssuerAway) => "issuer_away",
+            Self::Disbelieved(Disbelief::NotActive) => "token_not_active",
             Self::Disbelieved(Disbelief::Revoked) => "token_revoked",
             Self::Disbelieved(Disbelief::Token(refusal)) => token_reason(*refusal),
             Self::DuplicateInFlight => "duplicate_in_flight",
@@ -109,9 +114,9 @@ impl Refusal {
         };
         match denial {
             Denial::StepUp(shortfall)
-            | Denial::Never(Never::BeyondAgent(shortfall) | Never::BeyondUser(shortfall)) => {
-                Some(&shortfall.needs)
-            }
+            | Denial::Never(
+                Never::BeyondAgent(shortfall) | Never::BeyondIssuer(shortfall) | Never::BeyondUser(shortfall),
+            ) => Some(&shortfall.needs),
             Denial::Never(Never::Forbidden(_) | Never::NothingLeft | Never::NoRule)
             | Denial::UnknownMethod
             | Denial::Unpinned(..) => None,
@@ -168,6 +173,10 @@ fn denial_sentence(denial: &Denial) -> String {
         Denial::Never(Never::BeyondAgent(shortfall)) => {
             format!("{}, which is beyond this agent's ceiling: ask its owner", needs(shortfall))
         }
+        Denial::Never(Never::BeyondIssuer(shortfall)) => format!(
+            "{}, which is beyond what tokens of your issuer may do here: ask whoever runs this server",
+            needs(shortfall)
+        ),
         Denial::Never(Never::BeyondUser(shortfall)) => format!(
             "{}, which is beyond what you may have here: ask whoever runs this server",
             needs(shortfall)
@@ -192,6 +201,7 @@ pub(crate) fn denial_reason(denial: &Denial) -> &'static str {
     match denial {
         Denial::StepUp(_) => "insufficient_scope",
         Denial::Never(Never::BeyondAgent(_)) => "beyond_agent",
+        Denial::Never(Never::BeyondIssuer(_)) => "beyond_issuer",
         Denial::Never(Never::BeyondUser(_)) => "beyond_user",
         Denial::Never(Never::Forbidden(_)) => "forbidden",
         Denial::Never(Never::NothingLeft) => "nothing_left",

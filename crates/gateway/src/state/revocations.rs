@@ -47,9 +47,13 @@ impl Revocations {
         ever(RevokedTarget::Token(principal.token))
             || ever(RevokedTarget::Session(principal.session))
             || up_to(RevokedTarget::All)
-            || up_to(RevokedTarget::Client(principal.client_id.clone()))
             || match &principal.subject {
-                Subject::User(user) => up_to(RevokedTarget::User(*user)),
+                // Its client is none of ours either.
+                Subject::External { .. } => false,
+                Subject::User(user) => {
+                    up_to(RevokedTarget::User(*user))
+                        || up_to(RevokedTarget::Client(principal.client_id.clone()))
+                }
                 Subject::Agent(client) => up_to(RevokedTarget::Client(client.clone())),
             }
     }

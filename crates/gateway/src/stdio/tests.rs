@@ -56,6 +56,7 @@ fn server() -> Server {
         owners: vec![],
         observe: false,
         pinning: portcullis_domain::registry::Pinning::default(),
+        issuers: portcullis_domain::registry::Issuers::default(),
 
         default_scopes: ScopeSet::default(),
         scopes: BTreeMap::new(),

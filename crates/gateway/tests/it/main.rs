@@ -6,6 +6,7 @@ mod batches;
 mod conditions;
 mod feed;
 mod http;
+mod issuers;
 mod lists;
 mod lone;
 mod parsing;

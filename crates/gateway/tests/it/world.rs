@@ -46,7 +46,7 @@ pub(crate) struct Recorder {
 }
 
 impl Recorder {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let recorder = Self {
             address: format!("http://{}/mcp", listener.local_addr().unwrap()),
@@ -290,6 +290,7 @@ pub(crate) fn settings_for(clock: &Arc<AtomicI64>, spool: &std::path::Path) -> S
         allowed_origins: vec!["https://inspector.test".into()],
         max_staleness: Duration::from_secs(30),
         spool: SpoolSettings { dir: spool.join("decisions"), max_bytes: 1 << 20 },
+        secrets: Arc::new(|_| None),
         clock: Arc::new(move || Timestamp::from_seconds(clock.load(Ordering::SeqCst))),
     }
 }
@@ -371,6 +372,7 @@ fn server(name: &str, number: u8, upstream: &str) -> Server {
         owners: vec![],
         observe: false,
         pinning: portcullis_domain::registry::Pinning::default(),
+        issuers: portcullis_domain::registry::Issuers::default(),
 
         default_scopes: scopes(&read),
         scopes: BTreeMap::from([

@@ -44,6 +44,15 @@ pub(super) struct Door {
     verifier: Mutex<Option<Arc<Verifier>>>,
 }
 
+/// Asks once more who it is when the body has come: it may take its time, and what was believed before it came may have
+/// ended since (PC-45).
+#[derive(Clone)]
+pub(super) struct AskedAgain {
+    door: Arc<Door>,
+    head: Arc<Parts>,
+    before: Arc<Identity>,
+}
+
 /// Lets in whoever shows a token that counts; everybody else is challenged before anything of the request is looked at.
 pub(super) async fn by_token(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
@@ -52,6 +61,9 @@ pub(super) async fn by_token(State(door): State<Arc<Door>>, request: Request, ne
         Err(refusal) => return refusal.into_response(),
     };
     let (method, path) = (parts.method.clone(), parts.uri.path().to_owned());
+    let head = Arc::new(parts.clone());
+    let before = Arc::clone(&identity);
+    parts.extensions.insert(AskedAgain { door: Arc::clone(&door), head, before });
     parts.extensions.insert(Admitted(Arc::clone(&identity)));
     let response = next.run(Request::from_parts(parts, body)).await;
     match response.extensions().get::<RefusedAs>() {
@@ -62,6 +74,20 @@ pub(super) async fn by_token(State(door): State<Arc<Door>>, request: Request, ne
             }
         }
         Some(_) | None => response,
+    }
+}
+
+impl AskedAgain {
+    /// Refuses if the token counts no longer, or for less than when the request began.
+    pub(super) async fn check(&self) -> Result<(), Refusal> {
+        let now = self.door.identify(&self.head).await?;
+        let mut lost = self.before.everywhere.difference(&now.everywhere);
+        let mut lost_here = self.before.on_own_servers.difference(&now.on_own_servers);
+        if let Some(right) = lost.next().or_else(|| lost_here.next()) {
+            return Err(Refusal::NoRight(*right));
+        }
+        let is_same = self.before.own_servers.is_subset(&now.own_servers);
+        if is_same { Ok(()) } else { Err(Refusal::OwnServersOnly) }
     }
 }
 
@@ -91,7 +117,7 @@ impl Door {
             return Err(Refusal::NoToken(challenges.invalid_token()));
         }
         let person = match &principal.subject {
-            Subject::Agent(_) => None,
+            Subject::Agent(_) | Subject::External { .. } => None,
             Subject::User(user) => handle.reader().user(*user).await?,
         };
         drop(handle);
@@ -209,7 +235,7 @@ pub(super) async fn metadata(State(app): State<Arc<App>>) -> Result<Response, Re
     let server =
         current.policy.server(builtin::SERVER).ok_or(Fault::Shape("the server portcullis"))?.server();
     let scopes: ScopeSet = server.scopes.keys().collect();
-    let issuers = vec![app.config.issuer.clone()];
+    let issuers = vec![app.config.issuer.to_string()];
     let document = protected_resource(&server.canonical_uri, issuers, &scopes, Some(server.title.clone()));
     Ok(([(header::CACHE_CONTROL, "public, max-age=300")], Json(document)).into_response())
 }

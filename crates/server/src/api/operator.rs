@@ -177,6 +177,8 @@ impl Identity {
             Who::Token { principal, name } => {
                 event.actor = match &principal.subject {
                     Subject::Agent(client) => Actor::Client(client.clone()),
+                    // Never let in: the door takes our own tokens only.
+                    Subject::External { .. } => Actor::Client(principal.client_id.clone()),
                     Subject::User(user) => Actor::User(*user),
                 };
                 let event =
@@ -201,6 +203,9 @@ impl Identity {
             Who::Token { principal, name: _ } => match &principal.subject {
                 Subject::Agent(client) => format!("agent {client}"),
                 Subject::User(user) => format!("user {user} by {}", principal.client_id),
+                Subject::External { .. } => {
+                    format!("elsewhere {} by {}", principal.subject, principal.client_id)
+                }
             },
         }
     }

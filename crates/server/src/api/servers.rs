@@ -7,9 +7,13 @@ use super::page::{Page, Paging};
 use super::path::Named;
 use super::tag::Tagged;
 use crate::app::App;
+use crate::fleet::strangers;
 use axum::Json;
 use axum::extract::State;
-use portcullis_domain::registry::{Access, Name, Pinning, Placement, Rule, ScopeMeaning, Server, Upstream};
+use portcullis_domain::registry::{
+    Access, Name, Pinning, Placement, Proof, Rule, ScopeMeaning, Server, Upstream,
+};
+use portcullis_oauth::issuer::Issuer;
 use portcullis_oauth::scope::{Scope, ScopeSet};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -45,6 +49,11 @@ pub(super) struct Shown {
     observe: bool,
     #[schemars(with = "String")]
     pinning: Pinning,
+    /// Whose tokens count.
+    issuers: Vec<String>,
+    /// What nobody should forget about it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    remarks: Vec<String>,
     /// When its tools were last read for comparison, by this node.
     #[serde(skip_serializing_if = "Option::is_none")]
     tools_read_at: Option<String>,
@@ -117,6 +126,8 @@ pub(super) async fn whole<R>(app: &App, operator: &Operator<R>, name: &str) -> R
         access_seconds,
         observe,
         pinning,
+        issuers: issuers(server, &app.config.issuer),
+        remarks: strangers(server),
         tools_read_at: surveyed.at.map(moment).transpose()?,
         tools_unreadable: surveyed.failure.map(|failure| failure.to_string()),
         default_scopes,
@@ -124,6 +135,19 @@ pub(super) async fn whole<R>(app: &App, operator: &Operator<R>, name: &str) -> R
         rules,
         reached_by: reached_by(&names, &server.name),
     })
+}
+
+fn issuers(server: &Server, own: &Issuer) -> Vec<String> {
+    let own = server.issuers.own.then(|| own.to_string());
+    let others = server.issuers.external.iter().map(|trusted| {
+        let (issuer, access) = (&trusted.issuer, &trusted.access);
+        let how = match &trusted.proof {
+            Proof::Introspection { .. } => "asked about each token",
+            Proof::Jwks { .. } => "by its published keys",
+        };
+        format!("{issuer} ({how}; at most {access})")
+    });
+    own.into_iter().chain(others).collect()
 }
 
 fn listed(server: &Server, live_sessions: u64) -> Listed {

@@ -6,7 +6,7 @@ use portcullis_domain::fleet::Fleet;
 use portcullis_domain::id::ServerId;
 use portcullis_domain::pins::{KnownTool, unknown_arguments};
 use portcullis_domain::policy::covers;
-use portcullis_domain::registry::{Agent, Name, Placement, Server};
+use portcullis_domain::registry::{Agent, Name, Placement, Proof, Server, TokenType, TrustedIssuer};
 use portcullis_oauth::time::Timestamp;
 use portcullis_store::{Error, Reader, Registry};
 use std::collections::BTreeMap;
@@ -23,6 +23,7 @@ pub async fn remarks(app: &App, fleet: &Fleet) -> Result<Vec<String>, Error> {
     let tools = reader.known_tools().await?;
     let mut remarks = delivered_already(&registry, fleet);
     remarks.extend(fleet.servers.iter().filter(|server| server.observe).map(observed));
+    remarks.extend(fleet.servers.iter().flat_map(strangers));
     remarks.extend(fleet.forbids.iter().flat_map(|forbid| out_of_reach(forbid, fleet)));
     remarks.extend(idle_patterns(&registry, fleet, &tools));
     remarks.extend(idle_conditions(&mut reader, &registry, fleet).await?);
@@ -48,6 +49,25 @@ pub(crate) fn observed<Id>(server: &Server<Id>) -> String {
             "server {name}: observe has no effect: it checks tokens itself, and nothing of it passes the gateway"
         ),
     }
+}
+
+/// PC-06: where a token of somebody else's counts that was not made for this server, or not marked as an access token.
+pub(crate) fn strangers<Id>(server: &Server<Id>) -> Vec<String> {
+    let name = &server.name;
+    let of = |trusted: &TrustedIssuer| {
+        let issuer = &trusted.issuer;
+        let audience =
+            trusted.audience.as_ref().filter(|audience| **audience != server.canonical_uri.as_str());
+        let audience = audience.map(|audience| {
+            format!("server {name}: tokens of {issuer} count here although they are made for {audience:?} and not for this server: whatever else takes that audience can use its callers' tokens here")
+        });
+        let is_lax = matches!(&trusted.proof, Proof::Jwks { token_type: TokenType::AnyJwt, .. });
+        let lax = is_lax.then(|| {
+            format!("server {name}: tokens of {issuer} need not be marked as access tokens (token_type = \"jwt\"): make sure that it makes no other JWTs for this audience")
+        });
+        [audience, lax]
+    };
+    server.issuers.external.iter().flat_map(of).flatten().collect()
 }
 
 /// What a server that checks tokens itself cannot know: what is called, with what, from where.

@@ -177,7 +177,8 @@ fn consider(
         return Err(Declined::ClientMayNot);
     }
     let server = current.policy.server_by_uri(request.resource.as_str());
-    let server = server.ok_or(Declined::UnknownServer)?;
+    // Where only tokens of other issuers count, ours are of no use (PC-06).
+    let server = server.filter(|server| server.server().issuers.own).ok_or(Declined::UnknownServer)?;
     let roles = roles_of(&person.user, &current);
     let asker = Asker::User { client: &client.client_id, roles: &roles };
     if !may_use(server, asker, now) {

@@ -202,6 +202,7 @@ mod tests {
             GrantRefusal::ConsentWithdrawn,
             GrantRefusal::NothingLeft,
             GrantRefusal::SessionUnknown,
+            GrantRefusal::OtherIssuers,
             GrantRefusal::Scope,
             GrantRefusal::Target,
         ];

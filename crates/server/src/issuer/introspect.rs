@@ -88,6 +88,8 @@ async fn look(app: &App, caller: &Caller, token: &str, now: Timestamp) -> Result
     }
     let asker = match &principal.subject {
         Subject::Agent(client) => Asker::Agent(client),
+        // No token of ours speaks for somebody else's.
+        Subject::External { .. } => return Ok(None),
         Subject::User(_) => Asker::User { client: &principal.client_id, roles: &principal.roles },
     };
     // PC-21: what policy leaves today; a token of which nothing is left opens nothing.
@@ -134,6 +136,7 @@ pub(crate) async fn is_believed(
     let client = reader.client(&principal.client_id, now).await?;
     let user_lives = match &principal.subject {
         Subject::Agent(_) => true,
+        Subject::External { .. } => false,
         Subject::User(user) => {
             let user = reader.user(*user).await?;
             user.is_some_and(|user| !user.disabled)

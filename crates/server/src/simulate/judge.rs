@@ -103,6 +103,12 @@ impl Facts {
                 let person = self.users.get(&user)?;
                 (Subject::User(user), format!("user {}", person.0), Some(person.clone()))
             }
+            Err(_) if call.subject.contains('|') => {
+                let (issuer, subject) = call.subject.split_once('|')?;
+                let issuer = issuer.parse().ok()?;
+                let who = format!("{subject} of issuer {issuer}");
+                (Subject::External { issuer, subject: subject.to_owned() }, who, None)
+            }
             Err(_) if call.subject == call.client => {
                 let name = self.agents.get(&client_id)?;
                 (Subject::Agent(client_id.clone()), format!("agent {name}"), None)
@@ -266,6 +272,7 @@ fn verdict(
         Decision::StepUp(shortfall) => Verdict::NeedsScope(shortfall.missing),
         Decision::Never(never) => Verdict::Refused(match never {
             Never::BeyondAgent(_) => format!("{rule}, which is beyond the agent's access"),
+            Never::BeyondIssuer(_) => format!("{rule}, which is beyond what tokens of the issuer may do"),
             Never::BeyondUser(_) => format!("{rule}, which is beyond their roles or their client"),
             Never::Forbidden(forbidden) => forbidden.to_string(),
             Never::NothingLeft => "nothing on this server is open to them".to_owned(),

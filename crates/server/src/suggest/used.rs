@@ -49,6 +49,8 @@ impl Used {
         let client = known.principal.client_id;
         match known.principal.subject {
             Subject::Agent(_) => more(self.by_client.entry((client, server)).or_default()),
+            // What other issuers give is theirs to narrow.
+            Subject::External { .. } => {}
             Subject::User(_) => {
                 for role in known.principal.roles {
                     more(self.by_role.entry((role, server.clone())).or_default());

@@ -33,6 +33,9 @@ pub(crate) enum GrantRefusal {
     /// Policy leaves none of the scopes of a session.
     #[error("nothing_left")]
     NothingLeft,
+    /// The server takes tokens of other issuers only (PC-06).
+    #[error("other_issuers")]
+    OtherIssuers,
     #[error("redirect_mismatch")]
     Redirect,
     #[error("refresh_ahead_of_row")]
@@ -97,6 +100,7 @@ impl From<Reuse> for GrantRefusal {
 impl From<IssueRefusal> for GrantRefusal {
     fn from(refusal: IssueRefusal) -> Self {
         match refusal {
+            IssueRefusal::NotOurs => Self::OtherIssuers,
             IssueRefusal::NothingLeft | IssueRefusal::Undeclared => Self::Scope,
         }
     }
@@ -148,6 +152,10 @@ impl GrantRefusal {
             Self::Scope => (
                 ErrorCode::InvalidScope,
                 "a scope is unknown on this server, beyond what was granted, or none of them may be had",
+            ),
+            Self::OtherIssuers => (
+                ErrorCode::InvalidTarget,
+                "this server takes no tokens of this issuer: ask one of the authorization_servers in its metadata",
             ),
             Self::Target => (
                 ErrorCode::InvalidTarget,

@@ -51,6 +51,9 @@ async fn decide(input: &Input, tx: &mut Tx, event: &mut Event) -> Result<Issued,
     asking.is_up_to_date(tx).await?;
     let server = asking.current.policy.server_by_uri(input.wish.resource.as_str());
     let server = server.ok_or(GrantRefusal::Target)?;
+    if !server.server().issuers.own {
+        return Err(GrantRefusal::OtherIssuers.into());
+    }
     event.server = Some(server.server().id);
     if !agent_may_use(server.server(), asking.caller.id(), &asking.current) {
         return Err(GrantRefusal::Target.into());

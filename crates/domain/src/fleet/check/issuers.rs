@@ -1,0 +1,225 @@
+//! `issuers` of a server (PC-06): whose tokens count, and how far.
+
+use super::Check;
+use crate::fleet::raw::{RawIssuer, RawIssuerClient, RawTrustedIssuer};
+use crate::registry::{Issuers, Placement, Proof, SecretPlace, TrustedIssuer};
+use portcullis_oauth::issuer::{ExternalIssuer, Issuer};
+use portcullis_oauth::jwk::ExternalAlgorithm;
+use portcullis_oauth::scope::{Scope, ScopeSet};
+use portcullis_oauth::upstream::UpstreamUrl;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use toml::Spanned;
+
+/// Most issuers of one server.
+const MOST_ISSUERS: usize = 16;
+
+impl Check<'_> {
+    /// `None` when something of it is wrong, and was told.
+    pub(super) fn issuers(
+        &mut self,
+        raw: Option<Spanned<Vec<Spanned<RawIssuer>>>>,
+        declared: &ScopeSet,
+        placement: Option<&Placement>,
+    ) -> Option<Issuers> {
+        let Some(raw) = raw else { return Some(Issuers::default()) };
+        let at = raw.span().start;
+        let told = self.problems.len();
+        if raw.get_ref().is_empty() || raw.get_ref().len() > MOST_ISSUERS {
+            let says = "issuers names 1 to 16; leave it out for this authority alone, which is [\"self\"]";
+            self.problem(at, says);
+        }
+        let mut issuers = Issuers { own: false, external: Vec::new() };
+        for entry in raw.into_inner() {
+            let at = entry.span().start;
+            match entry.into_inner() {
+                RawIssuer::Word(word) if word == "self" && !issuers.own => issuers.own = true,
+                RawIssuer::Word(word) if word == "self" => self.problem(at, "\"self\" stands here twice"),
+                RawIssuer::Word(word) => {
+                    let says = format!(
+                        "{word:?} is no issuer: \"self\" is this authority; another is a table, {{ issuer = \"…\", jwks = \"…\", access = […] }}"
+                    );
+                    self.problem(at, says);
+                }
+                RawIssuer::Other(raw) => issuers.external.extend(self.trusted_issuer(at, *raw, declared)),
+            }
+        }
+        self.distinct(at, &issuers);
+        if placement == Some(&Placement::Direct) && issuers != Issuers::default() {
+            let says = "a direct server checks tokens itself, so other issuers are for servers behind the gateway; leave issuers out";
+            self.problem(at, says);
+        }
+        (self.problems.len() == told).then_some(issuers)
+    }
+
+    fn distinct(&mut self, at: usize, issuers: &Issuers) {
+        let mut seen: Vec<&ExternalIssuer> = Vec::new();
+        for trusted in &issuers.external {
+            if seen.contains(&&trusted.issuer) {
+                self.problem(at, format!("the issuer {:?} stands here twice", trusted.issuer.as_str()));
+            }
+            seen.push(&trusted.issuer);
+        }
+        let asked = |trusted: &&TrustedIssuer| matches!(trusted.proof, Proof::Introspection { .. });
+        if issuers.external.iter().filter(asked).count() > 1 {
+            let says = "only one issuer of a server can be asked by introspection: no token of one is ever shown to another";
+            self.problem(at, says);
+        }
+    }
+
+    fn trusted_issuer(
+        &mut self,
+        at: usize,
+        raw: RawTrustedIssuer,
+        declared: &ScopeSet,
+    ) -> Option<TrustedIssuer> {
+        let issuer = self.external_issuer(&raw.issuer);
+        let proof =
+            self.proof(at, (raw.jwks, raw.algorithms, raw.token_type), (raw.introspection, raw.client));
+        if let Some(audience) = &raw.audience
+            && (audience.get_ref().is_empty() || audience.get_ref().len() > 512)
+        {
+            self.problem(audience.span().start, "audience is what aud says, exactly: 1 to 512 characters");
+        }
+        if let Some(claim) = &raw.client_claim
+            && claim.get_ref().is_empty()
+        {
+            self.problem(claim.span().start, "client_claim is the name of the claim that names the client");
+        }
+        if raw.access.get_ref().is_empty() {
+            let says = "access is the most that tokens of this issuer may do here: at least one scope";
+            self.problem(raw.access.span().start, says);
+        }
+        let access = self.scope_set(raw.access.into_inner(), declared);
+        let scope_map = raw.scope_map.map(|map| self.scope_map(map, declared));
+        Some(TrustedIssuer {
+            issuer: issuer?,
+            proof: proof?,
+            audience: raw.audience.map(Spanned::into_inner),
+            scope_claim: raw.scope_claim,
+            scope_map,
+            client_claim: raw.client_claim.map(Spanned::into_inner),
+            access,
+        })
+    }
+
+    fn external_issuer(&mut self, text: &Spanned<String>) -> Option<ExternalIssuer> {
+        self.no_placeholder(text.span().start, "issuer", text.get_ref());
+        let issuer: ExternalIssuer = self.read(text)?;
+        let own: &Issuer = self.surroundings.issuer;
+        let like_ours = |ours: &str| issuer.as_str().trim_end_matches('/').eq_ignore_ascii_case(ours);
+        if like_ours(own.as_str()) || like_ours(&own.join("/assertions")) {
+            self.problem(text.span().start, "this is our own issuer, which is written \"self\"");
+            return None;
+        }
+        Some(issuer)
+    }
+
+    fn scope_map(
+        &mut self,
+        raw: BTreeMap<String, Spanned<String>>,
+        declared: &ScopeSet,
+    ) -> BTreeMap<String, Scope> {
+        let mut map = BTreeMap::new();
+        for (theirs, ours) in raw {
+            let one = self.scope_set(vec![ours], declared);
+            map.extend(one.iter().map(|ours| (theirs.clone(), ours.clone())));
+        }
+        map
+    }
+
+    fn proof(
+        &mut self,
+        at: usize,
+        (jwks, algorithms, token_type): (
+            Option<Spanned<String>>,
+            Option<Vec<Spanned<String>>>,
+            Option<crate::registry::TokenType>,
+        ),
+        (introspection, client): (Option<Spanned<String>>, Option<RawIssuerClient>),
+    ) -> Option<Proof> {
+        match (jwks, introspection) {
+            (Some(jwks), None) => {
+                if client.is_some() {
+                    self.problem(
+                        at,
+                        "client goes with introspection; published keys are fetched without one",
+                    );
+                }
+                let algorithms = self.algorithms(at, algorithms);
+                let address = self.issuer_address("jwks", &jwks)?;
+                Some(Proof::Jwks { address, algorithms, token_type: token_type.unwrap_or_default() })
+            }
+            (None, Some(introspection)) => {
+                if algorithms.is_some() || token_type.is_some() {
+                    self.problem(
+                        at,
+                        "algorithms and token_type go with jwks; introspection looks into no token",
+                    );
+                }
+                let address = self.issuer_address("introspection", &introspection);
+                let Some(client) = client else {
+                    let says = "introspection needs client = { id = \"…\", secret = \"env:NAME\" }";
+                    self.problem(introspection.span().start, says);
+                    return None;
+                };
+                let secret: Option<SecretPlace> = self.secret_place(&client.secret);
+                if client.id.get_ref().is_empty() {
+                    self.problem(client.id.span().start, "client.id is empty");
+                }
+                Some(Proof::Introspection {
+                    address: address?,
+                    client_id: client.id.into_inner(),
+                    secret: secret?,
+                })
+            }
+            (Some(_), Some(_)) | (None, None) => {
+                let says = "an issuer has either jwks (the address of its keys) or introspection (where it is asked about tokens)";
+                self.problem(at, says);
+                None
+            }
+        }
+    }
+
+    /// The text is not repeated: it may be the secret.
+    fn secret_place(&mut self, text: &Spanned<String>) -> Option<SecretPlace> {
+        let place = text.get_ref().parse();
+        place.map_err(|error| self.problem(text.span().start, format!("client.secret: {error}"))).ok()
+    }
+
+    fn algorithms(&mut self, at: usize, raw: Option<Vec<Spanned<String>>>) -> Vec<ExternalAlgorithm> {
+        let Some(raw) = raw else { return ExternalAlgorithm::ALL.to_vec() };
+        if raw.is_empty() {
+            self.problem(at, "algorithms is empty; leave it out for all that are good");
+        }
+        let mut algorithms: Vec<ExternalAlgorithm> = raw.iter().filter_map(|text| self.read(text)).collect();
+        algorithms.sort_unstable();
+        algorithms.dedup();
+        algorithms
+    }
+
+    /// https, or http on loopback: keys that anybody on the way can change are no keys, and tokens are shown to nobody.
+    fn issuer_address(&mut self, what: &str, text: &Spanned<String>) -> Option<String> {
+        let at = text.span().start;
+        self.no_placeholder(at, what, text.get_ref());
+        if let Err(error) = text.get_ref().parse::<UpstreamUrl>() {
+            self.problem(at, format!("{what} {error}"));
+            return None;
+        }
+        if !text.get_ref().starts_with("https://") && !is_on_loopback(text.get_ref()) {
+            self.problem(at, format!("{what} must be https (plain http is for loopback only)"));
+            return None;
+        }
+        Some(text.get_ref().clone())
+    }
+}
+
+fn is_on_loopback(address: &str) -> bool {
+    let Some(rest) = address.strip_prefix("http://") else { return false };
+    let authority = rest.split(['/', '?']).next().unwrap_or_default();
+    let host = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((host, _)) => host,
+        None => authority.split(':').next().unwrap_or_default(),
+    };
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}

@@ -1,0 +1,166 @@
+//! Whose tokens count at a server (PC-06): ours, and those of issuers that the fleet file names.
+
+use portcullis_oauth::issuer::ExternalIssuer;
+use portcullis_oauth::jwk::ExternalAlgorithm;
+use portcullis_oauth::scope::{Scope, ScopeSet};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// The longest life of a token of another issuer, and so how long a revocation has to be remembered for their sake.
+pub const LONGEST_EXTERNAL_LIFE: Duration = Duration::from_hours(24);
+
+/// Whose tokens count at a server. Left out, ours only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Issuers {
+    /// Whether ours do, and are issued for it.
+    pub own: bool,
+    /// Those of others; no two have one name.
+    pub external: Vec<TrustedIssuer>,
+}
+
+impl Default for Issuers {
+    fn default() -> Self {
+        Self { own: true, external: Vec::new() }
+    }
+}
+
+impl Issuers {
+    /// What is trusted of the issuer that names itself exactly so.
+    pub fn find(&self, issuer: &str) -> Option<&TrustedIssuer> {
+        self.external.iter().find(|trusted| trusted.issuer.as_str() == issuer)
+    }
+}
+
+/// What a server believes of an issuer that is not ours.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrustedIssuer {
+    /// `iss` of its tokens, exactly.
+    pub issuer: ExternalIssuer,
+    /// How its tokens are checked.
+    pub proof: Proof,
+    /// `aud` of its tokens where it cannot be the canonical URI of the server. Said loudly wherever the server is shown.
+    pub audience: Option<String>,
+    /// Where its tokens say what they are for.
+    pub scope_claim: ScopeClaim,
+    /// What its names mean here. With a map, what is not in it means nothing.
+    pub scope_map: Option<BTreeMap<String, Scope>>,
+    /// The claim that names the client; `None`: `client_id`, else `azp`.
+    pub client_claim: Option<String>,
+    /// The most that any token of it may do here.
+    pub access: ScopeSet,
+}
+
+/// How tokens of another issuer are checked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "by")]
+pub enum Proof {
+    /// It is asked about each (RFC 7662).
+    Introspection {
+        /// Where.
+        address: String,
+        /// Who we are there.
+        client_id: String,
+        /// What proves it.
+        secret: SecretPlace,
+    },
+    /// By their signature, with the keys that it publishes.
+    Jwks {
+        /// Where.
+        address: String,
+        /// With which algorithms; never empty.
+        algorithms: Vec<ExternalAlgorithm>,
+        /// How strictly `typ` is taken.
+        token_type: TokenType,
+    },
+}
+
+/// What `typ` of a JWT of another issuer must be (RFC 8725 s3.11).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum TokenType {
+    /// As RFC 9068 wants it.
+    #[default]
+    #[serde(rename = "at+jwt")]
+    AccessToken,
+    /// Also `JWT` or none, for providers that do not mark access tokens. ID tokens are told apart by their claims.
+    #[serde(rename = "jwt")]
+    AnyJwt,
+}
+
+/// The claim that says what a token is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ScopeClaim {
+    /// RFC 9068 s2.2.3; words with spaces between them.
+    #[default]
+    Scope,
+    /// Words with spaces, or a list.
+    Scp,
+    /// A list.
+    Roles,
+}
+
+impl ScopeClaim {
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Scope => "scope",
+            Self::Scp => "scp",
+            Self::Roles => "roles",
+        }
+    }
+}
+
+/// Where a secret stands on the machine of the gateway: `env:NAME` or `file:PATH`. Never the secret itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SecretPlace {
+    /// A variable of the environment.
+    Env(String),
+    /// A file.
+    File(String),
+}
+
+/// The text names no place. It is not repeated: it may be the secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a secret is named by its place, \"env:NAME\" or \"file:/absolute/path\"; it never stands in the fleet file"
+)]
+pub struct InvalidSecretPlace;
+
+impl FromStr for SecretPlace {
+    type Err = InvalidSecretPlace;
+    fn from_str(text: &str) -> Result<Self, InvalidSecretPlace> {
+        let legal = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+        if let Some(name) = text.strip_prefix("env:") {
+            let good = !name.is_empty() && name.bytes().all(legal);
+            return if good { Ok(Self::Env(name.to_owned())) } else { Err(InvalidSecretPlace) };
+        }
+        let path = text.strip_prefix("file:").filter(|path| path.starts_with('/') && !path.contains('\0'));
+        path.map(|path| Self::File(path.to_owned())).ok_or(InvalidSecretPlace)
+    }
+}
+
+impl fmt::Display for SecretPlace {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Env(name) => write!(formatter, "env:{name}"),
+            Self::File(path) => write!(formatter, "file:{path}"),
+        }
+    }
+}
+
+impl Serialize for SecretPlace {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for SecretPlace {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}

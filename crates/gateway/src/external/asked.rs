@@ -1,0 +1,225 @@
+//! Asking an issuer about each of its tokens (RFC 7662): each once for everybody who waits, and again after a short time, so
+//! that what it revokes ends here too. What was said never counts past the token's end; no answer is no yes (INTR-07).
+
+use super::Means;
+use super::fetch::Unheard;
+use crate::rates::TooOften;
+use crate::state::Disbelief;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::HeaderValue;
+use portcullis_domain::registry::{Proof, SecretPlace, TrustedIssuer};
+use portcullis_guard::bounded::BoundedMap;
+use portcullis_guard::external::sha256;
+use portcullis_oauth::jwt::{ExternalClaims, MAX_TOKEN_BYTES, TokenRefusal};
+use portcullis_oauth::time::Timestamp;
+use serde_json::{Map, Value};
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// How many questions to one issuer may be under way; beyond, calls are refused for the moment.
+const MOST_QUESTIONS: usize = 64;
+
+/// Waiting for a question that is under way ends this much after it must have been answered.
+const GRACE: Duration = Duration::from_secs(1);
+
+type Hash = [u8; 32];
+
+pub(crate) struct Desk {
+    issuer: String,
+    address: String,
+    client_id: String,
+    secret: Option<SecretPlace>,
+    means: Means,
+    state: Mutex<State>,
+    /// Counts questions that ended.
+    answered: watch::Sender<u64>,
+}
+
+struct State {
+    said: BoundedMap<Hash, Said>,
+    under_way: HashSet<Hash>,
+}
+
+/// An answer, and how long it counts.
+#[derive(Clone)]
+struct Said {
+    what: Answer,
+    since: Timestamp,
+    until: Timestamp,
+}
+
+#[derive(Clone)]
+enum Answer {
+    Active(Arc<ExternalClaims>),
+    Inactive,
+    /// It says that the token is good, and not what has to be known of it.
+    Lacking(TokenRefusal),
+    None,
+}
+
+impl Desk {
+    pub(super) fn new(trusted: &TrustedIssuer, means: Means) -> Arc<Self> {
+        let (address, client_id, secret) = match &trusted.proof {
+            Proof::Introspection { address, client_id, secret } => {
+                (address.clone(), client_id.clone(), Some(secret.clone()))
+            }
+            Proof::Jwks { .. } => (String::new(), String::new(), None),
+        };
+        let said = BoundedMap::new(means.capacity);
+        Arc::new(Self {
+            issuer: trusted.issuer.as_str().to_owned(),
+            address,
+            client_id,
+            secret,
+            means,
+            state: Mutex::new(State { said, under_way: HashSet::new() }),
+            answered: watch::Sender::new(0),
+        })
+    }
+
+    /// What was said of the token, and still counts.
+    pub(super) fn said(&self, token: &str, now: Timestamp) -> Result<Arc<ExternalClaims>, Disbelief> {
+        let said = self.state().said.get(&sha256(token)).filter(|said| said.counts(now)).cloned();
+        match said.map(|said| said.what) {
+            Some(Answer::Active(claims)) => Ok(claims),
+            Some(Answer::Inactive) => Err(Disbelief::NotActive),
+            Some(Answer::Lacking(refusal)) => Err(Disbelief::Token(refusal)),
+            Some(Answer::None) | None => Err(Disbelief::IssuerAway),
+        }
+    }
+
+    /// Returns when there is nothing to wait for: the token was asked about, or cannot be now.
+    pub(super) async fn ready(
+        self: &Arc<Self>,
+        token: &str,
+        may_check: impl FnOnce() -> Result<(), TooOften>,
+    ) -> Result<(), Disbelief> {
+        if token.len() > MAX_TOKEN_BYTES {
+            return Err(Disbelief::Token(TokenRefusal::Size));
+        }
+        let (now, hash) = ((self.means.clock)(), sha256(token));
+        let mut answered = self.answered.subscribe();
+        if !self.begin(token, hash, now, may_check)? {
+            return Ok(());
+        }
+        let until_answered = async {
+            // The sender is ours, so the channel cannot close.
+            while self.state().under_way.contains(&hash) {
+                let _always_open = answered.changed().await;
+            }
+        };
+        let _late = tokio::time::timeout(self.means.times.patience + GRACE, until_answered).await;
+        Ok(())
+    }
+
+    /// Asks where nothing is known; whether there is something to wait for.
+    fn begin(
+        self: &Arc<Self>,
+        token: &str,
+        hash: Hash,
+        now: Timestamp,
+        may_check: impl FnOnce() -> Result<(), TooOften>,
+    ) -> Result<bool, Disbelief> {
+        let mut state = self.state();
+        if state.said.get(&hash).is_some_and(|said| said.counts(now)) {
+            return Ok(false);
+        }
+        if state.under_way.contains(&hash) {
+            return Ok(true);
+        }
+        may_check().map_err(Disbelief::Unchecked)?;
+        if state.under_way.len() >= MOST_QUESTIONS {
+            return Err(Disbelief::IssuerAway);
+        }
+        state.under_way.insert(hash);
+        let (desk, token) = (Arc::clone(self), token.to_owned());
+        // Nobody's request: who waits for it may go away.
+        tokio::spawn(async move {
+            let said = desk.ask(&token, now).await;
+            let mut state = desk.state();
+            state.said.insert(hash, said);
+            state.under_way.remove(&hash);
+            drop(state);
+            desk.answered.send_modify(|count| *count += 1);
+        });
+        Ok(true)
+    }
+
+    async fn ask(&self, token: &str, now: Timestamp) -> Said {
+        let times = &self.means.times;
+        let what = match self.answer(token).await {
+            // It is asked at its own clock, so no leeway: nothing counts past its end.
+            Ok(Answer::Active(claims)) if claims.exp.has_passed(now) => {
+                Answer::Lacking(TokenRefusal::Expired)
+            }
+            Ok(what) => what,
+            Err(error) => {
+                let (issuer, error) = (self.issuer.as_str(), &error as &dyn std::error::Error);
+                tracing::warn!(issuer, error, "an issuer could not be asked about a token");
+                Answer::None
+            }
+        };
+        let until = match &what {
+            Answer::Active(claims) => (now + times.positive).min(claims.exp),
+            Answer::Inactive | Answer::Lacking(_) => now + times.negative,
+            Answer::None => now + times.pause_without_keys,
+        };
+        Said { what, since: now, until }
+    }
+
+    async fn answer(&self, token: &str) -> Result<Answer, Unheard> {
+        let secret = self.secret.as_ref().and_then(|place| (self.means.secrets)(place));
+        let secret = secret.ok_or(Unheard::Secret)?;
+        // RFC 6749 s2.3.1: both are form-encoded first.
+        let pair = STANDARD.encode(format!("{}:{}", form_encoded(&self.client_id), form_encoded(&secret)));
+        let basic = HeaderValue::try_from(format!("Basic {pair}")).map_err(|_| Unheard::Secret)?;
+        let form = format!("token={}&token_type_hint=access_token", form_encoded(token));
+        let body = self.means.fetcher.post(&self.address, basic, form, self.means.times.patience).await?;
+        portcullis_oauth::strict_json::check(&body, 16).map_err(|_| Unheard::Garbled)?;
+        let said: Map<String, Value> = serde_json::from_slice(&body).map_err(|_| Unheard::Garbled)?;
+        match said.get("active") {
+            Some(Value::Bool(false)) => Ok(Answer::Inactive),
+            Some(Value::Bool(true)) => Ok(self.active(said)),
+            _ => Err(Unheard::Garbled),
+        }
+    }
+
+    fn active(&self, mut said: Map<String, Value>) -> Answer {
+        // RFC 7662 s2.2: it may leave out who it is itself.
+        said.entry("iss").or_insert_with(|| self.issuer.clone().into());
+        match ExternalClaims::read(said) {
+            Ok(claims) => Answer::Active(Arc::new(claims)),
+            Err(refusal) => Answer::Lacking(refusal),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Said {
+    /// Not after its time, and not before it either: then the clock was set back, and its age is not known.
+    fn counts(&self, now: Timestamp) -> bool {
+        self.since <= now && !self.until.has_passed(now)
+    }
+}
+
+/// `application/x-www-form-urlencoded`.
+fn form_encoded(text: &str) -> String {
+    use std::fmt::Write as _;
+    text.bytes().fold(String::new(), |mut encoded, byte| {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'*' => {
+                encoded.push(char::from(byte))
+            }
+            b' ' => encoded.push('+'),
+            // Writing to a text cannot fail.
+            _ => drop(write!(encoded, "%{byte:02X}")),
+        }
+        encoded
+    })
+}
