@@ -2,6 +2,8 @@
 
 #![expect(clippy::print_stdout, reason = "results go to whoever started it")]
 
+mod change;
+mod fleet;
 mod load;
 mod message;
 mod proxy;
@@ -17,8 +19,14 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[derive(Parser)]
 #[command(name = "portcullis-bench")]
 enum Program {
+    /// Applies two fleet files in turn, and says after how long a caller feels it
+    Change(change::Arguments),
+    /// Writes a large fleet file, and the same with one agent changed
+    Fleet(fleet::Arguments),
     /// Calls one address over and over, and says how long the answers took
     Load(load::Arguments),
+    /// Reads a TOML file, and says how long it took: what a fleet file costs that nobody checks
+    Parse(fleet::ParseArguments),
     /// A reverse proxy that checks nothing: what forwarding costs by itself
     Proxy(proxy::Arguments),
     /// An MCP server over stdio that answers at once
@@ -30,6 +38,9 @@ enum Program {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     match Program::parse() {
+        Program::Change(arguments) => change::run(arguments).await,
+        Program::Fleet(arguments) => fleet::write(&arguments),
+        Program::Parse(arguments) => fleet::parse(&arguments),
         Program::Load(arguments) => load::run(arguments).await,
         Program::Proxy(arguments) => proxy::run(arguments).await,
         Program::Stdio => stub::stdio().await,

@@ -1,12 +1,12 @@
 //! HTTP/1.1 messages, read with as little work as possible: the load and the stub must not be what is measured.
 
 use anyhow::{Context as _, Result, bail};
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::net::TcpStream;
 
 /// Both directions of one kept-alive connection.
-pub(crate) struct Connection {
-    pub(crate) stream: TcpStream,
+pub(crate) struct Connection<S = TcpStream> {
+    pub(crate) stream: S,
     buffer: Vec<u8>,
     taken: usize,
 }
@@ -21,7 +21,13 @@ pub(crate) struct Message<'b> {
 impl Connection {
     pub(crate) fn new(stream: TcpStream) -> Result<Self> {
         stream.set_nodelay(true)?;
-        Ok(Self { stream, buffer: Vec::with_capacity(64 * 1024), taken: 0 })
+        Ok(Self::over(stream))
+    }
+}
+
+impl<S: AsyncRead + Unpin> Connection<S> {
+    pub(crate) fn over(stream: S) -> Self {
+        Self { stream, buffer: Vec::with_capacity(64 * 1024), taken: 0 }
     }
 
     /// The next message; `None` when the other side is done.

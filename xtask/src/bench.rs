@@ -2,6 +2,7 @@
 //!
 //! Machines are noisy and shared; what decides is the processor time that a process used, not how long it took.
 
+mod fleet;
 mod pinned;
 mod report;
 mod scene;
@@ -20,6 +21,22 @@ use world::World;
 /// What can be measured.
 #[derive(Clone, clap::Subcommand)]
 pub(crate) enum What {
+    /// A large fleet: apply, plan, memory, and how soon a change is felt; writes its table of docs/benchmarks.md
+    Fleet {
+        #[arg(long, default_value_t = 1000)]
+        servers: usize,
+        #[arg(long, default_value_t = 5000)]
+        agents: usize,
+        /// An empty PostgreSQL database, instead of SQLite; prints, and leaves the document alone
+        #[arg(long, value_name = "URL")]
+        database: Option<String>,
+        /// The cargo profile to build with; only `dist` goes into the document
+        #[arg(long, value_enum, default_value_t)]
+        profile: Profile,
+        /// Use the programs in this folder instead of building them; leaves the document alone
+        #[arg(long, value_name = "DIR", conflicts_with = "profile")]
+        programs: Option<PathBuf>,
+    },
     /// The gateway: one core for it, one for load and upstream; writes the table of docs/benchmarks.md
     Gateway {
         /// How often each pair is measured
@@ -61,12 +78,41 @@ struct Programs {
 }
 
 pub(crate) fn run(what: What) -> Result<Verdict> {
-    let What::Gateway { rounds, profile, programs, only } = what;
+    match what {
+        What::Fleet { servers, agents, database, profile, programs } => {
+            let is_whole = database.is_none()
+                && programs.is_none()
+                && profile == Profile::Dist
+                && (servers, agents) == (1000, 5000);
+            let programs = programs_of(programs.as_deref(), profile)?;
+            let found = fleet::measure(&programs, fleet::Size { servers, agents }, database.as_deref())?;
+            print!("{}", report::fleet(&found));
+            if is_whole {
+                report::write_fleet(&found)?;
+            }
+            Ok(Verdict::Good)
+        }
+        What::Gateway { rounds, profile, programs, only } => {
+            gateway(rounds, profile, programs.as_deref(), only)
+        }
+    }
+}
+
+fn programs_of(folder: Option<&Path>, profile: Profile) -> Result<Programs> {
+    match folder {
+        Some(folder) => Ok(Programs::of(folder)),
+        None => build(&Workspace::read()?, profile),
+    }
+}
+
+fn gateway(
+    rounds: usize,
+    profile: Profile,
+    programs: Option<&Path>,
+    only: Option<scene::Name>,
+) -> Result<Verdict> {
     let is_whole = only.is_none() && programs.is_none() && profile == Profile::Dist;
-    let programs = match programs {
-        Some(folder) => Programs::of(&folder),
-        None => build(&Workspace::read()?, profile)?,
-    };
+    let programs = programs_of(programs, profile)?;
     let world = World::start(&programs)?;
     let mut results = Vec::new();
     for scene in SCENES.iter().filter(|scene| only.is_none_or(|only| only == scene.name)) {

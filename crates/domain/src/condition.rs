@@ -209,7 +209,17 @@ pub(crate) mod tests {
 
     #[test]
     fn pc_24_rpc_08_other_spellings_of_an_argument_are_known() {
-        for other in ["Path", "PATH", "pa_th", "path ", "p\u{430}th", "\u{ff50}ath", "path\u{200b}", "path\0", "__proto__"] {
+        for other in [
+            "Path",
+            "PATH",
+            "pa_th",
+            "path ",
+            "p\u{430}th",
+            "\u{ff50}ath",
+            "path\u{200b}",
+            "path\0",
+            "__proto__",
+        ] {
             assert!(is_other_spelling(other, "path"), "{other:?}");
         }
         assert!(is_other_spelling("filePath", "file_path") && is_other_spelling("tas\u{212a}", "task"));

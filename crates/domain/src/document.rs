@@ -53,7 +53,8 @@ impl<'a> Document<'a> {
         if !errors.is_empty() {
             return (Self::default(), errors.iter().map(|error| syntax(text, error)).collect());
         }
-        let mut reading = Reading { text, lines: BTreeMap::new(), problems: Vec::new(), lacking: false };
+        let mut reading =
+            Reading { text: Lines::of(text), lines: BTreeMap::new(), problems: Vec::new(), lacking: false };
         reading.table("", 1, table.get_mut(), schema);
         let Reading { lines, problems, lacking, .. } = reading;
         (Self { table: Some(table), lines, lacking }, problems)
@@ -71,15 +72,15 @@ impl<'a> Document<'a> {
     }
 }
 
-struct Reading<'a> {
-    text: &'a str,
+struct Reading {
+    text: Lines,
     lines: BTreeMap<String, usize>,
     problems: Vec<Problem>,
     /// Whether something is missing that must be there.
     lacking: bool,
 }
 
-impl Reading<'_> {
+impl Reading {
     fn problem(&mut self, line: usize, key: &str, says: impl Into<String>, hint: String) {
         self.problems.push(Problem { line: Some(line), key: key.to_owned(), says: says.into(), hint });
     }
@@ -99,7 +100,7 @@ impl Reading<'_> {
         for (key, value) in table.iter_mut() {
             let name: &str = key.get_ref();
             let path = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
-            let line = line_of(self.text, key.span().start);
+            let line = self.text.line_of(key.span().start);
             self.lines.insert(path.clone(), line);
             let fits = if let Some(schema) = properties.and_then(|known| known.get(name)).or(others) {
                 self.value(&path, line, value.get_mut(), schema)
@@ -134,7 +135,7 @@ impl Reading<'_> {
                 let schema = schema.get("items").unwrap_or(&Value::Bool(true));
                 let mut fits = true;
                 for item in items.iter_mut() {
-                    let line = line_of(self.text, item.span().start);
+                    let line = self.text.line_of(item.span().start);
                     fits &= self.value(path, line, item.get_mut(), schema);
                 }
                 return fits;
@@ -176,6 +177,23 @@ fn words_of(schema: &Value) -> Vec<String> {
 
 pub(crate) fn line_of(text: &str, at: usize) -> usize {
     1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count()
+}
+
+/// Where the lines of a text end, so that a long one is not counted anew for each of its keys.
+struct Lines {
+    ends: Vec<usize>,
+}
+
+impl Lines {
+    fn of(text: &str) -> Self {
+        let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at);
+        Self { ends: ends.collect() }
+    }
+
+    /// The same as [`line_of`].
+    fn line_of(&self, at: usize) -> usize {
+        1 + self.ends.partition_point(|end| *end < at)
+    }
 }
 
 fn syntax(text: &str, error: &toml::de::Error) -> Problem {
@@ -241,6 +259,21 @@ pub(crate) fn nearest<T: AsRef<str>>(name: &str, known: impl Iterator<Item = T>)
         }
         _ => {
             format!("there is: {}", known.join(", "))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_counted_the_same_either_way() {
+        for text in ["", "\n", "a", "a\nb\n\nc", "\n\n"] {
+            let lines = Lines::of(text);
+            for at in 0..=text.len() + 1 {
+                assert_eq!(lines.line_of(at), line_of(text, at), "{text:?} {at}");
+            }
         }
     }
 }

@@ -83,7 +83,15 @@ pub(crate) fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
     new.replace()
 }
 
-/// The same, but `AlreadyExists` if there is a file: of several that try at once, one wins.
+/// The same, but whoever writes many syncs their folder, after all of them.
+pub(crate) fn write_private_one_of_many(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut new = NewFile::create(path)?;
+    new.write_all(content)?;
+    new.file.sync_all()?;
+    fs::rename(&new.beside, &new.place)
+}
+
+/// The same as [`write_private`], but `AlreadyExists` if there is a file: of several that try at once, one wins.
 pub(crate) fn create_private_once(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut new = NewFile::create(path)?;
     new.write_all(content)?;

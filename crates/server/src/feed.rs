@@ -7,10 +7,12 @@ use portcullis_domain::builtin;
 use portcullis_domain::policy::UnusableSnapshot;
 use portcullis_domain::principal::Revocation;
 use portcullis_domain::seal::MasterKey;
-use portcullis_domain::snapshot::{Snapshot, Update};
+use portcullis_domain::snapshot::{ChangedAgents, Snapshot, Update};
+use portcullis_oauth::client::ClientId;
 use portcullis_oauth::jwt::SigningKey;
 use portcullis_oauth::time::Timestamp;
-use portcullis_store::{ChangeKind, Store};
+use portcullis_store::{ChangeKind, Reader, Store};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
@@ -107,19 +109,34 @@ pub async fn catch_up(app: &App) -> Result<(), FeedError> {
     let mut seen = app.follower.seen.lock().await;
     // The clock first: what is read afterwards is at least as new.
     let now = app.clock.now();
-    let changes = app.store.read().await?.reader().changes_after(*seen).await?;
+    let mut handle = app.store.read().await?;
+    let changes = handle.reader().changes_after(*seen).await?;
     let Some(number) = changes.iter().map(|change| change.number).max() else {
         feed(app, &Update::Fresh { number: *seen, as_of: now })?;
         return Ok(());
     };
     let mut revocations = Vec::new();
+    let mut agents = BTreeSet::new();
     let mut anew = false;
     for change in changes {
         match change.kind {
+            ChangeKind::Agents(changed) => agents.extend(changed),
             ChangeKind::Registry | ChangeKind::Keys => anew = true,
             ChangeKind::Revoked(revocation) => revocations.push(revocation),
         }
     }
+    if !anew && !agents.is_empty() {
+        // Read at the same moment as the changes.
+        let agents = changed_agents(handle.reader(), agents).await?;
+        let revocations = std::mem::take(&mut revocations);
+        let update = Update::Agents { after: *seen, number, agents, revocations, as_of: now };
+        if take_agents(app, &update) {
+            *seen = number;
+            return Ok(());
+        }
+        anew = true;
+    }
+    drop(handle);
     if anew {
         let full = Full::read(&app.store, &app.config, &app.master, now).await?;
         let current = Current::new(full.snapshot.clone())?;
@@ -132,6 +149,33 @@ pub async fn catch_up(app: &App) -> Result<(), FeedError> {
         *seen = number;
     }
     Ok(())
+}
+
+/// What became of some agents.
+async fn changed_agents(
+    mut reader: Reader<'_>,
+    agents: BTreeSet<ClientId>,
+) -> Result<ChangedAgents, portcullis_store::Error> {
+    let mut changed = ChangedAgents::default();
+    for client in agents {
+        match reader.agent(&client).await? {
+            Some(agent) => changed.put.push(agent),
+            None => changed.removed.push(client),
+        }
+    }
+    Ok(changed)
+}
+
+/// Brings some agents up to date, in the gateway and here; false: everything has to be read anew.
+fn take_agents(app: &App, update: &Update) -> bool {
+    let Update::Agents { agents, number, .. } = update else { return false };
+    let Some(current) = app.current.load().with_agents(agents, *number) else { return false };
+    if let Err(error) = feed(app, update) {
+        tracing::debug!(error = &error as &dyn std::error::Error, "the gateway needs everything anew");
+        return false;
+    }
+    app.current.store(Arc::new(current));
+    true
 }
 
 /// Bytes, even within one process: the gateway can run alone.

@@ -11,6 +11,7 @@ use portcullis_domain::secret::{ClientSecret, Hashed};
 use portcullis_oauth::client::{AuthMethod, ClientId, GrantType};
 use portcullis_oauth::redirect::RedirectUri;
 use portcullis_oauth::time::Timestamp;
+use std::collections::HashSet;
 use std::time::Duration;
 
 /// How a client came to be.
@@ -92,6 +93,8 @@ statements! {
         "SELECT hash FROM client_secret
          WHERE client_id = $1 AND (expires_at IS NULL OR expires_at > $2)
          ORDER BY created_at, hash";
+    WITH_SECRET =
+        "SELECT DISTINCT client_id FROM client_secret WHERE expires_at IS NULL OR expires_at > $1";
     AGENT_CLIENT =
         "SELECT id FROM client WHERE agent_name = $1 AND NOT disabled";
     INSERT_CLIENT =
@@ -125,6 +128,12 @@ impl Reader<'_> {
         let mut client = read(row.named("client", id))?;
         client.secrets = secrets.collect::<Result<_, _>>()?;
         Ok(Some(client))
+    }
+
+    /// Clients that have a secret that counts at `now`.
+    pub async fn clients_with_secret(&mut self, now: Timestamp) -> Result<HashSet<ClientId>, Error> {
+        let rows = self.connection.rows(WITH_SECRET, values![now]).await?;
+        rows.into_iter().map(|row| row.named("client_secret", "of somebody").parsed("client_id")).collect()
     }
 
     /// The client of the agent that has this name now.

@@ -13,6 +13,8 @@ use sqlx::postgres::PgArguments;
 use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqliteConnection};
 use sqlx::{Postgres, Sqlite, Transaction};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Which SQL is spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,11 +45,18 @@ pub(crate) enum State {
 pub(crate) struct Connection {
     link: Link,
     state: State,
+    /// How many statements came to their end.
+    ended: Arc<AtomicU64>,
 }
 
 impl Connection {
     pub(crate) fn new(link: Link) -> Self {
-        Self { link, state: State::Intact }
+        Self { link, state: State::Intact, ended: Arc::default() }
+    }
+
+    /// For whoever watches whether it goes on.
+    pub(crate) fn ended(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.ended)
     }
 
     pub(crate) fn into_parts(self) -> (Link, State) {
@@ -146,6 +155,7 @@ impl Connection {
 
     fn end_statement<T>(&mut self, result: Result<T, sqlx::Error>) -> Result<T, Error> {
         self.state = result.as_ref().map_or_else(judge, |_| State::Intact);
+        self.ended.fetch_add(1, Ordering::Relaxed);
         result.map_err(Error::from)
     }
 }

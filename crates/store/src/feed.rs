@@ -7,6 +7,7 @@ use crate::row::{Row, json};
 use crate::statements::statements;
 use crate::tx::Tx;
 use portcullis_domain::principal::Revocation;
+use portcullis_oauth::client::ClientId;
 
 /// One change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,13 +21,18 @@ pub struct Change {
 /// What a change is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChangeKind {
+    /// These agents and nothing else of the registry: new, changed or gone.
+    Agents(Vec<ClientId>),
     /// A key was added.
     Keys,
-    /// Servers, agents, roles or their access.
+    /// Anything of servers, agents, roles or their access.
     Registry,
     /// Something is no longer believed.
     Revoked(Revocation),
 }
+
+/// Of more agents the feed does not say which: whoever follows reads the registry anew.
+const FEW: usize = 16;
 
 statements! {
     CHANGES_AFTER =
@@ -80,17 +86,46 @@ fn read(row: Row) -> Result<Change, Error> {
     let row = row.named("change", number);
     let kind = match row.text("kind")?.as_str() {
         "keys" => ChangeKind::Keys,
-        "registry" => ChangeKind::Registry,
+        "registry" => match row.json_or_none("body")? {
+            Some(agents) => ChangeKind::Agents(agents),
+            None => ChangeKind::Registry,
+        },
         "revoked" => ChangeKind::Revoked(row.json("body")?),
         _ => return Err(row.corrupt("kind")),
     };
     Ok(Change { number, kind })
 }
 
+/// Where the whole registry has to be read, nobody needs to hear of agents.
+fn summed_up(mut changes: Vec<ChangeKind>) -> Vec<ChangeKind> {
+    let is_everything = changes.contains(&ChangeKind::Registry);
+    for change in &mut changes {
+        if matches!(change, ChangeKind::Agents(agents) if is_everything || agents.len() > FEW) {
+            *change = ChangeKind::Registry;
+        }
+    }
+    let mut seen = false;
+    changes.retain(|change| *change != ChangeKind::Registry || !std::mem::replace(&mut seen, true));
+    changes
+}
+
 impl Tx {
+    /// Notes that an agent is new, another or gone.
+    pub(crate) fn agent_changed(&mut self, client: &ClientId) {
+        for change in &mut self.changes {
+            if let ChangeKind::Agents(agents) = change {
+                if agents.len() <= FEW && !agents.contains(client) {
+                    agents.push(client.clone());
+                }
+                return;
+            }
+        }
+        self.changes.push(ChangeKind::Agents(vec![client.clone()]));
+    }
+
     /// Writes what the transaction changed, last of all; the newest number, if there is one.
     pub(crate) async fn write_changes(&mut self) -> Result<Option<u64>, Error> {
-        let changes = std::mem::take(&mut self.changes);
+        let changes = summed_up(std::mem::take(&mut self.changes));
         let append = match self.connection.dialect() {
             Dialect::Sqlite => APPEND,
             Dialect::Postgres if changes.is_empty() => return Ok(None),
@@ -102,6 +137,7 @@ impl Tx {
         let mut newest = None;
         for change in &changes {
             let (kind, body, until) = match change {
+                ChangeKind::Agents(agents) => ("registry", Some(json(agents)?), None),
                 ChangeKind::Keys => ("keys", None, None),
                 ChangeKind::Registry => ("registry", None, None),
                 ChangeKind::Revoked(revocation) => {

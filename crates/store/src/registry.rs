@@ -45,6 +45,7 @@ const FORBIDS: &str = "registry.forbids";
 statements! {
     SERVERS = "SELECT name, body FROM server";
     AGENTS = "SELECT name, body FROM agent";
+    AGENT = "SELECT name, body FROM agent WHERE client_id = $1";
     CLIENTS = "SELECT name, body FROM registered_client";
     ROLES = "SELECT name, body FROM role";
     KNOWN_TOOLS =
@@ -98,6 +99,12 @@ impl Reader<'_> {
         let self_registered = self.part(SELF_REGISTERED).await?;
         let forbids = self.part(FORBIDS).await?;
         Ok(Registry { number, servers, agents, clients, roles, self_registered, forbids })
+    }
+
+    /// One agent.
+    pub async fn agent(&mut self, client: &ClientId) -> Result<Option<Agent>, Error> {
+        let row = self.connection.row(AGENT, values![client]).await?;
+        row.map(|row| row.named("agent", client).json("body")).transpose()
     }
 
     /// A part of the registry that is one value.
@@ -158,7 +165,10 @@ impl Tx {
         let put = self.connection.execute(PUT_AGENT, values).await?;
         let values = values![&agent.client_id, &agent.name];
         self.connection.execute(RENAME_AGENT_CLIENT, values).await?;
-        Ok(self.registry_changed(put))
+        if put > 0 {
+            self.agent_changed(&agent.client_id);
+        }
+        Ok(put > 0)
     }
 
     /// Removes an agent: its client is disabled, its secrets are gone, its sessions end, and none of its tokens lives
@@ -167,8 +177,9 @@ impl Tx {
         let removed = self.connection.execute(REMOVE_AGENT, values![client]).await?;
         if removed == 1 {
             self.end_client(client, until).await?;
+            self.agent_changed(client);
         }
-        Ok(self.registry_changed(removed))
+        Ok(removed > 0)
     }
 
     /// Adds or changes a registered client, whose client row exists; whether anything changed.

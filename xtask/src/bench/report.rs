@@ -4,12 +4,14 @@ use std::fs;
 
 use anyhow::{Context, Result};
 
+use super::fleet::{Cost, Found};
 use super::scene::{Goal, Outcome, Scene, Side};
 use super::world::Sizes;
 use crate::shell;
 
 const DOCUMENT: &str = "docs/benchmarks.md";
 const BEGIN: &str = "<!-- written by `cargo xtask bench gateway`: begin -->\n";
+const BEGIN_FLEET: &str = "<!-- written by `cargo xtask bench fleet`: begin -->\n";
 const END: &str = "<!-- end -->";
 
 const HEAD: &str = "\
@@ -74,12 +76,63 @@ pub(super) fn sizes(sizes: &Sizes) -> String {
 
 /// Replaces the tables in the document.
 pub(super) fn write(results: &[(&Scene, Outcome)], found: &Sizes) -> Result<()> {
+    let rows: String = results.iter().map(|(scene, outcome)| line(scene, outcome) + "\n").collect();
+    replace(BEGIN, &format!("{HEAD}{rows}\n{}", sizes(found)))
+}
+
+/// Replaces the table of the fleet in the document.
+pub(super) fn write_fleet(found: &Found) -> Result<()> {
+    replace(BEGIN_FLEET, &fleet(found))
+}
+
+/// A large fleet.
+pub(super) fn fleet(found: &Found) -> String {
+    let Found { size, bytes, parsed, applied, planned, applied_kib, called_kib, started_kib, change } = found;
+    #[expect(clippy::cast_precision_loss, reason = "small numbers")]
+    let mib = |kib: u64| format!("{:.0} MiB", kib as f64 / 1024.0);
+    let seconds = |time: std::time::Duration| format!("{:.2} s", time.as_secs_f64());
+    let ratio = |cost: &Cost| cost.cpu.as_secs_f64() * 1e3 / parsed;
+    let both = |(middle, worst): (f64, f64)| format!("{middle:.0} ms ({worst:.0})");
+    let felt = change.decided.0 - change.unchanged.0;
+    format!(
+        "\
+| {} servers, {} agents, a file of {} KiB | wall | CPU of the server | goal |
+|---|---|---|---|
+| reading the file as TOML, with nothing checked | | {parsed:.0} ms | the measure |
+| `apply`, all of it new, a secret for each agent | {} | {}, {:.0} times the reading | 5 s |
+| `plan`, no changes | {} | {}, {:.1} times the reading | 1 s |
+| applying it again unchanged, to the answer: median (worst) | {} | | |
+| one agent changed, to the answer | {} | | |
+| one agent changed, to the first call decided by it | {} | | {felt:.0} ms more than unchanged; goal 50 |
+| resident after the apply | {} | | |
+| resident after plans, changes and {} calls | {} | | 150 MiB |
+| resident after a new start | {} | | 150 MiB |
+",
+        size.servers,
+        size.agents,
+        bytes / 1024,
+        seconds(applied.wall),
+        seconds(applied.cpu),
+        ratio(applied),
+        seconds(planned.wall),
+        seconds(planned.cpu),
+        ratio(planned),
+        both(change.unchanged),
+        both(change.answered),
+        both(change.decided),
+        mib(*applied_kib),
+        change.calls,
+        mib(*called_kib),
+        mib(*started_kib),
+    )
+}
+
+fn replace(begin: &str, table: &str) -> Result<()> {
     let path = shell::root().join(DOCUMENT);
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {DOCUMENT}"))?;
-    let (before, rest) = text.split_once(BEGIN).with_context(|| format!("{DOCUMENT} lacks {BEGIN}"))?;
+    let (before, rest) = text.split_once(begin).with_context(|| format!("{DOCUMENT} lacks {begin}"))?;
     let (_, after) = rest.split_once(END).with_context(|| format!("{DOCUMENT} lacks {END}"))?;
-    let rows: String = results.iter().map(|(scene, outcome)| line(scene, outcome) + "\n").collect();
-    let table = format!("{before}{BEGIN}\n{HEAD}{rows}\n{}\n{END}{after}", sizes(found));
+    let table = format!("{before}{begin}\n{table}\n{END}{after}");
     fs::write(&path, table).with_context(|| format!("cannot write {DOCUMENT}"))?;
     println!("== bench: {DOCUMENT} written");
     Ok(())

@@ -210,7 +210,7 @@ fn configuration(cores: Cores, bench: &Path) -> Result<String> {
     ))
 }
 
-fn free_address(host: &str) -> Result<String> {
+pub(super) fn free_address(host: &str) -> Result<String> {
     Ok(TcpListener::bind((host, 0))?.local_addr()?.to_string())
 }
 
@@ -233,7 +233,7 @@ fn answers(address: &str) -> bool {
     asked().is_ok()
 }
 
-fn until(mut done: impl FnMut() -> Result<bool>) -> Result<()> {
+pub(super) fn until(mut done: impl FnMut() -> Result<bool>) -> Result<()> {
     for _ in 0..10_000 {
         if done()? {
             return Ok(());
@@ -249,7 +249,7 @@ fn pause() {
 }
 
 #[expect(clippy::disallowed_methods, reason = "measures how long another program takes")]
-fn now() -> Instant {
+pub(super) fn now() -> Instant {
     Instant::now()
 }
 

@@ -98,7 +98,7 @@ fn is_plain_segment(segment: &str) -> bool {
 }
 
 /// Whether the whole text is the pattern, with `*` for any run of characters.
-fn stars_match(pattern: &str, text: &str) -> bool {
+pub(crate) fn stars_match(pattern: &str, text: &str) -> bool {
     let mut parts = pattern.split('*');
     let first = parts.next().unwrap_or_default();
     let Some(mut rest) = text.strip_prefix(first) else {

@@ -1,5 +1,6 @@
 //! Laws that hold for every policy, checked on random ones against a second, naive reading of PC-21.
 
+mod agents;
 mod conditions;
 
 use super::{Asker, Decision, Never, Operation, Policy};

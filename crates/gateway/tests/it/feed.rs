@@ -1,7 +1,8 @@
 //! What the gateway knows, and that it refuses when it knows too little: PC-62.
 
 use crate::world::{World, settings_for, tool};
-use portcullis_domain::snapshot::Update;
+use portcullis_domain::principal::{Revocation, RevokedTarget};
+use portcullis_domain::snapshot::{ChangedAgents, Update};
 use portcullis_gateway::{FeedError, Gateway};
 use portcullis_oauth::jwt::SigningKey;
 use std::time::Duration;
@@ -98,4 +99,38 @@ async fn pc_62_a_bad_update_never_replaces_a_good_state() {
     world.served(tool(&token, "list_notes")).await;
     world.feed(&full(&|_| ())).unwrap();
     world.served(tool(&token, "list_notes")).await;
+}
+
+#[tokio::test]
+async fn pc_62_changed_agents_act_at_once_and_only_on_what_they_were_made_for() {
+    let world = World::new().await;
+    let token = world.token();
+    let changed = |after: u64, number: u64, change: &dyn Fn(&mut ChangedAgents)| {
+        let mut agents = ChangedAgents { put: world.snapshot.agents.clone(), removed: vec![] };
+        change(&mut agents);
+        Update::Agents { after, number, agents, revocations: vec![], as_of: world.now() }
+    };
+    let none = |agents: &mut ChangedAgents| agents.put.iter_mut().for_each(|agent| agent.access.clear());
+    for (after, number) in [(0, 1), (0, 2), (2, 3), (1, 1), (1, 0)] {
+        assert!(matches!(world.feed(&changed(after, number, &none)), Err(FeedError::Missed)));
+        world.served(tool(&token, "list_notes")).await;
+    }
+    world.feed(&changed(1, 4, &none)).unwrap();
+    world.refused(tool(&token, "list_notes"), 403).await;
+    world.feed(&changed(4, 5, &|_| ())).unwrap();
+    world.served(tool(&token, "list_notes")).await;
+    let gone = |agents: &mut ChangedAgents| {
+        agents.removed = agents.put.drain(..).map(|agent| agent.client_id).collect();
+    };
+    world.feed(&changed(5, 6, &gone)).unwrap();
+    world.refused(tool(&token, "list_notes"), 403).await;
+    world.feed(&changed(6, 7, &|_| ())).unwrap();
+    world.served(tool(&token, "list_notes")).await;
+    // What is revoked counts even if the rest cannot be taken.
+    let Update::Agents { agents, as_of, .. } = changed(0, 0, &|_| ()) else { unreachable!() };
+    let revocation =
+        Revocation { target: RevokedTarget::All, at: as_of, until: as_of + Duration::from_secs(900) };
+    let update = Update::Agents { after: 99, number: 100, agents, revocations: vec![revocation], as_of };
+    assert!(matches!(world.feed(&update), Err(FeedError::Missed)));
+    world.refused(tool(&token, "list_notes"), 401).await;
 }

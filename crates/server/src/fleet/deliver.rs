@@ -1,7 +1,7 @@
 //! Secrets of agents and clients: made, written where their user reads them, and known to us as a hash only (PC-41, PC-44).
 
 use crate::app::App;
-use crate::data::{sync_folder_of, write_private};
+use crate::data::{sync_folder_of, write_private_one_of_many};
 use portcullis_domain::registry::{Agent, Client};
 use portcullis_domain::secret::{ClientSecret, Hashed, Plain};
 use portcullis_oauth::client::ClientId;
@@ -10,8 +10,10 @@ use portcullis_store::Error;
 use rand::CryptoRng;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use zeroize::Zeroizing;
 
 /// A secret could not be written where it belongs.
@@ -65,13 +67,15 @@ pub(super) struct Pending {
     pub(super) secret: Hashed<ClientSecret>,
 }
 
-impl Pending {
-    /// Makes a secret and writes it beside its place (0600, whole or not at all).
-    pub(super) fn prepare(
-        recipient: &Recipient,
-        issuer: &Issuer,
-        rng: &mut impl CryptoRng,
-    ) -> Result<Self, DeliverError> {
+/// A secret that is not written down yet.
+struct Draft {
+    pending: Pending,
+    json: Zeroizing<Vec<u8>>,
+    is_written: AtomicBool,
+}
+
+impl Draft {
+    fn new(recipient: &Recipient, issuer: &Issuer, rng: &mut impl CryptoRng) -> Result<Self, DeliverError> {
         let place = place(recipient).unwrap_or(Path::new("")).to_owned();
         let failed = |source| DeliverError { whose: recipient.whose.clone(), path: place.clone(), source };
         if place.is_dir() {
@@ -84,13 +88,46 @@ impl Pending {
             client_secret: secret.reveal().into(),
             issuer: issuer.as_str().into(),
         };
-        serde_json::to_vec(&credentials)
-            .map_err(io::Error::from)
-            .map(Zeroizing::new)
-            .and_then(|json| write_private(&beside(&place), &json))
-            .map_err(failed)?;
-        let secret = secret.hashed();
-        Ok(Self { client_id, whose: recipient.whose.clone(), place, secret })
+        let json = serde_json::to_vec(&credentials).map_err(io::Error::from).map(Zeroizing::new);
+        let json = json.map_err(failed)?;
+        let (whose, secret) = (recipient.whose.clone(), secret.hashed());
+        Ok(Self {
+            pending: Pending { client_id, whose, place, secret },
+            json,
+            is_written: AtomicBool::new(false),
+        })
+    }
+
+    /// Beside its place, for its owner only, whole or not at all; the folder waits.
+    fn write(&self) -> Result<(), DeliverError> {
+        write_private_one_of_many(&beside(&self.pending.place), &self.json)
+            .map_err(|source| self.pending.failed(source))?;
+        self.is_written.store(true, Ordering::Release);
+        Ok(())
+    }
+}
+
+impl Pending {
+    /// Makes secrets and writes them beside their places (0600): all of them, or none.
+    pub(super) fn prepare(
+        recipients: &[Recipient],
+        issuer: &Issuer,
+        rng: &mut impl CryptoRng,
+    ) -> Result<Vec<Self>, DeliverError> {
+        let drafts = recipients.iter().map(|recipient| Draft::new(recipient, issuer, rng));
+        let drafts: Vec<Draft> = drafts.collect::<Result<_, _>>()?;
+        let written =
+            write_all(&drafts).and_then(|()| sync_folders(drafts.iter().map(|draft| &draft.pending)));
+        if let Err(error) = written {
+            let written = drafts.iter().filter(|draft| draft.is_written.load(Ordering::Acquire));
+            written.for_each(|draft| draft.pending.discard());
+            return Err(error);
+        }
+        Ok(drafts.into_iter().map(|draft| draft.pending).collect())
+    }
+
+    fn failed(&self, source: io::Error) -> DeliverError {
+        DeliverError { whose: self.whose.clone(), path: self.place.clone(), source }
     }
 
     /// What lies beside the place of somebody's secret, of an attempt that did not come to its end.
@@ -110,19 +147,60 @@ impl Pending {
 
     /// The secret is stored: it goes where it belongs.
     fn settle(&self) {
-        let settled =
-            std::fs::rename(beside(&self.place), &self.place).and_then(|()| sync_folder_of(&self.place));
-        if let Err(error) = settled {
-            let (whose, path) = (&self.whose, self.place.display());
-            tracing::error!(whose, %path, %error, "a secret that counts lies beside its place; it is put there at the next start");
+        let moved = std::fs::rename(beside(&self.place), &self.place).map_err(|source| self.failed(source));
+        if let Err(error) = moved.and_then(|()| sync_folders([self])) {
+            error.tell();
         }
     }
 
     /// The secret was not stored, and will not be: nobody needs it.
     fn discard(&self) {
-        if let Err(error) = std::fs::remove_file(beside(&self.place)) {
+        if let Err(error) = std::fs::remove_file(beside(&self.place))
+            && error.kind() != io::ErrorKind::NotFound
+        {
             tracing::warn!(whose = self.whose, %error, "the file of a secret that does not count is still there");
         }
+    }
+}
+
+impl DeliverError {
+    fn tell(&self) {
+        let (whose, path, error) = (&self.whose, self.path.display(), &self.source);
+        tracing::error!(whose, %path, %error, "a secret that counts lies beside its place; it is put there at the next start");
+    }
+}
+
+/// Each file is synced by itself, which is waiting more than work: several at a time.
+fn write_all(drafts: &[Draft]) -> Result<(), DeliverError> {
+    const AT_A_TIME: usize = 16;
+    let share = drafts.len().div_ceil(AT_A_TIME).max(1);
+    std::thread::scope(|scope| {
+        let threads = drafts.chunks(share).map(|some| scope.spawn(|| some.iter().try_for_each(Draft::write)));
+        let threads: Vec<_> = threads.collect();
+        let ends = threads.into_iter().zip(drafts.chunks(share)).map(|(thread, some)| match thread.join() {
+            Ok(end) => end,
+            Err(_panic) => Err(some[0].pending.failed(io::Error::other("writing it failed"))),
+        });
+        // All of them are waited for.
+        ends.collect::<Vec<_>>().into_iter().collect()
+    })
+}
+
+/// Each folder once: then the names in it last.
+fn sync_folders<'a>(pending: impl IntoIterator<Item = &'a Pending>) -> Result<(), DeliverError> {
+    let folders: BTreeMap<_, _> = pending.into_iter().map(|one| (one.place.parent(), one)).collect();
+    folders.into_values().try_for_each(|one| sync_folder_of(&one.place).map_err(|source| one.failed(source)))
+}
+
+/// The same as settling each.
+fn settle_all(pending: &[Pending]) {
+    for one in pending {
+        if let Err(error) = std::fs::rename(beside(&one.place), &one.place) {
+            one.failed(error).tell();
+        }
+    }
+    if let Err(error) = sync_folders(pending) {
+        error.tell();
     }
 }
 
@@ -131,7 +209,7 @@ impl Pending {
 pub(super) async fn finish<T>(app: &App, pending: &[Pending], written: &Result<T, Error>) -> bool {
     match written {
         Ok(_) => {
-            pending.iter().for_each(Pending::settle);
+            settle_all(pending);
             true
         }
         Err(Error::Unavailable(_)) => settle_stored(app, pending).await.unwrap_or(false),

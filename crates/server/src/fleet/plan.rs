@@ -11,7 +11,8 @@ use portcullis_oauth::client::ClientId;
 use portcullis_oauth::time::Timestamp;
 use portcullis_store::{Error, Registry};
 use rand::CryptoRng;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
 
 /// What there is.
 pub(super) struct World {
@@ -46,14 +47,7 @@ impl World {
     pub(super) async fn read(app: &App, now: Timestamp) -> Result<Self, Error> {
         let mut handle = app.store.read().await?;
         let registry = handle.reader().registry().await?;
-        let mut with_secret = HashSet::new();
-        let agents = registry.agents.iter().map(|agent| &agent.client_id);
-        for id in agents.chain(registry.clients.iter().map(|client| &client.client_id)) {
-            let client = handle.reader().client(id, now).await?;
-            if client.is_some_and(|client| !client.secrets.is_empty()) {
-                with_secret.insert(id.clone());
-            }
-        }
+        let with_secret = handle.reader().clients_with_secret(now).await?;
         Ok(Self { registry, with_secret })
     }
 
@@ -69,75 +63,45 @@ impl World {
 impl Plan {
     pub(super) fn between(world: &World, fleet: &Fleet, now: Timestamp, rng: &mut impl CryptoRng) -> Self {
         let base = &world.registry;
-        let servers: Vec<Server> = fleet
-            .servers
-            .iter()
-            .map(|server| {
-                let id = same_server(base, server).map(|known| known.id);
-                server.clone().with_id(id.unwrap_or_else(|| ServerId::generate(now, rng)))
-            })
-            .collect();
-        let agents: Vec<Agent> = fleet
-            .agents
-            .iter()
-            .filter_map(|agent| {
-                let known = base.agents.iter().find(|known| known.name == agent.name);
-                let client_id = match known {
-                    Some(known) => known.client_id.clone(),
-                    None => id::client_id(now, rng).parse().ok()?,
-                };
-                Some(agent.clone().with_id(client_id))
-            })
-            .collect();
-        let clients: Vec<Client> = fleet
-            .clients
-            .iter()
-            .filter_map(|client| {
-                let known = base.clients.iter().find(|known| known.name == client.name);
-                let client_id = match known {
-                    Some(known) => known.client_id.clone(),
-                    None => id::client_id(now, rng).parse().ok()?,
-                };
-                Some(client.clone().with_id(client_id))
-            })
-            .collect();
+        let known: HashMap<_, _> =
+            base.servers.iter().map(|server| ((&server.name, &server.canonical_uri), server.id)).collect();
+        let servers = fleet.servers.iter().map(|server| {
+            let id = known.get(&(&server.name, &server.canonical_uri)).copied();
+            server.clone().with_id(id.unwrap_or_else(|| ServerId::generate(now, rng)))
+        });
+        let servers: Vec<Server> = servers.collect();
+        let known: HashMap<_, _> = base.agents.iter().map(|agent| (&agent.name, &agent.client_id)).collect();
+        let agents = fleet.agents.iter().filter_map(|agent| {
+            let client_id = client_of(known.get(&agent.name).copied(), now, rng)?;
+            Some(agent.clone().with_id(client_id))
+        });
+        let agents: Vec<Agent> = agents.collect();
+        let known: HashMap<_, _> =
+            base.clients.iter().map(|client| (&client.name, &client.client_id)).collect();
+        let clients = fleet.clients.iter().filter_map(|client| {
+            let client_id = client_of(known.get(&client.name).copied(), now, rng)?;
+            Some(client.clone().with_id(client_id))
+        });
+        let clients: Vec<Client> = clients.collect();
         let is_without = |of: &Recipient| of.deliver.is_some() && !world.with_secret.contains(&of.client_id);
         let recipients = agents.iter().map(Recipient::from).chain(clients.iter().map(Recipient::from));
-        let is_new_client =
-            |client: &&Client| base.clients.iter().all(|known| known.client_id != client.client_id);
-        let is_new = |agent: &&Agent| base.agents.iter().all(|known| known.client_id != agent.client_id);
+        let without_secret = recipients.filter(is_without).collect();
+        let servers = Sides::between(&base.servers, servers, |server| server.id);
+        let agents = Sides::between(&base.agents, agents, |agent| agent.client_id.clone());
+        let clients = Sides::between(&base.clients, clients, |client| client.client_id.clone());
+        let roles = Sides::between(&base.roles, fleet.roles.clone(), |role| role.name.clone());
         Self {
-            put_servers: not_in(&servers, &base.servers),
-            remove_servers: base
-                .servers
-                .iter()
-                .map(|known| known.id)
-                .filter(|id| servers.iter().all(|server| server.id != *id))
-                .collect(),
-            without_secret: recipients.filter(is_without).collect(),
-            new_clients: clients.iter().filter(is_new_client).cloned().collect(),
-            put_clients: not_in(&clients, &base.clients),
-            remove_clients: base
-                .clients
-                .iter()
-                .map(|known| known.client_id.clone())
-                .filter(|id| clients.iter().all(|client| client.client_id != *id))
-                .collect(),
-            new_agents: agents.iter().filter(is_new).cloned().collect(),
-            put_agents: not_in(&agents, &base.agents),
-            remove_agents: base
-                .agents
-                .iter()
-                .map(|known| known.client_id.clone())
-                .filter(|id| agents.iter().all(|agent| agent.client_id != *id))
-                .collect(),
-            put_roles: not_in(&fleet.roles, &base.roles),
-            remove_roles: base
-                .roles
-                .iter()
-                .map(|known| known.name.clone())
-                .filter(|name| fleet.roles.iter().all(|role| role.name != *name))
-                .collect(),
+            put_servers: servers.put,
+            remove_servers: servers.removed,
+            without_secret,
+            new_clients: clients.new,
+            put_clients: clients.put,
+            remove_clients: clients.removed,
+            new_agents: agents.new,
+            put_agents: agents.put,
+            remove_agents: agents.removed,
+            put_roles: roles.put,
+            remove_roles: roles.removed,
             self_registered: (fleet.self_registered != base.self_registered)
                 .then(|| fleet.self_registered.clone()),
             forbids: (fleet.forbids != base.forbids).then(|| fleet.forbids.clone()),
@@ -172,12 +136,40 @@ impl Plan {
     }
 }
 
-/// A server is its name and its canonical URI: under another address it is another server, and what was granted or issued
-/// for the old one is not inherited.
-fn same_server<'a>(base: &'a Registry, server: &Server<()>) -> Option<&'a Server> {
-    base.servers.iter().find(|known| known.name == server.name && known.canonical_uri == server.canonical_uri)
+/// The id of the one that is known; a new one.
+fn client_of(known: Option<&ClientId>, now: Timestamp, rng: &mut impl CryptoRng) -> Option<ClientId> {
+    match known {
+        Some(known) => Some(known.clone()),
+        None => id::client_id(now, rng).parse().ok(),
+    }
 }
 
-fn not_in<T: Clone + PartialEq>(wanted: &[T], known: &[T]) -> Vec<T> {
-    wanted.iter().filter(|thing| !known.contains(thing)).cloned().collect()
+/// What differs between things that are known and things that are wanted.
+struct Sides<T, Key> {
+    /// New or not the same.
+    put: Vec<T>,
+    /// Those of `put` that were not known at all.
+    new: Vec<T>,
+    removed: Vec<Key>,
+}
+
+impl<T: Clone + PartialEq, Key: Eq + Hash> Sides<T, Key> {
+    /// A server is its name and its canonical URI, and has its id by them: under another address it is another server, and
+    /// what was granted or issued for the old one is not inherited.
+    fn between(before: &[T], after: Vec<T>, key: impl Fn(&T) -> Key) -> Self {
+        let mut known: HashMap<Key, &T> = before.iter().map(|thing| (key(thing), thing)).collect();
+        let (mut put, mut new) = (Vec::new(), Vec::new());
+        for thing in after {
+            match known.remove(&key(&thing)) {
+                Some(same) if *same == thing => {}
+                Some(_) => put.push(thing),
+                None => {
+                    new.push(thing.clone());
+                    put.push(thing);
+                }
+            }
+        }
+        let removed = before.iter().map(&key).filter(|key| known.contains_key(key)).collect();
+        Self { put, new, removed }
+    }
 }

@@ -98,8 +98,11 @@ type Made = (Hashed<ClientSecret>, Delivery, Vec<Pending>);
 fn make(app: &App, recipient: &Recipient) -> Result<Made, DeliverError> {
     let mut rng = app.entropy.rng();
     if let Some(path) = deliver::place(recipient) {
-        let pending = Pending::prepare(recipient, &app.config.issuer, &mut rng)?;
-        return Ok((pending.secret.clone(), Delivery::File(path.to_owned()), vec![pending]));
+        let pending = Pending::prepare(std::slice::from_ref(recipient), &app.config.issuer, &mut rng)?;
+        let secret = pending.first().map(|one| one.secret.clone());
+        if let Some(secret) = secret {
+            return Ok((secret, Delivery::File(path.to_owned()), pending));
+        }
     }
     let secret = Plain::generate(&mut rng);
     Ok((secret.hashed(), Delivery::Shown(secret), Vec::new()))

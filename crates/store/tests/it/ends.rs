@@ -50,7 +50,7 @@ async fn pc_45_sessions_and_families_end_with_what_they_hang_from() {
         let revoked: Vec<_> = reader.changes_after(before).await.unwrap();
         let revoked = revoked.into_iter().filter_map(|change| match change.kind {
             ChangeKind::Revoked(revocation) => Some((revocation.target, revocation.until)),
-            ChangeKind::Keys | ChangeKind::Registry => None,
+            ChangeKind::Agents(_) | ChangeKind::Keys | ChangeKind::Registry => None,
         });
         assert_eq!(revoked.collect::<Vec<_>>(), [(RevokedTarget::Session(session.id), UNTIL)], "{what:?}");
         let code = reader.code(&code).await.unwrap().unwrap();

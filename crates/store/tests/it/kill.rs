@@ -135,7 +135,7 @@ impl Found {
         let numbers = changes.iter().map(|change| change.number).collect();
         let feed = changes.into_iter().filter_map(|change| match change.kind {
             ChangeKind::Revoked(revocation) => Some((change.number, token_of(&revocation)?)),
-            ChangeKind::Keys | ChangeKind::Registry => None,
+            ChangeKind::Agents(_) | ChangeKind::Keys | ChangeKind::Registry => None,
         });
         let revocations = reader.revocations(NOW).await.unwrap();
         let mut settings = BTreeSet::new();

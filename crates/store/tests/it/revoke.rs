@@ -97,7 +97,7 @@ async fn pc_45_each_whole_ends_all_that_hangs_from_it_and_nothing_else() {
             .into_iter()
             .filter_map(|change| match change.kind {
                 ChangeKind::Revoked(revocation) => Some(revocation.target),
-                ChangeKind::Keys | ChangeKind::Registry => None,
+                ChangeKind::Agents(_) | ChangeKind::Keys | ChangeKind::Registry => None,
             })
             .collect();
         let whole = match what {
