@@ -78,10 +78,6 @@ fn by_name<T>(things: &[T], name: impl Fn(&T) -> &Name) -> HashMap<&Name, &T> {
     things.iter().map(|thing| (name(thing), thing)).collect()
 }
 
-fn by_name<T>(things: &[T], name: impl Fn(&T) -> &Name) -> HashMap<&Name, &T> {
-    things.iter().map(|thing| (name(thing), thing)).collect()
-}
-
 fn agent_gains(before: Option<&Agent<()>>, after: &Agent<()>) -> bool {
     if admin_access(&after.access).is_empty() {
         return false;
