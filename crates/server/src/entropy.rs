@@ -1,7 +1,7 @@
 //! Chance: one generator, seeded by the operating system, from which every taker gets one of its own.
 
 use rand::rngs::{StdRng, SysRng};
-use rand::{CryptoRng, SeedableRng as _};
+use rand::{CryptoRng, Rng as _, SeedableRng as _};
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
@@ -23,6 +23,13 @@ impl Entropy {
     /// The same values at each run: for tests only.
     pub fn insecure_seeded(seed: u64) -> Self {
         Self(Mutex::new(StdRng::seed_from_u64(seed)))
+    }
+
+    /// A text that nobody has had before: 128 bits, as hexadecimal digits.
+    pub fn unique_text(&self) -> String {
+        let mut random = [0; 16];
+        self.rng().fill_bytes(&mut random);
+        format!("{:032x}", u128::from_be_bytes(random))
     }
 
     /// A generator of its own for the caller.

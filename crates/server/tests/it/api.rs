@@ -3,6 +3,7 @@
 mod door;
 mod fleet;
 mod nouns;
+mod once;
 mod people;
 mod policy;
 mod revocations;

@@ -372,6 +372,73 @@ async fn adm_03_an_operator_does_not_make_himself_more_by_the_fleet() {
 }
 
 #[tokio::test]
+async fn adm_03_a_plan_says_what_its_apply_would_be_refused_for() {
+    let test = start().await;
+    let operator = Remote::agent(&test, "operator", "admin:write").await;
+    let wider = fleet().replacen("portcullis = [\"admin:read\"] }", "portcullis = [\"admin:write\"] }", 1);
+    let elsewhere = wider.replace("@DATA@/ci-bot.json", "@DATA@/elsewhere.json");
+    let whole = elsewhere.replace("@DATA@", &test.folder.path().display().to_string());
+    let plan = Some(("application/toml", whole.clone()));
+    let planned: Value = operator.send("POST", "/api/v1/fleet/plan", plan).await.json();
+    let owner = "agent reader: its access to portcullis, or how it is had";
+    assert_eq!(planned["needs_owner"], json!([owner]));
+    assert_eq!(planned["needs_machine"], json!(["agent ci-bot"]));
+    let refused = operator.apply(&elsewhere).await;
+    assert_problem(&refused, StatusCode::FORBIDDEN, "owners_only");
+    assert!(refused.text().contains(owner));
+    // Somebody on the machine may do all of it.
+    let planned: Value = Operator::of(&test).toml("/api/v1/fleet/plan", &whole, None).await.json();
+    assert_eq!((&planned["needs_owner"], &planned["needs_machine"]), (&json!([]), &json!([])));
+}
+
+#[tokio::test]
+async fn adm_04_members_that_nobody_may_set_are_refused_over_the_door_too() {
+    let test = start().await;
+    let operator = Remote::agent(&test, "operator", "admin:write").await;
+    let dave = operator.json("/api/v1/users", &json!({ "username": "dave" })).await;
+    assert_eq!(dave.status, StatusCode::CREATED);
+    for (name, value) in [
+        ("id", json!("00000000000000000000000000")),
+        ("is_admin", json!(true)),
+        ("role", json!("portcullis-owner")),
+        ("roles", json!(["portcullis-owner"])),
+        ("tenant_id", json!("x")),
+        ("password", json!("x")),
+        ("must_change", json!(false)),
+    ] {
+        for (method, path, mut body) in [
+            ("POST", "/api/v1/users", json!({ "username": "erin" })),
+            ("PATCH", "/api/v1/users/dave", json!({ "groups": ["eng"] })),
+            ("POST", "/api/v1/agents/ci-bot/rotate", json!({ "overlap_seconds": 60 })),
+            ("POST", "/api/v1/revocations", json!({ "kind": "user", "id": "dave" })),
+        ] {
+            if body.get(name).is_some() {
+                continue;
+            }
+            body[name] = value.clone();
+            let answer = operator.send(method, path, Some(("application/json", body.to_string()))).await;
+            assert_problem(&answer, StatusCode::BAD_REQUEST, "malformed");
+        }
+    }
+    assert_eq!(operator.get("/api/v1/users/erin").await.status, StatusCode::NOT_FOUND);
+    let dave: Value = operator.get("/api/v1/users/dave").await.json();
+    assert_eq!((&dave["groups"], &dave["admin"]), (&json!([]), &json!(false)));
+}
+
+#[tokio::test]
+async fn pc_04_only_the_admin_api_is_told_who_administers() {
+    let test = start().await;
+    test.user("alice", PASSWORD).await;
+    let roles = |token: &str| crate::oauth::actors::claims(token)["roles"].clone();
+    // She owns a server, and is in the team.
+    let ours = Remote::person(&test, "alice", "admin:write").await;
+    assert_eq!(roles(&ours.token), json!(["team", "portcullis-server-owner"]));
+    let program = Program::native(&test).await;
+    let theirs = program.tokens(&mut Browser::new(&test, "alice", PASSWORD)).await;
+    assert_eq!(roles(&theirs.access_token), json!(["team"]));
+}
+
+#[tokio::test]
 async fn adm_03_an_operator_does_not_become_somebody_with_more() {
     let test = start().await;
     for name in ["alice", "bob", "carol"] {
