@@ -1,5 +1,6 @@
 //! Bodies of admin requests: JSON of a known shape, or a text; and the words for what is not there.
 
+use super::door::AskedAgain;
 use super::error::Refusal;
 use crate::app::App;
 use axum::body::{Body, Bytes, to_bytes};
@@ -55,7 +56,7 @@ pub(crate) enum Missing {
 impl<T: DeserializeOwned> FromRequest<Arc<App>> for Input<T> {
     type Rejection = Refusal;
     async fn from_request(request: Request, _: &Arc<App>) -> Result<Self, Refusal> {
-        let body = read(request, "application/json").await?;
+        let body = still_sent(request, "application/json").await?;
         strict_json::check(&body, MAX_DEPTH).map_err(|error| BadInput::Malformed(error.to_string()))?;
         // Serde's words name members and types, and quote what was written: the operator's own.
         let value = serde_json::from_slice(&body).map_err(|error| BadInput::Malformed(error.to_string()))?;
@@ -66,10 +67,20 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for Input<T> {
 impl FromRequest<Arc<App>> for FleetText {
     type Rejection = Refusal;
     async fn from_request(request: Request, _: &Arc<App>) -> Result<Self, Refusal> {
-        let body = read(request, "application/toml").await?;
+        let body = still_sent(request, "application/toml").await?;
         let text = String::from_utf8(body).map_err(|_| BadInput::Malformed("not UTF-8".to_owned()))?;
         Ok(Self(text))
     }
+}
+
+/// The body, of somebody who may still send it when it has come.
+async fn still_sent(request: Request, media_type: &'static str) -> Result<Vec<u8>, Refusal> {
+    let again = request.extensions().get::<AskedAgain>().cloned();
+    let body = read(request, media_type).await?;
+    if let Some(again) = again {
+        again.check().await?;
+    }
+    Ok(body)
 }
 
 async fn read(request: Request, media_type: &'static str) -> Result<Vec<u8>, BadInput> {

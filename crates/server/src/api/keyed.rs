@@ -3,6 +3,7 @@
 //! It is read after the operator was found and before the handler, which still checks everything else of a repeat: an
 //! answer is given again only to somebody who might ask for the change today.
 
+use super::door::AskedAgain;
 use super::error::Refusal;
 use super::input::{self, BadInput};
 use super::operator::{Admitted, RightName};
@@ -48,6 +49,9 @@ async fn with_key(keyed: &Keyed, request: Request) -> Result<Request, Refusal> {
     let key = key_in(request.headers())?;
     let (mut parts, body) = request.into_parts();
     let body = input::whole(body).await?;
+    if let Some(again) = parts.extensions.get::<AskedAgain>() {
+        again.check().await?;
+    }
     let asked =
         [parts.method.as_str().as_bytes(), parts.uri.to_string().as_bytes(), &body].map(<[u8]>::to_vec);
     let claim = Claim::new(
