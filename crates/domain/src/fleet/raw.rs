@@ -103,39 +103,29 @@ pub(super) enum RawIssuer {
     Other(Box<RawTrustedIssuer>),
 }
 
-/// An issuer that is not ours: either by the keys that it publishes, or asked about each token.
+/// Without places: what one of several shapes is read from has lost them. An issuer that is not ours: either by the keys that it publishes, or asked about each token.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawTrustedIssuer {
-    #[schemars(with = "String")]
-    pub(super) issuer: Spanned<String>,
-    #[schemars(with = "Option<String>")]
-    pub(super) jwks: Option<Spanned<String>>,
-    #[schemars(with = "Option<Vec<String>>")]
-    pub(super) algorithms: Option<Vec<Spanned<String>>>,
+    pub(super) issuer: String,
+    pub(super) jwks: Option<String>,
+    pub(super) algorithms: Option<Vec<String>>,
     pub(super) token_type: Option<TokenType>,
-    #[schemars(with = "Option<String>")]
-    pub(super) introspection: Option<Spanned<String>>,
+    pub(super) introspection: Option<String>,
     pub(super) client: Option<RawIssuerClient>,
-    #[schemars(with = "Option<String>")]
-    pub(super) audience: Option<Spanned<String>>,
+    pub(super) audience: Option<String>,
     #[serde(default)]
     pub(super) scope_claim: ScopeClaim,
-    #[schemars(with = "Option<BTreeMap<String, String>>")]
-    pub(super) scope_map: Option<BTreeMap<String, Spanned<String>>>,
-    #[schemars(with = "Option<String>")]
-    pub(super) client_claim: Option<Spanned<String>>,
-    #[schemars(with = "Vec<String>")]
-    pub(super) access: Spanned<Vec<Spanned<String>>>,
+    pub(super) scope_map: Option<BTreeMap<String, String>>,
+    pub(super) client_claim: Option<String>,
+    pub(super) access: Vec<String>,
 }
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawIssuerClient {
-    #[schemars(with = "String")]
-    pub(super) id: Spanned<String>,
-    #[schemars(with = "String")]
-    pub(super) secret: Spanned<String>,
+    pub(super) id: String,
+    pub(super) secret: String,
 }
 
 #[derive(Deserialize, JsonSchema)]

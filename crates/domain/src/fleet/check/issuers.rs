@@ -14,6 +14,15 @@ use toml::Spanned;
 /// Most issuers of one server.
 const MOST_ISSUERS: usize = 16;
 
+/// Where an entry stands: what is wrong in it is told with its line.
+struct Place(std::ops::Range<usize>);
+
+impl Place {
+    fn of(&self, text: String) -> Spanned<String> {
+        Spanned::new(self.0.clone(), text)
+    }
+}
+
 impl Check<'_> {
     /// `None` when something of it is wrong, and was told.
     pub(super) fn issuers(
@@ -31,7 +40,7 @@ impl Check<'_> {
         }
         let mut issuers = Issuers { own: false, external: Vec::new() };
         for entry in raw.into_inner() {
-            let at = entry.span().start;
+            let (at, span) = (entry.span().start, entry.span());
             match entry.into_inner() {
                 RawIssuer::Word(word) if word == "self" && !issuers.own => issuers.own = true,
                 RawIssuer::Word(word) if word == "self" => self.problem(at, "\"self\" stands here twice"),
@@ -41,7 +50,9 @@ impl Check<'_> {
                     );
                     self.problem(at, says);
                 }
-                RawIssuer::Other(raw) => issuers.external.extend(self.trusted_issuer(at, *raw, declared)),
+                RawIssuer::Other(raw) => {
+                    issuers.external.extend(self.trusted_issuer(&Place(span), *raw, declared))
+                }
             }
         }
         self.distinct(at, &issuers);
@@ -69,36 +80,42 @@ impl Check<'_> {
 
     fn trusted_issuer(
         &mut self,
-        at: usize,
+        place: &Place,
         raw: RawTrustedIssuer,
         declared: &ScopeSet,
     ) -> Option<TrustedIssuer> {
-        let issuer = self.external_issuer(&raw.issuer);
-        let proof =
-            self.proof(at, (raw.jwks, raw.algorithms, raw.token_type), (raw.introspection, raw.client));
+        let at = place.0.start;
+        let issuer = self.external_issuer(&place.of(raw.issuer));
+        let jwks = raw.jwks.map(|text| place.of(text));
+        let algorithms = raw.algorithms.map(|all| all.into_iter().map(|text| place.of(text)).collect());
+        let introspection = raw.introspection.map(|text| place.of(text));
+        let proof = self.proof(at, (jwks, algorithms, raw.token_type), (introspection, raw.client));
         if let Some(audience) = &raw.audience
-            && (audience.get_ref().is_empty() || audience.get_ref().len() > 512)
+            && (audience.is_empty() || audience.len() > 512)
         {
-            self.problem(audience.span().start, "audience is what aud says, exactly: 1 to 512 characters");
+            self.problem(at, "audience is what aud says, exactly: 1 to 512 characters");
         }
         if let Some(claim) = &raw.client_claim
-            && claim.get_ref().is_empty()
+            && claim.is_empty()
         {
-            self.problem(claim.span().start, "client_claim is the name of the claim that names the client");
+            self.problem(at, "client_claim is the name of the claim that names the client");
         }
-        if raw.access.get_ref().is_empty() {
+        if raw.access.is_empty() {
             let says = "access is the most that tokens of this issuer may do here: at least one scope";
-            self.problem(raw.access.span().start, says);
+            self.problem(at, says);
         }
-        let access = self.scope_set(raw.access.into_inner(), declared);
-        let scope_map = raw.scope_map.map(|map| self.scope_map(map, declared));
+        let access = self.scope_set(raw.access.into_iter().map(|text| place.of(text)).collect(), declared);
+        let scope_map = raw.scope_map.map(|map| {
+            let map = map.into_iter().map(|(theirs, ours)| (theirs, place.of(ours))).collect();
+            self.scope_map(map, declared)
+        });
         Some(TrustedIssuer {
             issuer: issuer?,
             proof: proof?,
-            audience: raw.audience.map(Spanned::into_inner),
+            audience: raw.audience,
             scope_claim: raw.scope_claim,
             scope_map,
-            client_claim: raw.client_claim.map(Spanned::into_inner),
+            client_claim: raw.client_claim,
             access,
         })
     }
@@ -163,15 +180,11 @@ impl Check<'_> {
                     self.problem(introspection.span().start, says);
                     return None;
                 };
-                let secret: Option<SecretPlace> = self.secret_place(&client.secret);
-                if client.id.get_ref().is_empty() {
-                    self.problem(client.id.span().start, "client.id is empty");
+                let secret: Option<SecretPlace> = self.secret_place(at, &client.secret);
+                if client.id.is_empty() {
+                    self.problem(at, "client.id is empty");
                 }
-                Some(Proof::Introspection {
-                    address: address?,
-                    client_id: client.id.into_inner(),
-                    secret: secret?,
-                })
+                Some(Proof::Introspection { address: address?, client_id: client.id, secret: secret? })
             }
             (Some(_), Some(_)) | (None, None) => {
                 let says = "an issuer has either jwks (the address of its keys) or introspection (where it is asked about tokens)";
@@ -182,9 +195,9 @@ impl Check<'_> {
     }
 
     /// The text is not repeated: it may be the secret.
-    fn secret_place(&mut self, text: &Spanned<String>) -> Option<SecretPlace> {
-        let place = text.get_ref().parse();
-        place.map_err(|error| self.problem(text.span().start, format!("client.secret: {error}"))).ok()
+    fn secret_place(&mut self, at: usize, text: &str) -> Option<SecretPlace> {
+        let place = text.parse();
+        place.map_err(|error| self.problem(at, format!("client.secret: {error}"))).ok()
     }
 
     fn algorithms(&mut self, at: usize, raw: Option<Vec<Spanned<String>>>) -> Vec<ExternalAlgorithm> {
@@ -222,4 +235,73 @@ fn is_on_loopback(address: &str) -> bool {
         None => authority.split(':').next().unwrap_or_default(),
     };
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::fleet::{Fleet, Problem, Surroundings, new_places};
+    use std::collections::BTreeSet;
+
+    fn parse(issuers: &str) -> Result<Fleet, Vec<Problem>> {
+        let text = format!(
+            "[[server]]\nname = \"notes\"\nupstream = {{ url = \"http://127.0.0.1:9/mcp\" }}\nissuers = [{issuers}]\n[server.scopes]\n\"notes:read\" = \"Read\"\n"
+        );
+        let (issuer, commands) = ("https://mcp.example.com".parse().unwrap(), BTreeSet::new());
+        Fleet::parse(&text, Surroundings { issuer: &issuer, commands: &commands })
+    }
+
+    const GOOD: &str =
+        r#"{ issuer = "https://idp.example/", jwks = "https://idp.example/keys", access = ["notes:read"] }"#;
+    const ASKED: &str = r#"{ issuer = "https://o.example", introspection = "https://o.example/i", client = { id = "us", secret = "env:S" }, access = ["notes:read"] }"#;
+
+    #[test]
+    fn pc_06_issuers_are_read_whole() {
+        let fleet = parse(&format!("\"self\", {GOOD}, {ASKED}")).unwrap();
+        let issuers = &fleet.servers[0].issuers;
+        assert!(issuers.own);
+        assert_eq!(issuers.external.len(), 2);
+        assert!(
+            issuers.find("https://idp.example/").is_some() && issuers.find("https://idp.example").is_none()
+        );
+        assert!(!parse(GOOD).unwrap().servers[0].issuers.own, "without \"self\" ours do not count");
+        let places = |issuers: &str| new_places(&Fleet::default(), &parse(issuers).unwrap());
+        assert_eq!(places(ASKED), ["server notes: issuers"], "a secret of this machine is shown to somebody");
+        assert!(places(GOOD).is_empty());
+    }
+
+    #[test]
+    fn pc_63_mistakes_in_issuers_are_told_with_their_line() {
+        for (issuers, says) in [
+            ("", "1 to 16"),
+            ("\"slef\"", "is no issuer"),
+            ("\"self\", \"self\"", "twice"),
+            (&*format!("{GOOD}, {GOOD}"), "twice"),
+            (&*format!("{ASKED}, {}", ASKED.replace("o.example", "p.example")), "only one issuer"),
+            (&*GOOD.replace("https://idp.example/\"", "https://mcp.example.com\""), "our own issuer"),
+            (&*GOOD.replace("https://idp.example/\"", "https://MCP.example.com/\""), "our own issuer"),
+            (&*GOOD.replace("https://idp.example/\"", "idp.example\""), "an issuer is the https URL"),
+            (&*GOOD.replace("https://idp.example/keys", "http://idp.example/keys"), "must be https"),
+            (&*GOOD.replace("notes:read", "notes:raed"), "does not declare"),
+            (&*GOOD.replace("[\"notes:read\"]", "[]"), "at least one scope"),
+            (&*GOOD.replace("access", "algorithms = [\"HS256\"], access"), "asymmetric"),
+            (&*GOOD.replace("access", "algorithms = [], access"), "algorithms is empty"),
+            (&*GOOD.replace("access", "audiense = \"x\", access"), "did you mean \"audience\"?"),
+            (&*GOOD.replace("access", "scope_claim = \"scopes\", access"), "did you mean \"scope\"?"),
+            (&*GOOD.replace("access", "scope_map = { a = \"b\" }, access"), "does not declare"),
+            (
+                &*GOOD.replace("access", "client = { id = \"x\", secret = \"env:S\" }, access"),
+                "goes with introspection",
+            ),
+            (&*ASKED.replace("env:S", "open-sesame"), "named by its place"),
+            (&*ASKED.replace("client = { id = \"us\", secret = \"env:S\" }, ", ""), "needs client"),
+            (&*GOOD.replace("jwks = \"https://idp.example/keys\", ", ""), "either jwks"),
+        ] {
+            let problems = parse(issuers).unwrap_err();
+            assert!(
+                problems.iter().any(|one| one.line == 4 && one.says.contains(says)),
+                "{issuers}: {problems:?}"
+            );
+            assert!(!format!("{problems:?}").contains("sesame"));
+        }
+    }
 }
