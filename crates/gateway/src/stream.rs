@@ -111,9 +111,14 @@ impl Watch {
         allowed.then(|| {
             let token_ends = principal.expires_at + known.leeway();
             let ask_again = known.ask_again(&self.door, now).unwrap_or(token_ends);
-            token_ends.min(self.knowledge.stale_at() + second).min(ask_again)
+            token_ends.min(self.knowledge.stale_at() + second).min(ask_again).min(next_minute(now))
         })
     }
+}
+
+/// Windows of time open and close at whole minutes (PC-24).
+fn next_minute(now: Timestamp) -> Timestamp {
+    Timestamp::from_seconds((now.seconds().div_euclid(60) + 1) * 60)
 }
 
 /// A stream on its way to the caller.

@@ -4,7 +4,8 @@ use crate::world::{META, World, claims, request, tool};
 use axum::body::{Body, Bytes};
 use futures_util::StreamExt as _;
 use http::Response;
-use portcullis_domain::id::TokenId;
+use portcullis_domain::condition::Forbid;
+use portcullis_domain::id::{TokenId, UserId};
 use portcullis_domain::principal::{Revocation, RevokedTarget};
 use std::sync::Mutex;
 use std::time::Duration;
@@ -129,6 +130,49 @@ async fn strm_01_the_end_of_the_token_is_the_end_of_the_stream() {
     let last = reader.next().await.unwrap();
     assert!(last.contains("-31401") && !last.contains("data: 3"), "{last}");
     assert_eq!(reader.next().await, None);
+}
+
+#[tokio::test]
+async fn pc_24_the_end_of_a_window_of_time_is_the_end_of_the_stream() {
+    // The world begins at 08:00 in UTC, and what it knows stays fresh long enough to be of no help here.
+    let hours = serde_json::from_str(r#"{"outside":"07:00-08:01 UTC"}"#).unwrap();
+    let forbid = Forbid { name: "closed".to_owned(), when: hours, ..Forbid::default() };
+    let world = World::with(
+        |settings| settings.max_staleness = Duration::from_hours(1),
+        |snapshot| snapshot.forbids = vec![forbid],
+    )
+    .await;
+    world.advance(Duration::from_secs(59));
+    let token = world.sign(|claims| claims.exp = claims.iat + Duration::from_mins(15));
+    let (_tap, mut reader) = listen(&world, &token).await;
+    let mut last = Box::pin(reader.next());
+    tokio::select! {
+        biased;
+        early = &mut last => panic!("{early:?}"),
+        () = std::future::ready(()) => {}
+    }
+    world.advance(Duration::from_secs(1));
+    assert!(last.await.unwrap().contains("-31401"));
+    assert_eq!(reader.next().await, None);
+}
+
+#[tokio::test]
+async fn strm_02_revocation_of_a_person_ends_their_streams_and_no_others() {
+    let world = World::new().await;
+    let person = world.user_token("notes:read");
+    let (_tap, mut reader) = listen(&world, &person).await;
+    let until = world.now() + Duration::from_mins(15);
+    world.revoke(Revocation {
+        target: RevokedTarget::User(UserId::from_bytes([7; 16])),
+        at: world.now(),
+        until,
+    });
+    assert!(reader.next().await.unwrap().contains("-31401"));
+    assert_eq!(reader.next().await, None);
+    // The agent is somebody else.
+    let (tap, mut reader) = listen(&world, &world.token()).await;
+    tap.send("data: 2\n\n").unwrap();
+    assert_eq!(reader.next().await.unwrap(), "data: 2\n\n");
 }
 
 #[tokio::test]
