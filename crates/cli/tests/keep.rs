@@ -265,6 +265,21 @@ mod tests {
     }
 
     #[test]
+    fn def_05_a_hangup_ends_no_server() {
+        let place = Place::new();
+        let mut server = place.serve(&[]);
+        let hangup = || {
+            let mut kill = std::process::Command::new("kill");
+            assert!(kill.args(["-s", "HUP", &server.0.id().to_string()]).status().unwrap().success());
+        };
+        for _ in 0..3 {
+            hangup();
+            assert_eq!(place.run(&["export"]).code(), 0);
+        }
+        assert!(server.0.try_wait().unwrap().is_none());
+    }
+
+    #[test]
     fn pc_34_a_fleet_file_is_applied_again_when_it_changes() {
         let place = Place::new();
         let path = place.path("fleet.toml");

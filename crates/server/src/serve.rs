@@ -47,7 +47,7 @@ pub struct Serve {
 
 /// Serves until a signal ends it. `out` is the terminal of whoever started it.
 pub async fn run(serve: Serve, out: &mut (dyn Write + Send)) -> anyhow::Result<()> {
-    let mut signals = Signals::new()?;
+    let mut signals = Signals::new(serve.options.demo)?;
     let program = std::env::current_exe().context("this program cannot find itself")?;
     if serve.options.demo && serve.fleet.is_some() {
         bail!("--demo brings a fleet of its own: leave --fleet out");
@@ -199,21 +199,39 @@ async fn close(app: &App) {
     }
 }
 
-/// Ctrl-C, or the service manager.
+/// Ctrl-C, or the service manager. A hangup asks for files to be read again, and ends nothing but the demo, which goes
+/// with its terminal.
 struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    hangup: Signal,
+    hangup_ends: bool,
 }
 
 impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    fn new(hangup_ends: bool) -> std::io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+            hangup_ends,
+        })
     }
 
     async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
+        loop {
+            tokio::select! {
+                _ = self.interrupt.recv() => return,
+                _ = self.terminate.recv() => return,
+                _ = self.hangup.recv() => {
+                    if self.hangup_ends {
+                        return;
+                    }
+                    tracing::info!(
+                        "hangup: certificate and fleet file are read again; the configuration is read at the next start"
+                    );
+                }
+            }
         }
     }
 }

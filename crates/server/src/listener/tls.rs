@@ -13,6 +13,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
@@ -134,11 +135,15 @@ impl Tls {
     }
 
     /// Looks until `stop`. What cannot be read is said again every so often: it must be mended before the old one ends.
+    /// SIGHUP makes it look at once.
     pub async fn follow(self, stop: CancellationToken) {
         let mut rest = LOOK;
+        // Whoever serves holds this signal already: it ends nobody.
+        let mut hangup = signal(SignalKind::hangup()).ok();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
+                Some(Some(())) = async { Some(hangup.as_mut()?.recv().await) } => {}
                 () = tokio::time::sleep(rest) => {}
             }
             let tls = self.clone();
