@@ -9,6 +9,7 @@ use hyper::client::conn::http1;
 use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use portcullis_client::{AccessToken, ApiRequest, Client, Issuer, ResourceUri, Scope, TokenWish};
+use portcullis_server::entropy::Entropy;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::fmt::Write as _;
@@ -113,6 +114,29 @@ pub(crate) enum Body {
     Toml(String),
 }
 
+/// A request, for each attempt the same.
+struct Sending<'a> {
+    method: Method,
+    path: &'a str,
+    content_type: Option<&'static str>,
+    content: String,
+    if_match: Option<&'a str>,
+    key: Option<String>,
+}
+
+impl AdminError {
+    /// Whether it may have arrived, and nobody knows.
+    fn is_cut(&self) -> bool {
+        matches!(self, Self::Cut(_) | Self::Elsewhere(portcullis_client::Error::Unreachable { .. }))
+    }
+}
+
+/// For one change.
+fn fresh_key() -> Result<String, AdminError> {
+    let entropy = Entropy::from_system().map_err(|error| AdminError::Credentials(error.to_string()))?;
+    Ok(entropy.unique_text())
+}
+
 impl Place {
     /// Asks for something.
     pub(crate) async fn get(&self, path: &str) -> Result<Answer, AdminError> {
@@ -153,6 +177,8 @@ impl Place {
         self.send(Method::POST, path, body, Some(etag)).await
     }
 
+    /// Sends a request; once more, if the connection was cut, where that does nothing twice: the server knows a change by
+    /// its key.
     async fn send(
         &self,
         method: Method,
@@ -160,31 +186,46 @@ impl Place {
         body: Body,
         if_match: Option<&str>,
     ) -> Result<Answer, AdminError> {
+        let key = if method == Method::POST { Some(fresh_key()?) } else { None };
         let (content_type, content) = match body {
             Body::Nothing => (None, String::new()),
             Body::Json(value) => (Some("application/json"), value.to_string()),
             Body::Toml(text) => (Some("application/toml"), text),
         };
+        let is_repeatable = key.is_some() || method == Method::GET;
+        let sending = Sending { method, path, content_type, content, if_match, key };
+        match self.attempt(&sending).await {
+            Err(error) if is_repeatable && error.is_cut() => self.attempt(&sending).await,
+            outcome => outcome,
+        }
+    }
+
+    async fn attempt(&self, sending: &Sending<'_>) -> Result<Answer, AdminError> {
+        let Sending { method, path, content_type, content, if_match, key } = sending;
         if let Some(issuer) = &self.url {
             let token = self.token.get_or_try_init(|| token_for(issuer)).await?;
             let request = ApiRequest {
                 url: &issuer.join(path),
                 method: method.as_str(),
                 body: content_type.map(|media_type| (media_type, content.as_str())),
-                if_match,
+                if_match: *if_match,
+                idempotency_key: key.as_deref(),
             };
             let answer = Client::new()?.api(token, request).await?;
             let status = StatusCode::from_u16(answer.status).map_err(|_| AdminError::Unreadable)?;
             return judged(status, answer.etag, answer.body.into());
         }
-        let mut request = Request::builder().method(method).uri(path).header(header::HOST, "admin");
+        let mut request = Request::builder().method(method).uri(*path).header(header::HOST, "admin");
         if let Some(content_type) = content_type {
-            request = request.header(header::CONTENT_TYPE, content_type);
+            request = request.header(header::CONTENT_TYPE, *content_type);
         }
         if let Some(etag) = if_match {
-            request = request.header(header::IF_MATCH, etag);
+            request = request.header(header::IF_MATCH, *etag);
         }
-        let request = request.body(Full::new(content.into())).map_err(|_| AdminError::Unreadable)?;
+        if let Some(key) = key {
+            request = request.header("idempotency-key", key);
+        }
+        let request = request.body(Full::new(content.clone().into())).map_err(|_| AdminError::Unreadable)?;
         let stream = self.connect().await?;
         answer(exchange(stream, request).await.map_err(AdminError::Cut)?)
     }

@@ -87,6 +87,8 @@ struct Plan {
     cut: Vec<Ending>,
     leavers: Vec<String>,
     remarks: Vec<String>,
+    needs_owner: Vec<String>,
+    needs_machine: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -202,7 +204,7 @@ impl Plan {
             && self.secrets.is_empty()
     }
 
-    /// For a reviewer: `+` new, `~` changed, `-` gone, `!` cut off, `?` perhaps not meant so.
+    /// For a reviewer: `+` new, `~` changed, `-` gone, `!` cut off, `?` perhaps not meant so, `x` refused when this operator applies it.
     fn words(&self) -> String {
         let mut text = String::new();
         if self.is_empty() {
@@ -249,6 +251,15 @@ impl Plan {
         }
         for remark in &self.remarks {
             line(&mut text, &format!("? {remark}"));
+        }
+        for what in &self.needs_owner {
+            line(&mut text, &format!("x this needs an owner: {what}"));
+        }
+        for whose in &self.needs_machine {
+            line(
+                &mut text,
+                &format!("x this names a new file, which is done on the machine itself: {whose}"),
+            );
         }
         text
     }

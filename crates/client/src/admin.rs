@@ -21,6 +21,8 @@ pub struct ApiRequest<'a> {
     pub body: Option<(&'a str, &'a str)>,
     /// For this version only.
     pub if_match: Option<&'a str>,
+    /// The same for each attempt at one change, so that it is made once.
+    pub idempotency_key: Option<&'a str>,
 }
 
 /// What came back, good or bad.
@@ -50,6 +52,9 @@ impl Client {
         }
         if let Some(version) = request.if_match {
             sent = sent.header(IF_MATCH, version);
+        }
+        if let Some(key) = request.idempotency_key {
+            sent = sent.header("idempotency-key", key);
         }
         let broken = |error: reqwest::Error| unreachable(&address, &error);
         let mut response = sent.send().await.map_err(broken)?;
