@@ -1,12 +1,13 @@
-//! `portcullis client`: the OAuth clients, and an end to those that registered themselves.
+//! `portcullis client`: the OAuth clients, their secrets, and an end to those that registered themselves.
 
 use crate::admin::segment;
 use crate::exit::Failure;
 use crate::noun::{Doomed, End, HELP, One, Part, cell, end, print_ended, print_json, query};
+use crate::rotate::{Rotate, rotate};
 use crate::terminal::{agreed, visible};
 use serde_json::Value;
 
-/// List, show, revoke and remove OAuth clients
+/// List, show, revoke and remove OAuth clients, and give them another secret
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
@@ -19,6 +20,9 @@ enum Command {
     /// Show a client
     #[command(after_help = HELP)]
     Show(One),
+    /// Give a client of the fleet file a new secret: in the file that the fleet file names, or else printed once
+    #[command(after_help = HELP)]
+    Rotate(Rotate),
     /// End everything of a client, for every user; it stays registered, and may begin anew
     #[command(after_help = HELP)]
     Revoke(Doomed),
@@ -46,6 +50,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
             part.print(&query("/api/v1/clients", &[("kind", kind.as_deref())]), heads, row).await
         }
         Command::Show(one) => one.print("/api/v1/clients").await,
+        Command::Rotate(arguments) => rotate("clients", arguments).await,
         Command::Revoke(Doomed { name, sure }) => {
             let note = "It stays registered; people are asked again.";
             let sessions = Some(("client", name.as_str()));

@@ -21,6 +21,7 @@ mod pins;
 mod policy;
 mod revoke;
 mod role;
+mod rotate;
 mod serve;
 mod server;
 mod session;

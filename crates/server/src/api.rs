@@ -24,6 +24,7 @@ mod pins;
 mod policy;
 mod revocations;
 mod roles;
+mod rotation;
 mod route;
 mod servers;
 mod sessions;
@@ -80,7 +81,7 @@ fn routes() -> Vec<Route> {
         get("/api/v1/agents", "All agents, by name", agents::list).answers::<Page<agents::Listed>>(200),
         get("/api/v1/agents/{name}", "One agent", agents::show).answers::<agents::Whole>(200).tagged(),
         post("/api/v1/agents/{name}/rotate", "Give an agent a new secret", agents::rotate)
-            .answers::<agents::Rotated>(200)
+            .answers::<rotation::Rotated>(200)
             .if_match()
             .once(),
         get("/api/v1/audit", "What was recorded, searched", audit::list).answers::<Page<audit::Record>>(200),
@@ -92,6 +93,14 @@ fn routes() -> Vec<Route> {
         delete("/api/v1/clients/{id}", "Remove a client that registered itself", clients::remove)
             .answers::<revocations::Ended>(200)
             .if_match(),
+        post(
+            "/api/v1/clients/{name}/rotate",
+            "Give a client of the fleet file a new secret",
+            clients::rotate,
+        )
+        .answers::<rotation::Rotated>(200)
+        .if_match()
+        .once(),
         get("/api/v1/grants", "What people agreed to, newest first", grants::list)
             .answers::<Page<grants::Listed>>(200),
         get("/api/v1/grants/{id}", "One grant", grants::show).answers::<grants::Listed>(200).tagged(),

@@ -10,7 +10,7 @@ mod rotate;
 
 pub use deliver::DeliverError;
 pub use deliver::resume;
-pub(crate) use deliver::{Delivered, delivered};
+pub(crate) use deliver::{Delivered, Recipient, delivered};
 pub(crate) use file::FleetFile;
 pub use preview::{Ending, Preview, Version, export, preview};
 pub use remarks::remarks;
@@ -21,7 +21,7 @@ use crate::api::{By, IfMatch};
 use crate::app::App;
 use crate::fault::Fault;
 use crate::once::{Kept, Once};
-use deliver::{Pending, Recipient};
+use deliver::Pending;
 use http::StatusCode;
 use plan::{Plan, World};
 use portcullis_domain::audit::{Actor, Event, Kind, Outcome};

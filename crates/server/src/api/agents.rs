@@ -1,39 +1,25 @@
 //! Agents: list, and another secret. Adding and removing is the fleet file's.
 
 use super::error::Refusal;
-use super::input::{BadInput, Input, Missing};
+use super::input::Input;
 use super::names::{Names, moment};
 use super::operator::{Operator, Reads, Writes};
 use super::page::{Page, Paging};
 use super::path::Named;
-use super::shown::Shown;
+use super::rotation::{self, Whose, Wish};
 use super::tag::Tagged;
 use crate::app::App;
-use crate::fault::Fault;
-use crate::fleet::{self, Delivery, RotateError, Rotation};
 use crate::once::Kept;
 use axum::Json;
 use axum::extract::State;
-use http::StatusCode;
-use portcullis_domain::audit::{Kind, Outcome};
-use portcullis_domain::builtin;
 use portcullis_domain::registry::{Access, Agent};
-use portcullis_domain::secret::ClientSecret;
 use portcullis_oauth::client::ClientId;
 use portcullis_oauth::time::Timestamp;
 use portcullis_store::StoredClient;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
-
-/// Until the old secrets end, if nothing else is asked for.
-const OVERLAP: u64 = 24 * 60 * 60;
-
-/// The longest that they may go on.
-const MAX_OVERLAP: u64 = 30 * OVERLAP;
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Agent")]
@@ -68,33 +54,6 @@ pub(super) struct Whole {
     /// To the hour.
     #[serde(skip_serializing_if = "Option::is_none")]
     used: Option<String>,
-}
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(rename = "Rotation")]
-pub(super) struct Wish {
-    #[serde(default = "overlap")]
-    overlap_seconds: u64,
-}
-
-fn overlap() -> u64 {
-    OVERLAP
-}
-
-/// Exactly one of `delivered_to` and `client_secret`.
-#[derive(Serialize, JsonSchema)]
-pub(super) struct Rotated {
-    agent: String,
-    #[schemars(with = "String")]
-    client_id: ClientId,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    delivered_to: Option<PathBuf>,
-    /// Shown once.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>")]
-    client_secret: Option<Shown<ClientSecret>>,
-    overlap_seconds: u64,
 }
 
 /// `GET /api/v1/agents`
@@ -164,51 +123,6 @@ pub(super) async fn rotate(
     Input(wish): Input<Wish>,
 ) -> Result<Kept, Refusal> {
     operator.everywhere()?;
-    if wish.overlap_seconds > MAX_OVERLAP {
-        return Err(BadInput::Malformed("overlap_seconds is at most 30 days".to_owned()).into());
-    }
     let agent = Names::read(&mut app.store.read().await?).await?.agent(&name)?.clone();
-    // ADM-03: whoever gets a secret is its agent.
-    if !builtin::admin_access(&agent.access).is_empty() {
-        operator.as_owner("this agent has access to portcullis")?;
-    }
-    let change = async {
-        if operator.is_choosy() {
-            operator.means(&whole(&app, &name).await?)?;
-        }
-        let rotation = Rotation {
-            overlap: Duration::from_secs(wish.overlap_seconds),
-            event: operator.event(Kind::SecretCreated, Outcome::Allowed),
-            once: operator.once().clone(),
-            answer: rotated,
-        };
-        let done = fleet::rotate(&app, &agent, rotation).await?;
-        Ok::<_, Refusal>(done.ok_or_else(|| Missing::Agent(agent.name.to_string()))?)
-    };
-    operator.once().or_do(change).await
-}
-
-fn rotated(agent: &Agent, delivery: Delivery, overlap: Duration) -> Result<Kept, Fault> {
-    let (delivered_to, secret) = match delivery {
-        Delivery::File(path) => (Some(path), None),
-        Delivery::Shown(secret) => (None, Some(secret)),
-    };
-    let body = Rotated {
-        agent: agent.name.to_string(),
-        client_id: agent.client_id.clone(),
-        delivered_to,
-        client_secret: secret.map(Shown),
-        overlap_seconds: overlap.as_secs(),
-    };
-    Kept::json(StatusCode::OK, &body)
-}
-
-impl From<RotateError> for Refusal {
-    fn from(error: RotateError) -> Self {
-        match error {
-            RotateError::Deliver(error) => error.into(),
-            RotateError::Fault(fault) => fault.into(),
-            RotateError::Store(error) => error.into(),
-        }
-    }
+    rotation::rotate(&app, &operator, Whose::Agent(agent), wish, whole(&app, &name)).await
 }

@@ -1,17 +1,20 @@
 //! OAuth clients of every kind: those of agents, those that the fleet file registers, and those that registered themselves.
 
 use super::error::Refusal;
-use super::input::Missing;
+use super::input::{Input, Missing};
 use super::names::moment;
 use super::operator::{Operator, Reads, Writes};
 use super::page::{Page, Paging};
 use super::path::Named;
 use super::revocations::{self, Asked, Ended};
+use super::rotation::{self, Whose, Wish};
 use super::tag::Tagged;
 use crate::app::App;
 use crate::fault::Fault;
+use crate::once::Kept;
 use axum::Json;
 use axum::extract::State;
+use portcullis_domain::registry::{Client, ClientAuth};
 use portcullis_oauth::client::ClientId;
 use portcullis_oauth::redirect::RedirectUri;
 use portcullis_oauth::time::Timestamp;
@@ -125,6 +128,36 @@ pub(super) async fn remove(
     }
     operator.means(&listed(client, used)?)?;
     Ok(Json(revocations::end(&app, &operator, Asked::Removal(id)).await?))
+}
+
+/// `POST /api/v1/clients/{id}/rotate`: one of the fleet file, by its name there or by its client id.
+pub(super) async fn rotate(
+    operator: Operator<Writes>,
+    State(app): State<Arc<App>>,
+    Named(id): Named,
+    Input(wish): Input<Wish>,
+) -> Result<Kept, Refusal> {
+    operator.everywhere()?;
+    let registry = app.store.read().await?.reader().registry().await?;
+    let is_asked = |client: &Client| client.name.as_str() == id || client.client_id.as_str() == id;
+    let Some(client) = registry.clients.iter().find(|client| is_asked(client)) else {
+        return Err(
+            Missing::near("client", &id, registry.clients.iter().map(|client| client.name.as_str())).into()
+        );
+    };
+    match client.auth {
+        ClientAuth::None => Err(Refusal::Conflict("this client is public: it has no secret".to_owned())),
+        ClientAuth::Secret if client.disabled => {
+            Err(Refusal::Conflict("this client is disabled: it gets no secret".to_owned()))
+        }
+        ClientAuth::Secret => {
+            let shown = async {
+                let (client, used) = find(&app, client.client_id.as_str()).await?;
+                Ok(listed(client, used)?)
+            };
+            rotation::rotate(&app, &operator, Whose::Client(client.clone()), wish, shown).await
+        }
+    }
 }
 
 fn listed(client: StoredClient, used: Option<Timestamp>) -> Result<Listed, Fault> {

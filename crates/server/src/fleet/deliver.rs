@@ -27,7 +27,7 @@ pub struct DeliverError {
 
 /// Whose secret it is, and where it belongs.
 #[derive(Clone, Debug)]
-pub(super) struct Recipient {
+pub(crate) struct Recipient {
     pub(super) client_id: ClientId,
     /// `agent NAME` or `client NAME`
     pub(super) whose: String,

@@ -1,4 +1,4 @@
-//! Another secret for an agent, with an end to the old ones (PC-14).
+//! Another secret for an agent or a client, with an end to the old ones (PC-14).
 
 use super::deliver::{self, DeliverError, Pending, Recipient};
 use crate::app::App;
@@ -6,7 +6,6 @@ use crate::fault::Fault;
 use crate::once::{Kept, Once};
 use portcullis_domain::audit::{Event, Outcome};
 use portcullis_domain::principal::{Revocation, RevokedTarget};
-use portcullis_domain::registry::Agent;
 use portcullis_domain::secret::{ClientSecret, Hashed, Plain};
 use portcullis_oauth::client::ClientId;
 use portcullis_oauth::time::Timestamp;
@@ -14,16 +13,16 @@ use portcullis_store::{Error, Recorded, Tx};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// How an agent's secret is replaced.
-pub(crate) struct Rotation {
+/// How a secret is replaced.
+pub(crate) struct Rotation<'a> {
     /// The old secrets go on for so long. Zero is for one that leaked: the tokens that it got end too.
     pub(crate) overlap: Duration,
-    /// Names who asked.
+    /// Names who asked, and whose secret it is.
     pub(crate) event: Event,
     /// Whether it is asked for under a key.
     pub(crate) once: Once,
     /// What to say when it is done.
-    pub(crate) answer: fn(&Agent, Delivery, Duration) -> Result<Kept, Fault>,
+    pub(crate) answer: &'a (dyn Fn(Delivery) -> Result<Kept, Fault> + Send + Sync),
 }
 
 /// Where the new secret is.
@@ -55,26 +54,25 @@ struct Change {
     event: Event,
 }
 
-/// Makes a secret, and the answer that tells of it. `None`: the agent was removed meanwhile.
+/// Makes a secret, and the answer that tells of it. `None`: whose it would be was removed or disabled meanwhile.
 pub(crate) async fn rotate(
     app: &App,
-    agent: &Agent,
-    rotation: Rotation,
+    recipient: &Recipient,
+    rotation: Rotation<'_>,
 ) -> Result<Option<Kept>, RotateError> {
     let Rotation { overlap, mut event, once, answer } = rotation;
     let _turn = app.deliveries.lock().await;
     let now = app.clock.now();
     // The file first: a secret that is stored but was never written down would be lost.
-    let recipient = Recipient::from(agent);
-    let (secret, delivery, pending) = make(app, &recipient)?;
-    let answer = answer(agent, delivery, overlap)?;
-    event.client = Some(agent.client_id.clone());
+    let (secret, delivery, pending) = make(app, recipient)?;
+    let answer = answer(delivery)?;
+    event.client = Some(recipient.client_id.clone());
     let change = Change {
-        client: agent.client_id.clone(),
+        client: recipient.client_id.clone(),
         secret,
         old_end: now + overlap,
         tokens_until: overlap.is_zero().then(|| now + app.config.tokens.revocation_memory()),
-        event: event.with("agent", &agent.name).with("overlap_seconds", overlap.as_secs()),
+        event: event.with("overlap_seconds", overlap.as_secs()),
     };
     let kept = answer.clone();
     let kept = move |done: &bool| done.then(|| kept.clone());
@@ -112,7 +110,7 @@ async fn write(change: &Change, tx: &mut Tx) -> Result<Recorded<bool>, Error> {
     let mut event = change.event.clone();
     let done = tx.rotate_secret(&change.client, &change.secret, change.old_end).await?;
     if !done {
-        event.outcome = Outcome::Refused("no_such_agent".to_owned());
+        event.outcome = Outcome::Refused("gone".to_owned());
     } else if let Some(until) = change.tokens_until {
         let target = RevokedTarget::Client(change.client.clone());
         tx.revoke(&Revocation { target, at: tx.now(), until }).await?;

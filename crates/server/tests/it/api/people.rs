@@ -214,6 +214,75 @@ async fn pc_14_a_secret_without_a_place_is_shown_once_and_a_bad_place_changes_no
     assert_ne!(still.status, StatusCode::UNAUTHORIZED, "its secret is as good as before");
 }
 
+const CLIENTS: &str = r#"
+[[client]]
+name = "web"
+title = "Web"
+owner = "platform"
+redirect_uris = ["https://web.example.com/cb"]
+auth = "secret"
+credential = { secret = { deliver = "file:@DATA@/web.json" } }
+access = { notes = ["notes:read"] }
+
+[[client]]
+name = "desktop"
+title = "Desktop"
+owner = "platform"
+redirect_uris = ["http://127.0.0.1/cb"]
+access = { notes = ["notes:read"] }
+"#;
+
+/// The error of the token endpoint for a code that is none: who proves himself learns of the code.
+async fn error_with(test: &TestApp, id: &str, secret: &str) -> String {
+    let pairs = [
+        ("grant_type", "authorization_code"),
+        ("code", "x"),
+        ("redirect_uri", "https://web.example.com/cb"),
+        ("code_verifier", "0123456789012345678901234567890123456789012345"),
+    ];
+    let mut request = form("/oauth/token", &pairs);
+    request.headers_mut().insert(header::AUTHORIZATION, basic(id, secret).parse().unwrap());
+    test.send(request).await.json::<Value>()["error"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn pc_14_a_registered_client_gets_another_secret_and_a_public_one_none() {
+    let test = TestApp::start_with("", &format!("{FLEET}{CLIENTS}")).await;
+    let operator = Operator::of(&test);
+    let rotate =
+        async |path: &str, body: Value| operator.json(&format!("/api/v1/clients/{path}/rotate"), &body).await;
+    let delivered = |answer: &Answer| {
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
+        assert_eq!(answer.header("cache-control"), Some("no-store"));
+        assert!(!answer.text().contains("pcs_"), "it is in the file");
+        let body: Value = answer.json();
+        assert_eq!((body["client"].as_str(), body.get("agent")), (Some("web"), None));
+        test.credentials("web").client_secret
+    };
+    let id = test.credentials("web").client_id;
+    let first = delivered(&rotate("web", json!({})).await);
+    let event = last_event(&test).await;
+    assert_eq!((event.kind, event.detail["client"].as_str()), (Kind::SecretCreated, "web"));
+    let second = delivered(&rotate(&id, json!({ "overlap_seconds": 60 })).await);
+    for secret in [&first, &second] {
+        assert_eq!(error_with(&test, &id, secret).await, "invalid_grant");
+    }
+    test.advance(Duration::from_mins(1)).await;
+    assert_eq!(error_with(&test, &id, &first).await, "invalid_client");
+    let third = delivered(&rotate("web", json!({ "overlap_seconds": 0 })).await);
+    assert_eq!(error_with(&test, &id, &second).await, "invalid_client");
+    assert_eq!(error_with(&test, &id, &third).await, "invalid_grant");
+
+    assert_problem(&rotate("desktop", json!({})).await, StatusCode::CONFLICT, "conflict");
+    let agent = test.credentials("ci-bot").client_id;
+    for nobody in ["wbe", "ci-bot", &agent] {
+        assert_problem(&rotate(nobody, json!({})).await, StatusCode::NOT_FOUND, "missing");
+    }
+    let long = json!({ "overlap_seconds": 2_592_001 });
+    assert_problem(&rotate("web", long).await, StatusCode::BAD_REQUEST, "malformed");
+    assert_eq!(error_with(&test, &id, &third).await, "invalid_grant", "as good as before");
+}
+
 #[tokio::test]
 async fn pc_45_sessions_are_listed_in_pages_and_a_revoked_one_is_over() {
     let test = TestApp::start().await;
