@@ -12,12 +12,12 @@ use opentelemetry::global::BoxedTracer;
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
 use opentelemetry_otlp::{LogExporter, SpanExporter, WithExportConfig as _, WithHttpConfig as _};
-use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::logs::{BatchLogProcessor, SdkLogger, SdkLoggerProvider};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{BatchSpanProcessor, Sampler, SdkTracerProvider};
+use opentelemetry_sdk::{Resource, logs, trace};
 use portcullis_gateway::{NoTls, Spans};
-use queue::{Bounded, Delivered, Queue, Told};
+use queue::{Bounded, Delivered, Queue, ROOM, Told};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -78,7 +78,8 @@ impl Traces {
             .build()
             .map_err(OtlpError::Exporter)?;
         let exporter = Told::new(exporter, Arc::clone(&queue));
-        let batches = BatchSpanProcessor::builder(exporter).build();
+        let room = trace::BatchConfigBuilder::default().with_max_queue_size(ROOM).build();
+        let batches = BatchSpanProcessor::builder(exporter).with_batch_config(room).build();
         let provider = SdkTracerProvider::builder()
             .with_resource(resource(otlp))
             .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(otlp.sample_ratio))))
@@ -112,7 +113,9 @@ impl Logs {
             .with_timeout(PATIENCE)
             .build()
             .map_err(OtlpError::Exporter)?;
-        let batches = BatchLogProcessor::builder(Told::new(exporter, Arc::clone(&queue))).build();
+        let exporter = Told::new(exporter, Arc::clone(&queue));
+        let room = logs::BatchConfigBuilder::default().with_max_queue_size(ROOM).build();
+        let batches = BatchLogProcessor::builder(exporter).with_batch_config(room).build();
         let provider = SdkLoggerProvider::builder()
             .with_resource(resource(otlp))
             .with_log_processor(Bounded::new(batches, queue))

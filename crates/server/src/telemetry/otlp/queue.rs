@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// As many as the library's own queue holds by default.
-const ROOM: usize = 2048;
+/// The library's own queue holds as many, so that what is let in here is never lost there, uncounted.
+pub(super) const ROOM: usize = 2048;
 
 /// What waits, and what came of the rest.
 #[derive(Debug, Default)]
