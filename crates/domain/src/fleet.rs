@@ -2,8 +2,10 @@
 
 use crate::condition::Forbid;
 use crate::document::{self, Document, line_of};
-use crate::registry::{Access, Agent, Client, Role, Server};
+use crate::pins::KnownTool;
+use crate::registry::{Access, Agent, Client, Name, Role, Server};
 use portcullis_oauth::issuer::Issuer;
+use portcullis_oauth::resource::ResourceUri;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -62,12 +64,27 @@ pub struct Surroundings<'a> {
     pub commands: &'a BTreeSet<String>,
 }
 
+/// Tools that were ever seen, of the servers with these names and addresses. Of others nothing is known.
+pub type SeenTools = BTreeMap<(Name, ResourceUri), Vec<KnownTool>>;
+
 impl Fleet {
     /// Reads and checks a fleet file.
     ///
     /// # Errors
     /// Every mistake that can be seen, in the order of the lines.
     pub fn parse(text: &str, surroundings: Surroundings<'_>) -> Result<Self, Vec<Problem>> {
+        Self::parse_knowing(text, surroundings, &SeenTools::new())
+    }
+
+    /// The same, where tools of the servers were seen: patterns and conditions must be about some of them.
+    ///
+    /// # Errors
+    /// Every mistake that can be seen, in the order of the lines.
+    pub fn parse_knowing(
+        text: &str,
+        surroundings: Surroundings<'_>,
+        tools: &SeenTools,
+    ) -> Result<Self, Vec<Problem>> {
         let (mut document, misshapen) = Document::read(text, &raw::RawFleet::schema());
         let problems: Vec<Problem> = misshapen.into_iter().map(Problem::of).collect();
         let raw: raw::RawFleet = match document.values() {
@@ -78,7 +95,7 @@ impl Fleet {
             }
             Some(Err(_)) | None => return Err(in_order(problems)),
         };
-        let mut check = check::Check { text, surroundings, problems, delivered: BTreeMap::new() };
+        let mut check = check::Check { text, surroundings, tools, problems, delivered: BTreeMap::new() };
         let fleet = check.fleet(raw);
         if check.problems.is_empty() { Ok(fleet) } else { Err(in_order(check.problems)) }
     }

@@ -7,6 +7,7 @@ mod plan;
 mod preview;
 mod remarks;
 mod rotate;
+mod seen;
 
 pub use deliver::DeliverError;
 pub use deliver::resume;
@@ -16,6 +17,7 @@ pub use preview::{Ending, Preview, Version, export, preview};
 pub use remarks::remarks;
 pub(crate) use remarks::{observed, strangers};
 pub(crate) use rotate::{Delivery, RotateError, Rotation, rotate};
+pub(crate) use seen::seen_tools;
 
 use crate::api::{By, IfMatch};
 use crate::app::App;

@@ -5,10 +5,11 @@ mod forbids;
 mod issuers;
 mod people;
 mod rules;
+mod seen;
 mod server;
 
 use super::raw::{RawAccess, RawFleet, RawServer};
-use super::{Fleet, Problem, Surroundings};
+use super::{Fleet, Problem, SeenTools, Surroundings};
 use crate::builtin;
 use crate::document::line_of;
 use crate::registry::{Access, Name, Server};
@@ -23,6 +24,7 @@ use toml::Spanned;
 pub(super) struct Check<'a> {
     pub(super) text: &'a str,
     pub(super) surroundings: Surroundings<'a>,
+    pub(super) tools: &'a SeenTools,
     pub(super) problems: Vec<Problem>,
     /// Files of secrets, and whose.
     pub(super) delivered: BTreeMap<PathBuf, String>,

@@ -289,6 +289,12 @@ pub(super) struct RawWhen {
 }
 
 impl RawWhen {
+    /// Where each argument that it asks about stands.
+    pub(super) fn places_of_arguments(&self) -> BTreeMap<String, usize> {
+        let both = [&self.argument_in, &self.argument_outside].into_iter().flatten().flatten();
+        both.map(|(name, text)| (name.clone(), text.span().start)).collect()
+    }
+
     /// Whether it has no condition.
     pub(super) fn is_empty(&self) -> bool {
         let Self { inside, outside, address_in, address_not_in, argument_in, argument_outside } = self;

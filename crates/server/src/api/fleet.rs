@@ -32,7 +32,7 @@ pub(super) async fn plan(
     FleetText(text): FleetText,
 ) -> Result<([(header::HeaderName, String); 1], Json<Preview>), Refusal> {
     operator.everywhere()?;
-    let preview = fleet::preview(&app, &parse(&app, &text)?, Some(&operator.by())).await?;
+    let preview = fleet::preview(&app, &checked(&app, &text).await?, Some(&operator.by())).await?;
     Ok(([(header::ETAG, preview.version.etag())], Json(preview)))
 }
 
@@ -43,7 +43,7 @@ pub(super) async fn apply(
     FleetText(text): FleetText,
 ) -> Result<Kept, Refusal> {
     operator.everywhere()?;
-    let fleet = parse(&app, &text)?;
+    let fleet = checked(&app, &text).await?;
     let terms = Terms {
         by: Some(operator.by()),
         only_to: operator.if_match().clone(),
@@ -68,6 +68,14 @@ impl From<ApplyError> for Refusal {
             ApplyError::Store(error) => error.into(),
         }
     }
+}
+
+/// Read against the tools that were seen, too.
+async fn checked(app: &App, text: &str) -> Result<Fleet, Refusal> {
+    let seen = fleet::seen_tools(app).await?;
+    let commands = app.config.commands.keys().cloned().collect();
+    let surroundings = Surroundings { issuer: &app.config.issuer, commands: &commands };
+    Fleet::parse_knowing(text, surroundings, &seen).map_err(Refusal::Fleet)
 }
 
 pub(super) fn parse(app: &App, text: &str) -> Result<Fleet, Refusal> {

@@ -1,10 +1,10 @@
 //! The fleet file of `serve --fleet`: read at the start, and applied again whenever it changes (PC-34).
 
-use super::{Applied, ApplyError, Preview, apply, preview};
+use super::{Applied, ApplyError, Preview, apply, preview, seen_tools};
 use crate::app::App;
 use crate::config::Config;
 use aws_lc_rs::digest;
-use portcullis_domain::fleet::{Changes, Fleet, Problem, Surroundings};
+use portcullis_domain::fleet::{Changes, Fleet, Problem, SeenTools, Surroundings};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -50,7 +50,8 @@ impl FleetFile {
     /// Reads it for the first time.
     pub(crate) fn read(path: &Path, config: &Config) -> Result<(Self, Fleet), FleetFileError> {
         let text = read(path)?;
-        let fleet = parse(path, &text, config)?;
+        // A start does not fail for what upstreams have changed meanwhile: that is only told.
+        let fleet = parse(path, &text, config, &SeenTools::new())?;
         Ok((Self { path: path.to_owned(), taken: digest_of(&text), resting: 0 }, fleet))
     }
 
@@ -101,7 +102,8 @@ impl FleetFile {
         if !asked && seen.replace(digest) != Some(digest) {
             return Ok(());
         }
-        let fleet = parse(&self.path, &text, &app.config);
+        let tools = seen_tools(app).await.map_err(ApplyError::from)?;
+        let fleet = parse(&self.path, &text, &app.config, &tools);
         if fleet.is_err() {
             // It will not become right by itself.
             self.taken = digest;
@@ -147,9 +149,9 @@ fn read(path: &Path) -> Result<String, FleetFileError> {
     std::fs::read_to_string(path).map_err(|cause| FleetFileError::Unreadable { path: path.to_owned(), cause })
 }
 
-fn parse(path: &Path, text: &str, config: &Config) -> Result<Fleet, FleetFileError> {
+fn parse(path: &Path, text: &str, config: &Config, seen: &SeenTools) -> Result<Fleet, FleetFileError> {
     let commands = config.commands.keys().cloned().collect();
-    Fleet::parse(text, Surroundings { issuer: &config.issuer, commands: &commands })
+    Fleet::parse_knowing(text, Surroundings { issuer: &config.issuer, commands: &commands }, seen)
         .map_err(|problems| FleetFileError::Wrong { path: path.to_owned(), problems })
 }
 

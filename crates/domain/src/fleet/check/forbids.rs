@@ -40,6 +40,11 @@ impl<'a> Known<'a> {
             roles: fleet.roles.iter().map(|role| role.name.as_str()).collect(),
         }
     }
+
+    /// The servers that a forbid is about.
+    fn about(&self, forbid: &Forbid) -> Vec<&'a Server<()>> {
+        self.servers.values().copied().filter(|server| is_about(forbid, server)).collect()
+    }
 }
 
 impl Check<'_> {
@@ -59,6 +64,8 @@ impl Check<'_> {
         self.empty_selectors(&raw);
         let servers: BTreeSet<&str> = known.servers.keys().copied().collect();
         let patterns: Vec<Spanned<String>> = raw.tools.clone().unwrap_or_default();
+        let arguments =
+            raw.when.as_ref().map(|when| when.get_ref().places_of_arguments()).unwrap_or_default();
         let forbid = Forbid {
             servers: self.known_all(raw.servers, "server", &servers),
             labels: self.known_all(raw.labels, "server with the label", &known.server_labels),
@@ -77,6 +84,7 @@ impl Check<'_> {
             return None;
         }
         self.can_forbid(at, &forbid, &patterns, known);
+        self.about_seen_tools(&forbid, &patterns, &arguments, known.about(&forbid));
         Some(forbid)
     }
 
@@ -189,8 +197,7 @@ impl Check<'_> {
                 "a condition on arguments needs tools: a call without the argument is refused, whatever the tool is",
             );
         }
-        let about: Vec<&&Server<()>> =
-            known.servers.values().filter(|server| is_about(forbid, server)).collect();
+        let about = known.about(forbid);
         if about.is_empty() {
             self.problem(at, "no server is selected by servers, labels and scopes together");
             return;

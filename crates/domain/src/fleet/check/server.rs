@@ -23,6 +23,9 @@ impl Check<'_> {
         };
         let scopes = self.scopes(at, raw.scopes);
         let declared: ScopeSet = scopes.keys().collect();
+        if let Some((name, uri)) = name.as_ref().zip(canonical_uri.as_ref()) {
+            self.idle_globs(&raw.rule, name, uri);
+        }
         let rules = self.rules(raw.rule, &declared);
         let placement = self.placement(at, raw.mode, raw.upstream, raw.credential);
         let default_scopes = self.scope_set(raw.default_scopes, &declared);
