@@ -126,7 +126,10 @@ impl Reading {
         let found = kind(value);
         let Some(schema) = choice(schema, found) else {
             let says = format!("must be {}, not {}", wanted(schema), word(found));
-            self.problem(line, path, says, String::new());
+            let words = words_of(schema);
+            let hint =
+                if words.is_empty() { String::new() } else { format!("there is: {}", words.join(", ")) };
+            self.problem(line, path, says, hint);
             return false;
         };
         match value {
@@ -219,7 +222,8 @@ fn kind(value: &DeValue<'_>) -> &'static str {
 }
 
 fn expects(schema: &Value, kind: &str) -> bool {
-    if let Some(several) = schema.get("anyOf").and_then(Value::as_array) {
+    let several = ["anyOf", "oneOf"].into_iter().find_map(|word| schema.get(word)?.as_array());
+    if let Some(several) = several {
         return several.iter().any(|one| expects(one, kind));
     }
     match schema.get("type") {
