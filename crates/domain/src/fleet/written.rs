@@ -43,12 +43,17 @@ pub(super) fn written(access: &Access) -> WrittenAccess<'_> {
 
 #[derive(Serialize)]
 struct WrittenFleet<'a> {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     server: Vec<WrittenServer<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     agent: Vec<WrittenAgent<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     client: Vec<WrittenClient<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     role: Vec<WrittenRole<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     self_registered: Option<WrittenSelfRegistered<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     forbid: Vec<WrittenForbid<'a>>,
 }
 
