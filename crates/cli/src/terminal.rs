@@ -42,10 +42,11 @@ pub(crate) fn print(text: &str) -> io::Result<()> {
     io::stdout().write_all(text.as_bytes())
 }
 
-/// Asks on the terminal. Without one, nobody can be asked.
+/// Asks on the terminal. Without one, nobody can be asked, and what would have been asked is only said.
 pub(crate) fn agreed(question: &str) -> io::Result<bool> {
     let stdin = io::stdin();
     if !stdin.is_terminal() {
+        io::stderr().write_all(format!("{question}\n").as_bytes())?;
         return Ok(false);
     }
     io::stderr().write_all(format!("{question} Type yes: ").as_bytes())?;
