@@ -10,8 +10,8 @@ use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use portcullis_client::{AccessToken, ApiRequest, Client, Issuer, ResourceUri, Scope, TokenWish};
 use portcullis_server::entropy::Entropy;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
 use std::io;
 use std::path::PathBuf;
@@ -75,7 +75,7 @@ pub(crate) enum AdminError {
 }
 
 /// problem+json (RFC 9457).
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 pub(crate) struct Problem {
     title: String,
     detail: String,
@@ -84,7 +84,7 @@ pub(crate) struct Problem {
     problems: Vec<Mistake>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 struct Mistake {
     line: usize,
     says: String,

@@ -1,6 +1,6 @@
 //! `portcullis plan`, `apply`, `export`: the fleet as one reviewable file (PC-34).
 
-use crate::admin::{Answer, Body, Place};
+use crate::admin::{AdminError, Answer, Body, Place};
 use crate::exit::Failure;
 use crate::terminal::{agreed, print, visible};
 use serde::Deserialize;
@@ -134,7 +134,7 @@ struct Applied {
 
 pub(crate) async fn plan(arguments: PlanArguments) -> Result<(), Failure> {
     let text = read(&arguments.file)?;
-    let answer = arguments.place.post("/api/v1/fleet/plan", Body::Toml(text)).await?;
+    let answer = planned(&arguments.place, text, arguments.json).await?;
     let plan: Plan = answer.json()?;
     if arguments.json {
         print(&format!("{:#}\n", answer.json::<Value>()?))?;
@@ -144,9 +144,18 @@ pub(crate) async fn plan(arguments: PlanArguments) -> Result<(), Failure> {
     if plan.is_empty() { Ok(()) } else { Err(Failure::Differs) }
 }
 
+/// The server's plan. Mistakes in the file are told on stdout too, where JSON is wanted.
+async fn planned(place: &Place, text: String, json: bool) -> Result<Answer, Failure> {
+    let outcome = place.post("/api/v1/fleet/plan", Body::Toml(text)).await;
+    if let (true, Err(AdminError::Problem(problem))) = (json, &outcome) {
+        print(&format!("{:#}\n", serde_json::json!(problem)))?;
+    }
+    Ok(outcome?)
+}
+
 pub(crate) async fn apply(arguments: ApplyArguments) -> Result<(), Failure> {
     let text = read(&arguments.file)?;
-    let planned = arguments.place.post("/api/v1/fleet/plan", Body::Toml(text.clone())).await?;
+    let planned = planned(&arguments.place, text.clone(), arguments.json).await?;
     let plan: Plan = planned.json()?;
     if !arguments.json {
         print(&plan.words())?;
