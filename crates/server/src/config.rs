@@ -266,6 +266,8 @@ pub enum ConfigError {
 fn culprit(path: &Path, problems: &[Problem]) -> String {
     if problems.iter().all(|problem| problem.key.starts_with("--")) {
         "the command line".to_owned()
+    } else if !path.exists() {
+        format!("what holds without a configuration file (there is no {})", path.display())
     } else {
         format!("the configuration {}", path.display())
     }

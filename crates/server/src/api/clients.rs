@@ -2,7 +2,7 @@
 
 use super::error::Refusal;
 use super::input::{Input, Missing};
-use super::names::moment;
+use super::names::{Names, moment};
 use super::operator::{Operator, Reads, Writes};
 use super::page::{Page, Paging};
 use super::path::Named;
@@ -98,9 +98,10 @@ pub(super) async fn show(
 
 async fn find(app: &App, id: &str) -> Result<(StoredClient, Option<Timestamp>), Refusal> {
     let mut handle = app.store.read().await?;
-    let client = match id.parse::<ClientId>() {
-        Ok(id) => handle.reader().client(&id, app.clock.now()).await?,
-        Err(_) => None,
+    let named = Names::read(&mut handle).await?.registered(id);
+    let client = match named.or_else(|| id.parse().ok()) {
+        Some(id) => handle.reader().client(&id, app.clock.now()).await?,
+        None => None,
     };
     let client = client.ok_or_else(|| Missing::exactly("client", &id))?;
     let used = handle.reader().client_used_at(&client.client_id).await?;

@@ -143,7 +143,7 @@ impl Refusal {
                 (StatusCode::UNPROCESSABLE_ENTITY, "key_of_another", "The key belongs to another request")
             }
             Self::Method => (StatusCode::METHOD_NOT_ALLOWED, "method", "No such method here"),
-            Self::Missing(_) => (StatusCode::NOT_FOUND, "missing", "There is no such thing"),
+            Self::Missing(_) => (StatusCode::NOT_FOUND, "missing", "Not found"),
             Self::Misplaced(..) => {
                 (StatusCode::BAD_REQUEST, "credentials_misplaced", "The token is not where it belongs")
             }

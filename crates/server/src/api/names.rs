@@ -49,6 +49,12 @@ impl Names {
         found.ok_or_else(|| Missing::near("agent", name, agents.iter().map(|agent| agent.name.as_str())))
     }
 
+    /// The client that the fleet file calls so. What clients call themselves is no name: anybody may choose it.
+    pub(super) fn registered(&self, name: &str) -> Option<ClientId> {
+        let mut clients = self.registry.clients.iter();
+        clients.find(|client| client.name.as_str() == name).map(|client| client.client_id.clone())
+    }
+
     /// The agent that has this client, by name.
     pub(super) fn of_agent(&self, client: &ClientId) -> Option<String> {
         let mut agents = self.registry.agents.iter();

@@ -10,6 +10,7 @@ use crate::once::{Kept, Once};
 use axum::extract::State;
 use http::StatusCode;
 use portcullis_domain::audit::{Event, Kind, Outcome};
+use portcullis_domain::builtin;
 use portcullis_domain::id::{GrantId, ServerId, SessionId, TokenId, UserId};
 use portcullis_domain::principal::{Revocation, RevokedTarget};
 use portcullis_domain::registry::LONGEST_EXTERNAL_LIFE;
@@ -29,7 +30,7 @@ pub(super) enum Asked {
     All,
     /// Everything of an agent, by its name. It stays registered, and its secrets count.
     Agent(String),
-    /// Everything of a client, by its id. It stays registered.
+    /// Everything of a client, by its id, or by its name in the fleet file. It stays registered.
     Client(String),
     /// What a person agreed to, with its sessions.
     Grant(String),
@@ -198,7 +199,9 @@ async fn find(app: &App, operator: &Operator<Writes>, asked: Asked) -> Result<(T
     let target = match asked {
         Asked::All => Target::All,
         Asked::Agent(name) => Target::Client(names.agent(&name)?.client_id.clone()),
-        Asked::Client(id) => Target::Client(id.parse().map_err(|_| missing)?),
+        Asked::Client(id) => {
+            Target::Client(names.registered(&id).or_else(|| id.parse().ok()).ok_or(missing)?)
+        }
         Asked::Removal(id) => {
             event.kind = Kind::ClientRemoved;
             Target::Removal(id.parse().map_err(|_| missing)?)
@@ -212,6 +215,11 @@ async fn find(app: &App, operator: &Operator<Writes>, asked: Asked) -> Result<(T
             event.client = Some(grant.client);
             event.server = Some(grant.server);
             Target::Grant(id)
+        }
+        Asked::Server(name) if name == builtin::SERVER => {
+            let says = "portcullis is the admin API itself: revoke the sessions on it one by one (session list \
+                        --server portcullis), what an agent or a user has, or all";
+            return Err(Refusal::Conflict(says.to_owned()));
         }
         Asked::Server(name) => Target::Server(names.server(&name, operator)?.id),
         Asked::Session(id) => {
