@@ -164,7 +164,7 @@ impl Gateway {
             slots: Slots::new(limits.calls_per_principal),
             rates: Rates::new(limits.calls_per_minute, limits.bad_signatures_per_minute),
             upstreams: Upstreams::new(limits)?,
-            children: stdio::Children::new(limits.into(), mint),
+            children: stdio::Children::new(limits.into(), mint, Arc::clone(&settings.secrets)),
             closing: watch::Sender::new(Closing::Open),
             strangers: Strangers::default(),
             counters: Counters::default(),

@@ -35,19 +35,21 @@ pub struct Settings {
     pub spool: SpoolSettings,
     /// The present.
     pub clock: Clock,
-    /// Reads a secret of this machine, for issuers that are asked about tokens.
+    /// Reads a secret of this machine: for issuers that are asked about tokens, and for programs.
     pub secrets: Secrets,
     /// Where spans of calls go, if anywhere.
     pub spans: Option<Arc<Spans>>,
 }
 
 /// A program that may be a server's upstream.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Program {
     /// Program and arguments; never empty.
     pub run: Vec<String>,
     /// Its whole environment, besides what the gateway tells it about the caller.
     pub env: BTreeMap<String, String>,
+    /// More of its environment: secrets, read from their places whenever the program starts.
+    pub env_from: BTreeMap<String, SecretPlace>,
     /// Where it runs.
     pub folder: Option<PathBuf>,
 }

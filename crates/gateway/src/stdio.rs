@@ -15,7 +15,7 @@ mod queue;
 #[cfg(test)]
 mod tests;
 
-use crate::settings::Limits;
+use crate::settings::{Limits, Secrets};
 use crate::upstream::{StdioAnswer, StdioRequest};
 use bytes::Bytes;
 use child::{AskRefused, Child, Flight, Owner};
@@ -120,8 +120,8 @@ pub(crate) struct Children {
 
 impl Children {
     /// None run yet.
-    pub(crate) fn new(bounds: Bounds, mint: MintSession) -> Self {
-        Self { pool: Pool::new(bounds), mint }
+    pub(crate) fn new(bounds: Bounds, mint: MintSession, secrets: Secrets) -> Self {
+        Self { pool: Pool::new(bounds, secrets), mint }
     }
 
     /// How many programs run, those that are ending too.

@@ -69,7 +69,7 @@ pub enum DemoError {
 /// The programs that the demo's fleet names: this one, as `ops`.
 pub fn programs(this_program: &Path) -> BTreeMap<String, Program> {
     let run = vec![this_program.display().to_string(), OPS_COMMAND.to_owned()];
-    BTreeMap::from([(OPS_COMMAND.to_owned(), Program { run, env: BTreeMap::new(), folder: None })])
+    BTreeMap::from([(OPS_COMMAND.to_owned(), Program { run, ..Program::default() })])
 }
 
 /// Whether a database was made by the demo; written before anything else of the demo is.

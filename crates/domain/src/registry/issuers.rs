@@ -126,7 +126,7 @@ pub enum SecretPlace {
 /// The text names no place. It is not repeated: it may be the secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "a secret is named by its place, \"env:NAME\" or \"file:/absolute/path\"; it never stands in the fleet file"
+    "a secret is named by its place, \"env:NAME\" or \"file:/absolute/path\"; the secret itself stands nowhere"
 )]
 pub struct InvalidSecretPlace;
 

@@ -9,7 +9,7 @@ use super::framing::{self, Line};
 use super::process::{self, Process, Streams};
 use super::queue::{self, Bound};
 use super::{Bounds, StdioFailure};
-use crate::settings::Program;
+use crate::settings::{Program, Secrets};
 use crate::upstream::CallInfo;
 use bytes::{Bytes, BytesMut};
 use portcullis_domain::id::ServerId;
@@ -60,9 +60,9 @@ impl Child {
         program: &Program,
         server: &Server,
         principal: &Principal,
-        bounds: &Bounds,
+        (bounds, secrets): (&Bounds, &Secrets),
     ) -> std::io::Result<(Arc<Self>, Upkeep)> {
-        let (process, streams) = process::start(program, server, principal)?;
+        let (process, streams) = process::start(program, server, principal, secrets)?;
         let (input, unwritten) = mpsc::channel(UNWRITTEN);
         let bound = Bound { messages: bounds.queue_messages, bytes: bounds.queue_bytes };
         let child = Arc::new(Self {

@@ -3,7 +3,7 @@
 use super::child::{Child, Owner};
 use super::desk::{End, Kind};
 use super::{Bounds, StdioFailure};
-use crate::settings::Program;
+use crate::settings::{Program, Secrets};
 use portcullis_domain::principal::Principal;
 use portcullis_domain::registry::Server;
 use std::collections::HashMap;
@@ -24,6 +24,7 @@ const REMEMBERED_FAILURES: usize = 1024;
 pub(super) struct Pool {
     state: Mutex<State>,
     bounds: Bounds,
+    secrets: Secrets,
 }
 
 #[derive(Default)]
@@ -59,8 +60,8 @@ enum Start {
 }
 
 impl Pool {
-    pub(super) fn new(bounds: Bounds) -> Arc<Self> {
-        Arc::new(Self { state: Mutex::default(), bounds })
+    pub(super) fn new(bounds: Bounds, secrets: Secrets) -> Arc<Self> {
+        Arc::new(Self { state: Mutex::default(), bounds, secrets })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -184,7 +185,13 @@ impl Pool {
         wanted: &Wanted<'_>,
         kind: Kind,
     ) -> Result<Arc<Child>, StdioFailure> {
-        let started = Child::start(kind, wanted.program, wanted.server, wanted.principal, &self.bounds);
+        let started = Child::start(
+            kind,
+            wanted.program,
+            wanted.server,
+            wanted.principal,
+            (&self.bounds, &self.secrets),
+        );
         let (child, upkeep) = match started {
             Ok(started) => started,
             Err(error) if is_our_lack(&error) => {

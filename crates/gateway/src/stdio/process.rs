@@ -1,10 +1,11 @@
 //! Starting a program and ending it, with everything that it started.
 
 use super::framing::{self, Line};
-use crate::settings::Program;
+use crate::settings::{Program, Secrets};
 use portcullis_domain::principal::Principal;
-use portcullis_domain::registry::Server;
+use portcullis_domain::registry::{SecretPlace, Server};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
+use std::collections::BTreeMap;
 use std::process::Stdio;
 use std::time::Duration;
 use tokio::io::BufReader;
@@ -38,6 +39,7 @@ pub(super) fn start(
     program: &Program,
     server: &Server,
     principal: &Principal,
+    secrets: &Secrets,
 ) -> std::io::Result<(Process, Streams)> {
     let (file, arguments) = program.run.split_first().ok_or(std::io::ErrorKind::InvalidInput)?;
     let mut command = Command::new(file);
@@ -46,6 +48,7 @@ pub(super) fn start(
         .env_clear()
         .env("PATH", SEARCH_PATH)
         .envs(&program.env)
+        .envs(read(&program.env_from, secrets)?)
         .env("PORTCULLIS_SERVER", server.name.as_str())
         .env("PORTCULLIS_SUBJECT", principal.subject.to_string())
         .env("PORTCULLIS_CLIENT_ID", principal.client_id.as_str())
@@ -66,6 +69,17 @@ pub(super) fn start(
     };
     let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
     Ok((Process { child, pid }, streams))
+}
+
+/// A program without a secret that it needs would fail in ways that are harder to understand.
+fn read(places: &BTreeMap<String, SecretPlace>, secrets: &Secrets) -> std::io::Result<Vec<(String, String)>> {
+    let read = places.iter().map(|(name, place)| {
+        let secret = secrets(place).ok_or_else(|| {
+            std::io::Error::new(std::io::ErrorKind::NotFound, format!("{name}: nothing to read at {place}"))
+        })?;
+        Ok((name.clone(), secret))
+    });
+    read.collect()
 }
 
 impl Process {

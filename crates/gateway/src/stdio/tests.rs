@@ -8,7 +8,7 @@ use crate::settings::Program;
 use crate::upstream::CallInfo;
 use portcullis_domain::id::{ServerId, SessionId, TokenId};
 use portcullis_domain::principal::{Principal, Subject};
-use portcullis_domain::registry::{Placement, Server, Upstream, UpstreamCredential};
+use portcullis_domain::registry::{Placement, SecretPlace, Server, Upstream, UpstreamCredential};
 use portcullis_oauth::scope::ScopeSet;
 use portcullis_oauth::time::Timestamp;
 use program::{sdk, shell};
@@ -36,9 +36,18 @@ fn bounds() -> Bounds {
     }
 }
 
+fn known_place() -> SecretPlace {
+    "env:KNOWN".parse().unwrap()
+}
+
 fn children(bounds: Bounds) -> Children {
     let minted = AtomicUsize::new(0);
-    Children::new(bounds, Arc::new(move || format!("session-{}", minted.fetch_add(1, Ordering::SeqCst))))
+    let mint = Arc::new(move || format!("session-{}", minted.fetch_add(1, Ordering::SeqCst)));
+    Children::new(
+        bounds,
+        mint,
+        Arc::new(|place| (*place == known_place()).then(|| "kept-elsewhere".to_owned())),
+    )
 }
 
 fn server() -> Server {
@@ -206,6 +215,17 @@ async fn written(file: &Path) -> String {
 fn runs(pid: &str) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/stat"))
         .is_ok_and(|stat| !stat.rsplit(')').next().unwrap_or_default().trim_start().starts_with('Z'))
+}
+
+#[tokio::test]
+async fn pc_42_a_program_gets_its_secrets_from_where_they_are_or_does_not_start() {
+    let children = children(bounds());
+    let mut program = sdk();
+    program.env_from.insert("NOTES_TOKEN".to_owned(), known_place());
+    let environment = text_of(&children, call(&program, 1, "environment")).await;
+    assert!(environment.lines().any(|line| line == "NOTES_TOKEN=kept-elsewhere"), "{environment}");
+    program.env_from.insert("OTHER".to_owned(), "env:NOT_THERE".parse().unwrap());
+    assert_eq!(failure_of(&children, call(&program, 2, "environment")).await, StdioFailure::CannotStart);
 }
 
 #[tokio::test]

@@ -6,7 +6,6 @@ use http::Response;
 use portcullis_domain::registry::{Placement, Upstream, UpstreamCredential};
 use portcullis_gateway::Program;
 use serde_json::{Value, json as value};
-use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
 const CALL: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"list_notes"}}"#;
@@ -329,7 +328,7 @@ async fn rpc_09_a_program_gets_each_message_on_its_line() {
     let world = World::with(
         |settings| {
             let run = ["/bin/sh", "-c", SCRIPT].map(str::to_owned).to_vec();
-            settings.programs.insert("p".into(), Program { run, env: BTreeMap::new(), folder: None });
+            settings.programs.insert("p".into(), Program { run, ..Program::default() });
         },
         |snapshot| {
             snapshot.servers[0].placement = Placement::Gateway {

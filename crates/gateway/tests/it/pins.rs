@@ -364,7 +364,7 @@ async fn pc_33_a_program_is_looked_at_and_held_like_any_server() {
     let run = ["/bin/sh", "-c", PROGRAM].map(str::to_owned).to_vec();
     let world = World::with(
         move |settings| {
-            settings.programs.insert("notes-local".into(), Program { run, env, folder: None });
+            settings.programs.insert("notes-local".into(), Program { run, env, ..Program::default() });
         },
         |snapshot| {
             snapshot.servers[0].placement = Placement::Gateway {

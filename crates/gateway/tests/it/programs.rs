@@ -3,7 +3,6 @@
 use crate::world::{META, World, legacy, request, tool};
 use portcullis_domain::registry::{Placement, Upstream, UpstreamCredential};
 use portcullis_gateway::Program;
-use std::collections::BTreeMap;
 
 /// Answers every line with a list, under the id 1, and says for whom it runs.
 const SCRIPT: &str = r#"while read -r line; do
@@ -29,7 +28,7 @@ async fn world(command: &str) -> World {
         |settings| {
             for (name, script) in [("notes-local", SCRIPT), ("notes-refusing", REFUSING)] {
                 let run = ["/bin/sh", "-c", script].map(str::to_owned).to_vec();
-                let program = Program { run, env: BTreeMap::new(), folder: None };
+                let program = Program { run, ..Program::default() };
                 settings.programs.insert(name.into(), program);
             }
         },

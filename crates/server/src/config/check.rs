@@ -8,7 +8,7 @@ use super::raw::{self, Raw};
 use super::{Config, DEFAULT_DATA, MasterKeySource, Options, Registration, Tokens};
 use jiff::{Span, SpanRelativeTo};
 use portcullis_domain::document::{Document, Problem};
-use portcullis_domain::registry::Name;
+use portcullis_domain::registry::{Name, SecretPlace};
 use portcullis_gateway::Program;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -236,10 +236,26 @@ impl Check<'_> {
                     "write run = [\"PROGRAM\", \"ARGUMENT\"]",
                 );
             }
-            let program = Program { run: command.run, env: command.env, folder: command.folder };
+            let env_from = self.env_from(&key, &command);
+            let program = Program { run: command.run, env: command.env, env_from, folder: command.folder };
             programs.insert(name, program);
         }
         programs
+    }
+
+    fn env_from(&mut self, key: &str, command: &raw::Command) -> BTreeMap<String, SecretPlace> {
+        let mut places = BTreeMap::new();
+        for (name, text) in &command.env_from {
+            let key = format!("{key}.env_from.{name}");
+            if command.env.contains_key(name) {
+                self.problem(&key, "it stands in env too", "leave one of them out");
+            }
+            match text.parse::<SecretPlace>() {
+                Ok(place) => drop(places.insert(name.clone(), place)),
+                Err(error) => self.problem(&key, error.to_string(), "never the value itself"),
+            }
+        }
+        places
     }
 }
 

@@ -125,9 +125,12 @@ pub struct Registry {
 pub struct Command {
     /// The program and its arguments.
     pub run: Vec<String>,
-    /// Its whole environment; nothing is inherited.
+    /// Its environment; nothing is inherited.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
+    /// More of its environment: secrets, by where they are, "env:NAME" or "file:PATH". Read whenever the program starts.
+    #[serde(default)]
+    pub env_from: BTreeMap<String, String>,
     /// Where it runs. Default: the folder in which Portcullis runs.
     #[serde(default)]
     pub folder: Option<PathBuf>,

@@ -143,7 +143,7 @@ impl Drafting {
                 .iter()
                 .map(|name| format!("{} = {}", quoted(name), quoted(&format!("env:{name}"))))
                 .collect();
-            table += &comment_whole(&format!("env = {{ {} }}", pairs.join(", ")));
+            table += &comment_whole(&format!("env_from = {{ {} }}", pairs.join(", ")));
         }
         self.import.commands += &table;
         self.write(&name, entry, "", &format!("command = {}", quoted(&name)));

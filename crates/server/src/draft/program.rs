@@ -1,5 +1,6 @@
 //! A program of this machine's own `[command]` table, asked what it offers, and ended.
 
+use crate::config::environment;
 use portcullis_client::{Description, Error, describe_program};
 use portcullis_gateway::Program;
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -30,6 +31,9 @@ pub async fn describe(program: &Program, server: &str) -> Result<Description, Pr
         .env_clear()
         .env("PATH", SEARCH_PATH)
         .envs(&program.env)
+        .envs(
+            program.env_from.iter().filter_map(|(name, place)| Some((name, environment::secret_at(place)?))),
+        )
         .env("PORTCULLIS_SERVER", server)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

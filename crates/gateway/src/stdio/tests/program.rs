@@ -27,7 +27,7 @@ pub(super) fn sdk() -> Program {
 /// Runs a shell script, with what follows as its `$0`, `$1` and so on.
 pub(super) fn shell(script: &[&str]) -> Program {
     let run = ["/bin/sh", "-c"].iter().chain(script).map(ToString::to_string);
-    Program { run: run.collect(), env: BTreeMap::new(), folder: None }
+    Program { run: run.collect(), ..Program::default() }
 }
 
 #[tokio::test(flavor = "multi_thread")]
