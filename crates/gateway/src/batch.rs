@@ -14,8 +14,8 @@ use crate::call::{Call, Kind};
 use crate::circumstances::InMessage;
 use crate::deliver::empty;
 use crate::error::Refusal;
-use crate::exchange::{Allowed, Refused};
-use crate::headers::{self, Era};
+use crate::exchange::{Allowed, Refused, policy_of};
+use crate::headers::{self, Era, parameters};
 use crate::ledger::{Recorded, What};
 use crate::stream::Slot;
 use axum::body::Body;
@@ -96,6 +96,8 @@ impl Inner {
     ) -> Result<(Option<&'h str>, Permits), Refusal> {
         let era = headers::check(headers, &message.call).map_err(Refusal::Headers)?;
         let session = self.session_of(caller, headers, &message.call, era)?;
+        let by_name = policy_of(caller)?.asks_for_arguments();
+        parameters::check(headers, &message.body, by_name).map_err(Refusal::Headers)?;
         let permits = self.permits(caller, &message.call, era, &InMessage(message.body.clone()))?;
         Ok((session, permits))
     }

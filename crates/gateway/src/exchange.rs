@@ -12,7 +12,7 @@ use crate::door::Behind;
 use crate::error::Refusal;
 use crate::figures::ANSWERED;
 use crate::forward::{Forwarded, content_type};
-use crate::headers::{self, Era, SESSION_ID};
+use crate::headers::{self, Era, SESSION_ID, parameters};
 use crate::ledger::{Recorded, What};
 use crate::pins::ServerPins;
 use crate::spans::{ALLOWED, Span};
@@ -122,6 +122,8 @@ impl Inner {
         let deciding = span.part("decide", SpanKind::Internal);
         let session = self.session_of(caller, headers, call, era).map_err(refused)?;
         let arguments = InMessage(body.clone());
+        let by_name = policy_of(caller).map_err(refused)?.asks_for_arguments();
+        parameters::check(headers, &body, by_name).map_err(|bad| refused(Refusal::Headers(bad)))?;
         let permits = self.permits(caller, call, era, &arguments).map_err(refused)?;
         let slot = self.slots.take(&caller.principal).ok_or_else(|| refused(Refusal::TooManyCalls))?;
         let recorded = self.record(caller, &permits, What::of(call)).await.map_err(refused)?;

@@ -1,6 +1,8 @@
 //! What the headers of a request say about its body, and whether the body agrees (2026-07-28 Streamable HTTP,
 //! "Server Validation"). The body decides; headers that disagree are refused in every revision.
 
+pub(crate) mod parameters;
+
 use crate::call::{Aim, Call, Kind};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -64,7 +66,7 @@ pub(crate) fn check(headers: &HeaderMap, call: &Call) -> Result<Era, HeaderRefus
         None => {}
     }
     match name {
-        Some(stated) if call.name.as_deref() == Some(&*decoded(stated)?) => {}
+        Some(stated) if call.name.as_deref() == Some(&*decoded(&NAME, stated)?) => {}
         Some(_) => return Err(HeaderRefusal::Mismatch(NAME)),
         None if era == Era::Stateless && needs_name(&call.aim) => {
             return Err(HeaderRefusal::Missing(NAME));
@@ -147,7 +149,7 @@ pub(crate) fn single<'h>(
 }
 
 /// The Base64 form of a name ("Value Encoding"): the markers exactly so, the rest canonical Base64 of UTF-8.
-fn decoded(value: &str) -> Result<String, HeaderRefusal> {
+fn decoded(name: &HeaderName, value: &str) -> Result<String, HeaderRefusal> {
     let Some(encoded) = value.strip_prefix("=?base64?").and_then(|rest| rest.strip_suffix("?=")) else {
         return Ok(value.to_owned());
     };
@@ -155,7 +157,7 @@ fn decoded(value: &str) -> Result<String, HeaderRefusal> {
         .decode(encoded)
         .ok()
         .and_then(|bytes| String::from_utf8(bytes).ok())
-        .ok_or(HeaderRefusal::Mismatch(NAME))
+        .ok_or_else(|| HeaderRefusal::Mismatch(name.clone()))
 }
 
 #[cfg(test)]

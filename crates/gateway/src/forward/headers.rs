@@ -1,6 +1,7 @@
 //! The headers that an upstream gets: an allow-list, and then our own (HDR-01, HDR-02, HDR-03).
 
 use super::Forwarded;
+use crate::headers::parameters;
 use crate::headers::{Era, LAST_EVENT_ID, METHOD, NAME, PROTOCOL_VERSION, SESSION_ID};
 use crate::spans::{TRACEPARENT, TRACESTATE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
@@ -12,9 +13,6 @@ const PASSED: [HeaderName; 3] = [header::ACCEPT, TRACEPARENT, TRACESTATE];
 /// Headers that repeat the body: checked against it, and therefore ours. `Connection` cannot take them away.
 const CHECKED: [HeaderName; 3] = [PROTOCOL_VERSION, METHOD, NAME];
 
-/// Arguments that a server wants mirrored (2026-07-28, "Custom Headers from Tool Parameters"): its own to check.
-const PARAMETER: &str = "mcp-param-";
-
 /// `None` when a value of ours is no header value.
 pub(super) fn for_upstream(forwarded: &Forwarded<'_>) -> Option<HeaderMap> {
     let theirs = forwarded.headers;
@@ -22,7 +20,7 @@ pub(super) fn for_upstream(forwarded: &Forwarded<'_>) -> Option<HeaderMap> {
     // Hop-by-hop first (RFC 9110 s7.6.1), so that nothing we add can be named there.
     let named_hop_by_hop = connection_options(theirs);
     let is_passed = |name: &HeaderName| {
-        (PASSED.contains(name) || name.as_str().starts_with(PARAMETER))
+        (PASSED.contains(name) || name.as_str().starts_with(parameters::PREFIX))
             && !named_hop_by_hop.iter().any(|hop| hop == name.as_str())
     };
     for (name, value) in theirs {

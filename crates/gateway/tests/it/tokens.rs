@@ -75,16 +75,15 @@ async fn bear_01_04_the_token_counts_in_the_header_only_and_may_stand_nowhere_el
     ] {
         world.refused(bare.clone().header(name, &value), 401).await;
     }
-    for (name, harmless) in [
-        ("tracestate", "a=1"),
-        ("accept", "application/json, text/event-stream"),
-        ("mcp-param-x", "1"),
-        ("user-agent", "test"),
-    ] {
+    for (name, harmless) in
+        [("tracestate", "a=1"), ("accept", "application/json, text/event-stream"), ("user-agent", "test")]
+    {
         world.served(ask.clone().header(name, harmless)).await;
         let answered = world.refused(ask.clone().header(name, &format!("{harmless},{token}")), 400).await;
         assert!(!answered.text().contains(&token), "LEAK-01");
     }
+    let answered = world.refused(ask.clone().header("mcp-param-x", &token), 400).await;
+    assert!(!answered.text().contains(&token), "LEAK-01");
     let escaped: String = token
         .char_indices()
         .map(|(at, c)| if at == 5 { format!("\\u{:04x}", c as u32) } else { c.to_string() })

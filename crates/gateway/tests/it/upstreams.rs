@@ -68,7 +68,7 @@ async fn pc_05_without_a_credential_nothing_is_sent_as_one() {
 async fn hdr_02_03_only_allowed_headers_pass_and_none_can_be_taken_away() {
     let world = World::new().await;
     let token = world.token();
-    let params = format!(r#"{{"name":"list_notes",{META}}}"#);
+    let params = format!(r#"{{"name":"list_notes","arguments":{{"region":"us-west1"}},{META}}}"#);
     let mut ask = request(&token, "tools/call", &params).header("mcp-name", "list_notes");
     for name in [
         "cookie",
@@ -120,6 +120,20 @@ async fn hdr_02_03_only_allowed_headers_pass_and_none_can_be_taken_away() {
     );
     assert_eq!(seen.target, "/mcp");
     assert_eq!(seen.headers["mcp-name"], "list_notes");
+}
+
+#[tokio::test]
+async fn hdr_04_a_parameter_that_is_no_argument_reaches_nobody() {
+    let world = World::new().await;
+    let token = world.token();
+    let params = format!(r#"{{"name":"list_notes","arguments":{{"region":"us-west1"}},{META}}}"#);
+    let ask = request(&token, "tools/call", &params).header("mcp-name", "list_notes");
+    world.served(ask.clone().header("mcp-param-region", "us-west1")).await;
+    for (name, value) in [("mcp-param-region", "eu"), ("mcp-param-path", "/etc/passwd")] {
+        // Zero bytes upstream are part of being refused.
+        let answered = world.refused(ask.clone().header(name, value), 400).await;
+        assert!(answered.text().contains("-32020"), "{}", answered.text());
+    }
 }
 
 #[tokio::test]
