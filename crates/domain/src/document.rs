@@ -8,6 +8,17 @@ use std::fmt;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+/// The most mistakes that are told of one file: nobody corrects more in one round, and each costs us something.
+pub(crate) const MOST_TOLD: usize = 1000;
+
+/// What is said behind that many.
+pub(crate) const AND_MORE: &str = "and more: correct these first";
+
+/// The longest word that others are compared with, the most others, and the most that are listed.
+const LONGEST_COMPARED: usize = 100;
+const MOST_COMPARED: usize = 500;
+const MOST_LISTED: usize = 30;
+
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -51,7 +62,9 @@ impl<'a> Document<'a> {
     pub fn read(text: &'a str, schema: &Value) -> (Self, Vec<Problem>) {
         let (mut table, errors) = DeTable::parse_recoverable(text);
         if !errors.is_empty() {
-            return (Self::default(), errors.iter().map(|error| syntax(text, error)).collect());
+            let lines = Lines::of(text);
+            let told = errors.iter().take(MOST_TOLD);
+            return (Self::default(), told.map(|error| syntax(&lines, error)).collect());
         }
         let mut reading =
             Reading { text: Lines::of(text), lines: BTreeMap::new(), problems: Vec::new(), lacking: false };
@@ -82,7 +95,9 @@ struct Reading {
 
 impl Reading {
     fn problem(&mut self, line: usize, key: &str, says: impl Into<String>, hint: String) {
-        self.problems.push(Problem { line: Some(line), key: key.to_owned(), says: says.into(), hint });
+        if self.problems.len() < MOST_TOLD {
+            self.problems.push(Problem { line: Some(line), key: key.to_owned(), says: says.into(), hint });
+        }
     }
 
     /// Keeps what has its shape.
@@ -178,30 +193,26 @@ fn words_of(schema: &Value) -> Vec<String> {
     words.chain(nested).collect()
 }
 
-pub(crate) fn line_of(text: &str, at: usize) -> usize {
-    1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count()
-}
-
 /// Where the lines of a text end, so that a long one is not counted anew for each of its keys.
-struct Lines {
+pub(crate) struct Lines {
     ends: Vec<usize>,
 }
 
 impl Lines {
-    fn of(text: &str) -> Self {
+    pub(crate) fn of(text: &str) -> Self {
         let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at);
         Self { ends: ends.collect() }
     }
 
-    /// The same as [`line_of`].
-    fn line_of(&self, at: usize) -> usize {
+    /// The line of a byte, counted from 1.
+    pub(crate) fn line_of(&self, at: usize) -> usize {
         1 + self.ends.partition_point(|end| *end < at)
     }
 }
 
-fn syntax(text: &str, error: &toml::de::Error) -> Problem {
+fn syntax(lines: &Lines, error: &toml::de::Error) -> Problem {
     Problem {
-        line: error.span().map(|span| line_of(text, span.start)),
+        line: error.span().map(|span| lines.line_of(span.start)),
         key: String::new(),
         says: format!("not TOML: {}", error.message()),
         hint: String::new(),
@@ -252,17 +263,27 @@ fn word(kind: &str) -> &'static str {
     }
 }
 
-/// The word that may have been meant, or all that there are.
+/// The word that may have been meant, or those that there are: some of them, and only words of about this length are
+/// compared, so that a file full of mistakes does not cost the product of its halves.
 pub(crate) fn nearest<T: AsRef<str>>(name: &str, known: impl Iterator<Item = T>) -> String {
     let known: Vec<T> = known.collect();
-    let known: Vec<&str> = known.iter().map(AsRef::as_ref).collect();
-    let best = known.iter().map(|candidate| (strsim::damerau_levenshtein(name, candidate), *candidate)).min();
+    if known.is_empty() {
+        return "there is none".to_owned();
+    }
+    let allowed = 1 + name.len() / 3;
+    let is_like = |other: &&str| {
+        name.len() <= LONGEST_COMPARED
+            && other.len() <= LONGEST_COMPARED
+            && other.len().abs_diff(name.len()) <= allowed
+    };
+    let alike = known.iter().map(AsRef::as_ref).filter(is_like).take(MOST_COMPARED);
+    let best = alike.map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate)).min();
     match best {
-        Some((distance, candidate)) if distance <= 1 + name.len() / 3 => {
-            format!("did you mean {candidate:?}?")
-        }
+        Some((distance, candidate)) if distance <= allowed => format!("did you mean {candidate:?}?"),
         _ => {
-            format!("there is: {}", known.join(", "))
+            let listed: Vec<&str> = known.iter().map(AsRef::as_ref).take(MOST_LISTED).collect();
+            let more = if known.len() > MOST_LISTED { ", and more" } else { "" };
+            format!("there is: {}{more}", listed.join(", "))
         }
     }
 }
@@ -276,7 +297,8 @@ mod tests {
         for text in ["", "\n", "a", "a\nb\n\nc", "\n\n"] {
             let lines = Lines::of(text);
             for at in 0..=text.len() + 1 {
-                assert_eq!(lines.line_of(at), line_of(text, at), "{text:?} {at}");
+                let counted = 1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count();
+                assert_eq!(lines.line_of(at), counted, "{text:?} {at}");
             }
         }
     }

@@ -1,7 +1,7 @@
 //! The fleet file (PC-34): as written, then checked; every mistake is reported at once, with its line.
 
 use crate::condition::Forbid;
-use crate::document::{self, Document, line_of};
+use crate::document::{self, AND_MORE, Document, Lines, MOST_TOLD};
 use crate::pins::KnownTool;
 use crate::registry::{Access, Agent, Client, Name, Role, Server};
 use portcullis_oauth::issuer::Issuer;
@@ -90,12 +90,18 @@ impl Fleet {
         let raw: raw::RawFleet = match document.values() {
             Some(Ok(raw)) => raw,
             Some(Err(error)) if problems.is_empty() => {
-                let line = error.span().map_or(1, |span| line_of(text, span.start));
+                let line = error.span().map_or(1, |span| Lines::of(text).line_of(span.start));
                 return Err(vec![Problem { line, says: error.message().to_owned() }]);
             }
             Some(Err(_)) | None => return Err(in_order(problems)),
         };
-        let mut check = check::Check { text, surroundings, tools, problems, delivered: BTreeMap::new() };
+        let mut check = check::Check {
+            lines: Lines::of(text),
+            surroundings,
+            tools,
+            problems,
+            delivered: BTreeMap::new(),
+        };
         let fleet = check.fleet(raw);
         if check.problems.is_empty() { Ok(fleet) } else { Err(in_order(check.problems)) }
     }
@@ -128,6 +134,11 @@ fn texts_for_dates(schema: &mut serde_json::Value) {
 
 fn in_order(mut problems: Vec<Problem>) -> Vec<Problem> {
     problems.sort_by_key(|problem| problem.line);
+    if problems.len() >= MOST_TOLD {
+        problems.truncate(MOST_TOLD);
+        let line = problems.last().map_or(1, |last| last.line);
+        problems.push(Problem { line, says: AND_MORE.to_owned() });
+    }
     problems
 }
 
@@ -225,6 +236,29 @@ access = { notes = ["notes:read"] }
         for (problem, (_, says)) in problems.iter().zip(wanted) {
             assert!(problem.says.contains(says), "{says:?} is not in {problem:?}");
         }
+    }
+
+    #[test]
+    fn pc_63_of_very_many_mistakes_the_first_thousand_are_told() {
+        let servers = |count: usize| "[[server]]\nname = \"x\"\nmode = \"direct\"\n".repeat(count);
+        assert_eq!(parse(&servers(300)).unwrap_err().last().unwrap().says.matches("and more").count(), 0);
+        let agents =
+            |count: usize| "[[agent]]\nname = \"!\"\nowner = \"o\"\nintrospects = [\"no\"]\n".repeat(count);
+        let unknown = |count: usize| (0..count).map(|at| format!("key{at} = 1\n")).collect::<String>();
+        for text in [servers(20_000), agents(20_000), unknown(20_000), "= x\n".repeat(20_000)] {
+            let problems = parse(&text).unwrap_err();
+            assert_eq!(problems.len(), MOST_TOLD + 1, "{:?}", problems.first());
+            assert_eq!(problems.last().unwrap().says, AND_MORE);
+        }
+    }
+
+    #[test]
+    fn pc_63_of_very_many_names_some_are_compared_and_listed() {
+        let names: Vec<String> = (0..5000).map(|at| format!("scope-number-{at}")).collect();
+        let says = document::nearest("zzzzzzzzzzzzzzz", names.iter());
+        assert!(says.ends_with(", and more") && says.len() < 1000, "{says}");
+        let long = "x".repeat(1_000_000);
+        assert!(document::nearest(&long, [&long].into_iter()).starts_with("there is: "));
     }
 
     #[test]

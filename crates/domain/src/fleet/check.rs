@@ -11,7 +11,7 @@ mod server;
 use super::raw::{RawAccess, RawFleet, RawServer};
 use super::{Fleet, Problem, SeenTools, Surroundings};
 use crate::builtin;
-use crate::document::line_of;
+use crate::document::{Lines, MOST_TOLD};
 use crate::registry::{Access, Name, Server};
 use addresses::Placed;
 use portcullis_oauth::scope::{Scope, ScopeSet};
@@ -22,7 +22,7 @@ use toml::Spanned;
 
 /// Turns the raw file into a fleet and collects every mistake on the way.
 pub(super) struct Check<'a> {
-    pub(super) text: &'a str,
+    pub(super) lines: Lines,
     pub(super) surroundings: Surroundings<'a>,
     pub(super) tools: &'a SeenTools,
     pub(super) problems: Vec<Problem>,
@@ -32,7 +32,18 @@ pub(super) struct Check<'a> {
 
 impl Check<'_> {
     fn problem(&mut self, at: usize, says: impl Into<String>) {
-        self.problems.push(Problem { line: line_of(self.text, at), says: says.into() });
+        if self.problems.len() < MOST_TOLD {
+            self.problems.push(Problem { line: self.lines.line_of(at), says: says.into() });
+        }
+    }
+
+    /// What may have been meant instead; nothing when it would not be told any more.
+    fn hint<'k>(&self, name: &str, known: impl Iterator<Item = &'k str>) -> String {
+        if self.problems.len() < MOST_TOLD {
+            nearest(name, &known.collect::<Vec<_>>())
+        } else {
+            String::new()
+        }
     }
 
     /// Parses a text with a place; a failure becomes a problem.
@@ -98,8 +109,7 @@ impl Check<'_> {
             match self.read::<Scope>(&text) {
                 Some(scope) if declared.contains(&scope) => scopes.insert(scope),
                 Some(scope) => {
-                    let known: Vec<&str> = declared.iter().map(Scope::as_str).collect();
-                    let hint = nearest(scope.as_str(), &known);
+                    let hint = self.hint(scope.as_str(), declared.iter().map(Scope::as_str));
                     let says = format!("the server does not declare the scope {:?}; {hint}", scope.as_str());
                     self.problem(text.span().start, says);
                 }
@@ -116,8 +126,7 @@ impl Check<'_> {
             if let Some((of_server, name)) = known {
                 access.insert(name, self.scope_set(scopes, of_server));
             } else {
-                let known: Vec<&str> = declared.keys().map(Name::as_str).collect();
-                let hint = nearest(server.get_ref(), &known);
+                let hint = self.hint(server.get_ref(), declared.keys().map(Name::as_str));
                 let says = format!("there is no server {:?}; {hint}", server.get_ref());
                 self.problem(server.span().start, says);
             }
@@ -136,5 +145,5 @@ impl Check<'_> {
 }
 
 fn nearest(name: &str, known: &[&str]) -> String {
-    if known.is_empty() { "there is none".to_owned() } else { crate::document::nearest(name, known.iter()) }
+    crate::document::nearest(name, known.iter())
 }

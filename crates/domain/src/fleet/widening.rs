@@ -9,7 +9,7 @@ use crate::condition::Forbid;
 use crate::registry::{Access, Agent, Client, Issuers, Name, Proof, Role, Server};
 use portcullis_oauth::scope::ScopeSet;
 use portcullis_oauth::time::Timestamp;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// One sentence for each; empty when somebody who is no owner may apply it.
 pub fn owners_only(before: &Fleet, after: &Fleet) -> Vec<String> {
@@ -39,7 +39,7 @@ pub fn owners_only(before: &Fleet, after: &Fleet) -> Vec<String> {
     if gains(Some(&before.self_registered), &after.self_registered) {
         says.push("self_registered: access to portcullis".to_owned());
     }
-    says.extend(lifted(before, after));
+    says.extend(conditions(before, after));
     says
 }
 
@@ -124,13 +124,20 @@ fn gains_owner(before: Option<&Server<()>>, after: &Server<()>) -> bool {
     !after.owners.iter().all(was_owner)
 }
 
-/// Conditions that hold somebody back on the admin API, and hold less afterwards.
-fn lifted(before: &Fleet, after: &Fleet) -> Vec<String> {
+/// Conditions on the admin API that become different: with less of them somebody has more, with more of them somebody could
+/// shut the owners out.
+fn conditions(before: &Fleet, after: &Fleet) -> Vec<String> {
     let mut says = Vec::new();
-    for forbid in before.forbids.iter().filter(|forbid| may_concern_us(forbid)) {
-        if !after.forbids.contains(forbid) {
-            says.push(format!("forbid {:?}: it holds for portcullis too", forbid.name));
-        }
+    let ours = |fleet: &'_ Fleet| -> BTreeMap<String, Forbid> {
+        let ours = fleet.forbids.iter().filter(|forbid| may_concern_us(forbid));
+        ours.map(|forbid| (forbid.name.clone(), forbid.clone())).collect()
+    };
+    let (held, holds) = (ours(before), ours(after));
+    let names: BTreeSet<&String> = held.keys().chain(holds.keys()).collect();
+    for name in names.into_iter().filter(|name| held.get(*name) != holds.get(*name)) {
+        says.push(format!("forbid {name:?}: it holds for portcullis too"));
+    }
+    for forbid in held.values() {
         for name in &forbid.roles {
             let members = |fleet: &Fleet| {
                 let role = fleet.roles.iter().find(|role: &&Role| role.name == *name);
@@ -147,9 +154,10 @@ fn lifted(before: &Fleet, after: &Fleet) -> Vec<String> {
     says
 }
 
+/// Portcullis has no labels; what is said of labels is about other servers.
 fn may_concern_us(forbid: &Forbid) -> bool {
     let names: &[Name] = &forbid.servers;
-    names.is_empty() || names.iter().any(builtin::is_reserved_server)
+    forbid.labels.is_empty() && names.is_empty() || names.iter().any(builtin::is_reserved_server)
 }
 
 /// Whether there is something of the admin API in `after` that `before` does not hold.
@@ -171,7 +179,6 @@ fn ends_later(before: Option<Timestamp>, after: Option<Timestamp>) -> bool {
 mod tests {
     use super::*;
     use crate::fleet::Surroundings;
-    use std::collections::BTreeSet;
 
     const FLEET: &str = r#"
 [[server]]
@@ -279,6 +286,28 @@ access = { portcullis = ["admin:read"],"#,
         }
         let emptied = owners_only(&fleet(FLEET), &Fleet::default());
         assert_eq!(emptied, Vec::<String>::new(), "taking away is no gain");
+    }
+
+    #[test]
+    fn adm_03_conditions_that_could_shut_owners_out_are_for_owners() {
+        let forbid = |rest: &str| format!("{FLEET}[[forbid]]\nname = \"x\"\n{rest}\n");
+        let told = |from: &str, to: &str| owners_only(&fleet(from), &fleet(to));
+        let everywhere = forbid("when = { outside = \"03:00-04:00 UTC\" }");
+        let elsewhere = forbid("when = { outside = \"04:00-05:00 UTC\" }");
+        let of_notes = forbid("servers = [\"notes\"]");
+        for (from, to) in [
+            (FLEET, &*everywhere),
+            (&everywhere, FLEET),
+            (&everywhere, &elsewhere),
+            (&of_notes, &everywhere),
+            (&everywhere, &of_notes),
+            (FLEET, &forbid("roles = [\"auditors\"]")),
+        ] {
+            assert_eq!(told(from, to), ["forbid \"x\": it holds for portcullis too"], "{from} -> {to}");
+        }
+        for (from, to) in [(FLEET, &*of_notes), (&of_notes, FLEET), (&everywhere, &everywhere)] {
+            assert_eq!(told(from, to), Vec::<String>::new(), "{from} -> {to}");
+        }
     }
 
     #[test]

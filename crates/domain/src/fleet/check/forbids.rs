@@ -1,6 +1,6 @@
 //! `[[forbid]]`: that it names things that there are, and can ever forbid something.
 
-use super::{Check, nearest};
+use super::Check;
 use crate::condition::{Forbid, When};
 use crate::fleet::Fleet;
 use crate::fleet::raw::{RawForbid, RawWhen};
@@ -21,6 +21,7 @@ fn is_sayable(name: &str) -> bool {
 /// What a forbid may name.
 pub(super) struct Known<'a> {
     servers: BTreeMap<&'a str, &'a Server<()>>,
+    server_names: BTreeSet<&'a str>,
     server_labels: BTreeSet<&'a str>,
     scopes: BTreeSet<&'a str>,
     agents: BTreeSet<&'a str>,
@@ -33,6 +34,7 @@ impl<'a> Known<'a> {
         let labels = |all: &'a [String]| all.iter().map(String::as_str);
         Self {
             servers: fleet.servers.iter().map(|server| (server.name.as_str(), server)).collect(),
+            server_names: fleet.servers.iter().map(|server| server.name.as_str()).collect(),
             server_labels: fleet.servers.iter().flat_map(|server| labels(&server.labels)).collect(),
             scopes: fleet.servers.iter().flat_map(|server| server.scopes.keys().map(Scope::as_str)).collect(),
             agents: fleet.agents.iter().map(|agent| agent.name.as_str()).collect(),
@@ -62,12 +64,11 @@ impl Check<'_> {
         let at = raw.name.span().start;
         self.name_of_forbid(&raw, names);
         self.empty_selectors(&raw);
-        let servers: BTreeSet<&str> = known.servers.keys().copied().collect();
         let patterns: Vec<Spanned<String>> = raw.tools.clone().unwrap_or_default();
         let arguments =
             raw.when.as_ref().map(|when| when.get_ref().places_of_arguments()).unwrap_or_default();
         let forbid = Forbid {
-            servers: self.known_all(raw.servers, "server", &servers),
+            servers: self.known_all(raw.servers, "server", &known.server_names),
             labels: self.known_all(raw.labels, "server with the label", &known.server_labels),
             scopes: self
                 .known_all::<Scope>(raw.scopes, "scope", &known.scopes)
@@ -139,8 +140,7 @@ impl Check<'_> {
             match text.get_ref().parse() {
                 Ok(value) if known.contains(text.get_ref().as_str()) => all.push(value),
                 Ok(_) | Err(_) => {
-                    let names: Vec<&str> = known.iter().copied().collect();
-                    let hint = nearest(text.get_ref(), &names);
+                    let hint = self.hint(text.get_ref(), known.iter().copied());
                     self.problem(
                         text.span().start,
                         format!("there is no {kind} {:?}; {hint}", text.get_ref()),

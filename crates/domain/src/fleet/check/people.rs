@@ -1,6 +1,6 @@
 //! Agents, clients and roles of a fleet file.
 
-use super::{Check, nearest};
+use super::Check;
 use crate::builtin;
 use crate::fleet::moment;
 use crate::fleet::raw::{RawAgent, RawClient, RawCredential, RawRole};
@@ -31,8 +31,7 @@ impl Check<'_> {
                 }
                 Some(name) if declared.contains_key(&name) => introspects.push(name),
                 _ => {
-                    let known: Vec<&str> = declared.keys().map(Name::as_str).collect();
-                    let hint = nearest(server.get_ref(), &known);
+                    let hint = self.hint(server.get_ref(), declared.keys().map(Name::as_str));
                     let says = format!("there is no server {:?}; {hint}", server.get_ref());
                     self.problem(server.span().start, says);
                 }
@@ -106,7 +105,7 @@ impl Check<'_> {
             self.problem(at, format!("a client has 1 to {MAX_REDIRECTS} redirect_uris"));
         }
         let mut uris: Vec<RedirectUri> = Vec::new();
-        for text in &raw {
+        for text in raw.iter().take(MAX_REDIRECTS) {
             self.no_placeholder(text.span().start, "the redirect URI", text.get_ref());
             let Some(uri) = self.read::<RedirectUri>(text) else { continue };
             if uris.contains(&uri) {

@@ -5,7 +5,11 @@ use crate::fleet::raw::RawRule;
 use crate::policy::{covers, glob};
 use crate::registry::{Risk, Rule};
 use portcullis_oauth::scope::ScopeSet;
+use std::collections::HashMap;
 use toml::Spanned;
+
+/// The most comparisons of patterns of one server. Patterns without effect do no harm, and who has so many does not see it.
+const MOST_COMPARED: usize = 100_000;
 
 impl Check<'_> {
     /// The rules of one server.
@@ -22,7 +26,7 @@ impl Check<'_> {
                     if let Some(says) = seen.useless(&said) {
                         self.problem(place, says);
                     }
-                    seen.0.push((place, said));
+                    seen.push(said);
                 }
             }
             rules.push(rule);
@@ -85,21 +89,36 @@ struct Said {
 }
 
 #[derive(Default)]
-struct Seen(Vec<(usize, Said)>);
+struct Seen {
+    said: Vec<Said>,
+    /// Where in it the first of each kind and pattern stands.
+    first: HashMap<(&'static str, String), usize>,
+    compared: usize,
+}
 
 impl Seen {
+    fn push(&mut self, said: Said) {
+        let key = (said.kind, said.pattern.clone());
+        self.first.entry(key).or_insert(self.said.len());
+        self.said.push(said);
+    }
+
     /// Every rule that matches counts, and all their scopes are needed together. So a pattern is a mistake where it says
     /// nothing that another does not say of all that it matches, and where it stands twice, which looks like a choice and
     /// is none.
-    fn useless(&self, new: &Said) -> Option<String> {
-        let related = self.0.iter().map(|(_, old)| old).filter(|old| old.kind == new.kind);
-        for old in related {
-            if old.pattern == new.pattern {
-                return Some(format!(
-                    "{:?} stands in rule {} too: every rule that matches counts, so write it once, with all its scopes",
-                    new.pattern, old.number
-                ));
+    fn useless(&mut self, new: &Said) -> Option<String> {
+        if let Some(first) = self.first.get(&(new.kind, new.pattern.clone())) {
+            let old = self.said.get(*first)?;
+            return Some(format!(
+                "{:?} stands in rule {} too: every rule that matches counts, so write it once, with all its scopes",
+                new.pattern, old.number
+            ));
+        }
+        for old in self.said.iter().filter(|old| old.kind == new.kind) {
+            if self.compared == MOST_COMPARED {
+                break;
             }
+            self.compared += 1;
             let (wide, narrow) = if covers(&old.pattern, &new.pattern) {
                 (old, new)
             } else if covers(&new.pattern, &old.pattern) {
