@@ -5,6 +5,7 @@
 //! handler compiles here without taking one first.
 
 mod agents;
+mod aside;
 mod audit;
 mod calls;
 mod clients;

@@ -109,7 +109,7 @@ async fn filter(
 ) -> Result<Filter, Refusal> {
     let now = app.clock.now();
     let time = |text: &Option<String>| text.as_deref().map(|text| period::moment(text, now)).transpose();
-    let user = names::user_id(handle, wanted.user.as_deref()).await?;
+    let user = names::user_id(handle, wanted.user.as_deref(), operator).await?;
     Ok(Filter {
         agent: wanted.agent.clone(),
         user: user.map(|user| user.to_string()),

@@ -1,5 +1,6 @@
 //! The fleet as one file: plan, apply, export (PC-34).
 
+use super::aside::aside;
 use super::error::Refusal;
 use super::input::FleetText;
 use super::operator::{Operator, Reads, Writes};
@@ -11,7 +12,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::IntoResponse;
 use http::header;
-use portcullis_domain::fleet::{Fleet, Surroundings};
+use portcullis_domain::fleet::{Fleet, SeenTools, Surroundings};
 use std::sync::Arc;
 
 /// `GET /api/v1/fleet`
@@ -32,7 +33,7 @@ pub(super) async fn plan(
     FleetText(text): FleetText,
 ) -> Result<([(header::HeaderName, String); 1], Json<Preview>), Refusal> {
     operator.everywhere()?;
-    let preview = fleet::preview(&app, &checked(&app, &text).await?, Some(&operator.by())).await?;
+    let preview = fleet::preview(&app, &checked(&app, text).await?, Some(&operator.by())).await?;
     Ok(([(header::ETAG, preview.version.etag())], Json(preview)))
 }
 
@@ -43,7 +44,7 @@ pub(super) async fn apply(
     FleetText(text): FleetText,
 ) -> Result<Kept, Refusal> {
     operator.everywhere()?;
-    let fleet = checked(&app, &text).await?;
+    let fleet = checked(&app, text).await?;
     let terms = Terms {
         by: Some(operator.by()),
         only_to: operator.if_match().clone(),
@@ -71,15 +72,20 @@ impl From<ApplyError> for Refusal {
 }
 
 /// Read against the tools that were seen, too.
-async fn checked(app: &App, text: &str) -> Result<Fleet, Refusal> {
-    let seen = fleet::seen_tools(app).await?;
-    let commands = app.config.commands.keys().cloned().collect();
-    let surroundings = Surroundings { issuer: &app.config.issuer, commands: &commands };
-    Fleet::parse_knowing(text, surroundings, &seen).map_err(Refusal::Fleet)
+async fn checked(app: &Arc<App>, text: String) -> Result<Fleet, Refusal> {
+    read(app, text, fleet::seen_tools(app).await?).await
 }
 
-pub(super) fn parse(app: &App, text: &str) -> Result<Fleet, Refusal> {
-    let commands = app.config.commands.keys().cloned().collect();
-    Fleet::parse(text, Surroundings { issuer: &app.config.issuer, commands: &commands })
-        .map_err(Refusal::Fleet)
+pub(super) async fn parse(app: &Arc<App>, text: String) -> Result<Fleet, Refusal> {
+    read(app, text, SeenTools::new()).await
+}
+
+async fn read(app: &Arc<App>, text: String, seen: SeenTools) -> Result<Fleet, Refusal> {
+    let app = Arc::clone(app);
+    let parse = move || {
+        let commands = app.config.commands.keys().cloned().collect();
+        let surroundings = Surroundings { issuer: &app.config.issuer, commands: &commands };
+        Fleet::parse_knowing(&text, surroundings, &seen).map_err(Refusal::Fleet)
+    };
+    aside(parse).await
 }

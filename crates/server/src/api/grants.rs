@@ -66,7 +66,7 @@ pub(super) async fn list(
     let wanted = &paging.filter;
     let filter = GrantFilter {
         server: names::server_id(&names, wanted.server.as_deref(), &operator)?,
-        user: names::user_id(&mut handle, wanted.user.as_deref()).await?,
+        user: names::user_id(&mut handle, wanted.user.as_deref(), &operator).await?,
         client: wanted.client.clone(),
         revoked_too: wanted.revoked,
     };

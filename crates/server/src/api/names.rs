@@ -11,6 +11,9 @@ use portcullis_oauth::client::ClientId;
 use portcullis_oauth::time::Timestamp;
 use portcullis_store::{ReadHandle, Registry, StoredUser};
 
+/// No client has this id: ours are longer, and those of metadata documents are URLs.
+const NOBODY: &str = "nobody";
+
 /// The registry of one moment, to look names up in.
 pub(super) struct Names {
     pub(super) registry: Registry,
@@ -79,24 +82,37 @@ pub(super) async fn user(handle: &mut ReadHandle, name: &str) -> Result<StoredUs
 }
 
 /// A filter's client: an agent by name, or any client by id.
-pub(super) fn client(
+pub(super) fn client<R>(
     names: &Names,
     agent: Option<&str>,
     client: Option<&ClientId>,
-) -> Result<Option<ClientId>, Missing> {
-    let agent = agent.map(|name| names.agent(name)).transpose()?;
-    Ok(agent.map(|agent| agent.client_id.clone()).or_else(|| client.cloned()))
+    operator: &Operator<R>,
+) -> Result<Option<ClientId>, Refusal> {
+    let Some(name) = agent else { return Ok(client.cloned()) };
+    match names.agent(name) {
+        Ok(agent) => Ok(Some(agent.client_id.clone())),
+        Err(missing) if operator.everywhere().is_ok() => Err(missing.into()),
+        // ADM-02: who exists is not theirs to learn. No client is called so, and nothing is found.
+        Err(_) => Ok(Some(NOBODY.parse().map_err(|_| Fault::Shape("the client that there is not"))?)),
+    }
 }
 
 /// A filter's user: a name, or an id as the audit says it.
-pub(super) async fn user_id(handle: &mut ReadHandle, name: Option<&str>) -> Result<Option<UserId>, Refusal> {
-    match name {
-        None => Ok(None),
-        Some(name) => match name.parse() {
-            Ok(id) => Ok(Some(id)),
-            Err(_) => Ok(Some(user(handle, name).await?.id)),
-        },
+pub(super) async fn user_id<R>(
+    handle: &mut ReadHandle,
+    name: Option<&str>,
+    operator: &Operator<R>,
+) -> Result<Option<UserId>, Refusal> {
+    let Some(name) = name else { return Ok(None) };
+    if let Ok(id) = name.parse() {
+        return Ok(Some(id));
     }
+    if operator.everywhere().is_ok() {
+        return Ok(Some(user(handle, name).await?.id));
+    }
+    // ADM-02: as for somebody who never did anything on their servers.
+    let found = handle.reader().user_by_name(name).await?;
+    Ok(Some(found.map_or(UserId::from_bytes([0; 16]), |user| user.id)))
 }
 
 /// A filter's server. Whoever administers some servers only has to name one.

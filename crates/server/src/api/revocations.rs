@@ -1,6 +1,7 @@
 //! An end to what was issued, now: one token, session or grant, or everything of a client, agent, person or server, or
 //! everything at all (PC-45). One transaction each, with its audit event, refused or not (ADM-10).
 
+use super::door::administers;
 use super::error::Refusal;
 use super::input::{Input, Missing};
 use super::names::{self, Names};
@@ -234,6 +235,10 @@ async fn find(app: &App, operator: &Operator<Writes>, asked: Asked) -> Result<(T
         Asked::Token(id) => Target::Token(id.parse().map_err(|_| missing)?),
         Asked::User(name) => {
             let user = names::user(&mut handle, &name).await?;
+            // ADM-03: as disabling them.
+            if (user.admin || administers(&user, &app.current.load())) && !operator.owns() {
+                return Err(Refusal::NoRight(RightName::Owns));
+            }
             event = event.with("user.name", &user.username);
             Target::User(user.id)
         }

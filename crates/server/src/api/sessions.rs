@@ -95,8 +95,8 @@ pub(super) async fn list(
     }
     let filter = SessionFilter {
         server: names::server_id(&names, wanted.server.as_deref(), &operator)?,
-        client: names::client(&names, wanted.agent.as_deref(), wanted.client.as_ref())?,
-        user: names::user_id(&mut handle, wanted.user.as_deref()).await?,
+        client: names::client(&names, wanted.agent.as_deref(), wanted.client.as_ref(), &operator)?,
+        user: names::user_id(&mut handle, wanted.user.as_deref(), &operator).await?,
         alive_at: (!wanted.ended).then_some(now),
     };
     let found = handle.reader().sessions_page(&filter, paging.after()?, paging.one_more()).await?;

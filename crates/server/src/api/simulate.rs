@@ -19,5 +19,5 @@ pub(super) async fn simulate(
     FleetText(text): FleetText,
 ) -> Result<Json<Simulation>, Refusal> {
     operator.everywhere()?;
-    Ok(Json(simulate::simulate(&app, &parse(&app, &text)?, since).await?))
+    Ok(Json(simulate::simulate(&app, &parse(&app, text).await?, since).await?))
 }

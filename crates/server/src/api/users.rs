@@ -11,6 +11,7 @@ use super::shown::Shown;
 use super::tag::Tagged;
 use crate::app::App;
 use crate::fault::Fault;
+use crate::issuer::register::is_treacherous;
 use crate::once::Kept;
 use crate::setup;
 use axum::Json;
@@ -446,11 +447,11 @@ impl Edit {
 
 fn check_groups(groups: &[String]) -> Result<(), BadInput> {
     let is_group = |group: &String| {
-        (1..=128).contains(&group.len()) && !group.contains(char::is_control) && group.trim() == group
+        (1..=128).contains(&group.len()) && !group.contains(is_treacherous) && group.trim() == group
     };
     if groups.len() > 64 || !groups.iter().all(is_group) {
         return Err(BadInput::Malformed(
-            "groups are at most 64, each 1 to 128 bytes with no control characters, and no blanks around it"
+            "groups are at most 64, each 1 to 128 bytes with no control or invisible characters or marks of direction, and no blanks around it"
                 .to_owned(),
         ));
     }

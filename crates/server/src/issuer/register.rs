@@ -23,6 +23,8 @@ use std::sync::Arc;
 
 mod metadata;
 
+pub(crate) use metadata::is_treacherous;
+
 use metadata::Metadata;
 
 /// `POST /oauth/register`

@@ -102,7 +102,7 @@ fn name(text: Option<String>) -> Result<Option<String>, Refusal> {
 }
 
 /// Controls, direction marks, and what shows as nothing.
-fn is_treacherous(c: char) -> bool {
+pub(crate) fn is_treacherous(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'

@@ -315,6 +315,15 @@ async fn adm_02_a_server_owner_reaches_their_own_servers_and_nothing_else() {
     assert_eq!(explain(&alice, "notes").await.status, StatusCode::OK);
     assert_problem(&explain(&alice, "ops").await, StatusCode::NOT_FOUND, "missing");
     assert_problem(&explain(&alice, "nothing").await, StatusCode::NOT_FOUND, "missing");
+    for path in
+        ["sessions?server=notes&agent", "audit?server=notes&agent", "audit?server=notes&user", "calls?user"]
+    {
+        for name in ["bo", "ci-bto", "nobody-at-all"] {
+            let answer = alice.get(&format!("/api/v1/{path}={name}")).await;
+            assert_eq!(answer.status, StatusCode::OK, "{path}: {}", answer.text());
+            assert_eq!(answer.json::<Value>()["items"], json!([]), "{path}");
+        }
+    }
     for path in ["/api/v1/users", "/api/v1/agents", "/api/v1/fleet"] {
         assert_problem(&alice.get(path).await, StatusCode::FORBIDDEN, "own_servers_only");
     }
