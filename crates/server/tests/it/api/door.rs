@@ -463,6 +463,18 @@ async fn adm_03_an_operator_does_not_become_somebody_with_more() {
     for name in ["root", "bob", "alice"] {
         owners_only(&operator.json(&format!("/api/v1/users/{name}/password"), &json!({})).await);
         owners_only(&operator.send("DELETE", &format!("/api/v1/users/{name}"), None).await);
+        let end = json!({ "kind": "user", "id": name });
+        owners_only(&operator.json("/api/v1/revocations", &end).await);
+    }
+    let end = json!({ "kind": "user", "id": "carol" });
+    assert_eq!(operator.json("/api/v1/revocations", &end).await.status, StatusCode::OK);
+    for group in ["\u{202e}gne", "e\u{200b}ng", "\u{2066}eng"] {
+        let new = json!({ "username": "turned", "groups": [group] });
+        assert_eq!(operator.json("/api/v1/users", &new).await.status, StatusCode::BAD_REQUEST);
+        let edit = json!({ "groups": [group] });
+        let edited =
+            operator.send("PATCH", "/api/v1/users/carol", Some(("application/json", edit.to_string()))).await;
+        assert_eq!(edited.status, StatusCode::BAD_REQUEST, "{}", edited.text());
     }
     let carol = operator.json("/api/v1/users/carol/password", &json!({})).await;
     assert_eq!(carol.status, StatusCode::OK, "who administers nothing");
