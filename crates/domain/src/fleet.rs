@@ -244,7 +244,8 @@ access = { notes = ["notes:read"] }
         assert_eq!(parse(&servers(300)).unwrap_err().last().unwrap().says.matches("and more").count(), 0);
         let agents =
             |count: usize| "[[agent]]\nname = \"!\"\nowner = \"o\"\nintrospects = [\"no\"]\n".repeat(count);
-        let unknown = |count: usize| (0..count).map(|at| format!("key{at} = 1\n")).collect::<String>();
+        let lines = |count: usize| (0..count).map(|at| format!("key{at} = 1"));
+        let unknown = |count: usize| lines(count).collect::<Vec<_>>().join("\n");
         for text in [servers(20_000), agents(20_000), unknown(20_000), "= x\n".repeat(20_000)] {
             let problems = parse(&text).unwrap_err();
             assert_eq!(problems.len(), MOST_TOLD + 1, "{:?}", problems.first());

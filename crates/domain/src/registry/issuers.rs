@@ -11,7 +11,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 /// The longest life of a token of another issuer, and so how long a revocation has to be remembered for their sake.
-pub const LONGEST_EXTERNAL_LIFE: Duration = Duration::from_hours(24);
+pub const LONGEST_EXTERNAL_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Whose tokens count at a server. Left out, ours only.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,7 +2,7 @@
 
 use super::Check;
 use crate::fleet::raw::{RawIssuer, RawIssuerClient, RawTrustedIssuer};
-use crate::registry::{Issuers, Placement, Proof, SecretPlace, TrustedIssuer};
+use crate::registry::{Issuers, Placement, Proof, SecretPlace, TokenType, TrustedIssuer};
 use portcullis_oauth::issuer::{ExternalIssuer, Issuer};
 use portcullis_oauth::jwk::ExternalAlgorithm;
 use portcullis_oauth::scope::{Scope, ScopeSet};
@@ -13,6 +13,20 @@ use toml::Spanned;
 
 /// Most issuers of one server.
 const MOST_ISSUERS: usize = 16;
+
+/// By what a token is believed: one of the two ways, as written.
+struct RawProof {
+    jwks: Option<Spanned<String>>,
+    keys: RawKeys,
+    introspection: Option<Spanned<String>>,
+    client: Option<RawIssuerClient>,
+}
+
+/// What is demanded of a token that published keys verify.
+struct RawKeys {
+    algorithms: Option<Vec<Spanned<String>>>,
+    token_type: Option<TokenType>,
+}
 
 /// Where an entry stands: what is wrong in it is told with its line.
 struct Place(std::ops::Range<usize>);
@@ -51,7 +65,7 @@ impl Check<'_> {
                     self.problem(at, says);
                 }
                 RawIssuer::Other(raw) => {
-                    issuers.external.extend(self.trusted_issuer(&Place(span), *raw, declared))
+                    issuers.external.extend(self.trusted_issuer(&Place(span), *raw, declared));
                 }
             }
         }
@@ -86,10 +100,14 @@ impl Check<'_> {
     ) -> Option<TrustedIssuer> {
         let at = place.0.start;
         let issuer = self.external_issuer(&place.of(raw.issuer));
-        let jwks = raw.jwks.map(|text| place.of(text));
         let algorithms = raw.algorithms.map(|all| all.into_iter().map(|text| place.of(text)).collect());
-        let introspection = raw.introspection.map(|text| place.of(text));
-        let proof = self.proof(at, (jwks, algorithms, raw.token_type), (introspection, raw.client));
+        let proof = RawProof {
+            jwks: raw.jwks.map(|text| place.of(text)),
+            keys: RawKeys { algorithms, token_type: raw.token_type },
+            introspection: raw.introspection.map(|text| place.of(text)),
+            client: raw.client,
+        };
+        let proof = self.proof(at, proof);
         if let Some(audience) = &raw.audience
             && (audience.is_empty() || audience.len() > 512)
         {
@@ -145,46 +163,24 @@ impl Check<'_> {
         map
     }
 
-    fn proof(
-        &mut self,
-        at: usize,
-        (jwks, algorithms, token_type): (
-            Option<Spanned<String>>,
-            Option<Vec<Spanned<String>>>,
-            Option<crate::registry::TokenType>,
-        ),
-        (introspection, client): (Option<Spanned<String>>, Option<RawIssuerClient>),
-    ) -> Option<Proof> {
+    fn proof(&mut self, at: usize, raw: RawProof) -> Option<Proof> {
+        let RawProof { jwks, keys, introspection, client } = raw;
         match (jwks, introspection) {
             (Some(jwks), None) => {
                 if client.is_some() {
-                    self.problem(
-                        at,
-                        "client goes with introspection; published keys are fetched without one",
-                    );
+                    let says = "client goes with introspection; published keys are fetched without one";
+                    self.problem(at, says);
                 }
-                let algorithms = self.algorithms(at, algorithms);
+                let algorithms = self.algorithms(at, keys.algorithms);
                 let address = self.issuer_address("jwks", &jwks)?;
-                Some(Proof::Jwks { address, algorithms, token_type: token_type.unwrap_or_default() })
+                Some(Proof::Jwks { address, algorithms, token_type: keys.token_type.unwrap_or_default() })
             }
             (None, Some(introspection)) => {
-                if algorithms.is_some() || token_type.is_some() {
-                    self.problem(
-                        at,
-                        "algorithms and token_type go with jwks; introspection looks into no token",
-                    );
+                if keys.algorithms.is_some() || keys.token_type.is_some() {
+                    let says = "algorithms and token_type go with jwks; introspection looks into no token";
+                    self.problem(at, says);
                 }
-                let address = self.issuer_address("introspection", &introspection);
-                let Some(client) = client else {
-                    let says = "introspection needs client = { id = \"…\", secret = \"env:NAME\" }";
-                    self.problem(introspection.span().start, says);
-                    return None;
-                };
-                let secret: Option<SecretPlace> = self.secret_place(at, &client.secret);
-                if client.id.is_empty() {
-                    self.problem(at, "client.id is empty");
-                }
-                Some(Proof::Introspection { address: address?, client_id: client.id, secret: secret? })
+                self.asked(at, &introspection, client)
             }
             (Some(_), Some(_)) | (None, None) => {
                 let says = "an issuer has either jwks (the address of its keys) or introspection (where it is asked about tokens)";
@@ -192,6 +188,25 @@ impl Check<'_> {
                 None
             }
         }
+    }
+
+    fn asked(
+        &mut self,
+        at: usize,
+        introspection: &Spanned<String>,
+        client: Option<RawIssuerClient>,
+    ) -> Option<Proof> {
+        let address = self.issuer_address("introspection", introspection);
+        let Some(client) = client else {
+            let says = "introspection needs client = { id = \"…\", secret = \"env:NAME\" }";
+            self.problem(introspection.span().start, says);
+            return None;
+        };
+        let secret: Option<SecretPlace> = self.secret_place(at, &client.secret);
+        if client.id.is_empty() {
+            self.problem(at, "client.id is empty");
+        }
+        Some(Proof::Introspection { address: address?, client_id: client.id, secret: secret? })
     }
 
     /// The text is not repeated: it may be the secret.

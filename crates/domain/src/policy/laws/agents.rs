@@ -58,7 +58,7 @@ fn with(agents: Vec<Agent>, number: u64) -> Snapshot {
     other.name = "ops".parse().unwrap();
     other.canonical_uri = "https://as.test/mcp/ops".parse().unwrap();
     snapshot.servers.push(other);
-    Snapshot { agents, number, ..snapshot }
+    Snapshot { number, agents, ..snapshot }
 }
 
 fn difference(before: &[Agent], after: &[Agent]) -> ChangedAgents {
