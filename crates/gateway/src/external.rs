@@ -181,8 +181,8 @@ impl Trust {
         let principal = match live {
             Live::Keys(source) => {
                 let verifier = source.verifier(here.now).ok_or(Disbelief::IssuerAway)?;
-                let verified = verifier.verify_if(token, (trusted, &expected), may_check);
-                verified.map_err(Disbelief::Unchecked)?.map_err(Disbelief::Token)?
+                let outcome = verifier.verify_if(token, (trusted, &expected), may_check);
+                outcome.map_err(Disbelief::Unchecked)?.map_err(Disbelief::Token)?
             }
             Live::Asked(desk) => {
                 let claims = desk.said(token, here.now)?;

@@ -64,7 +64,6 @@ fn repeats(stated: &str, value: &Value) -> bool {
     }
 }
 
-#[expect(clippy::float_cmp, reason = "integers in this range are exact")]
 fn is_number(stated: &str, number: &Number) -> bool {
     let is_plain = stated.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'-' | b'.'));
     let integer = |value: &f64| value.fract() == 0.0 && value.abs() <= SAFE;
