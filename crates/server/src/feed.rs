@@ -120,7 +120,7 @@ pub async fn catch_up(app: &App) -> Result<(), FeedError> {
     let mut anew = false;
     for change in changes {
         match change.kind {
-            ChangeKind::Agents(changed) => agents.extend(changed),
+            ChangeKind::Agents(named) => agents.extend(named),
             ChangeKind::Registry | ChangeKind::Keys => anew = true,
             ChangeKind::Revoked(revocation) => revocations.push(revocation),
         }

@@ -129,7 +129,7 @@ async fn pc_62_changed_agents_act_at_once_and_only_on_what_they_were_made_for() 
     // What is revoked counts even if the rest cannot be taken.
     let Update::Agents { agents, as_of, .. } = changed(0, 0, &|_| ()) else { unreachable!() };
     let revocation =
-        Revocation { target: RevokedTarget::All, at: as_of, until: as_of + Duration::from_secs(900) };
+        Revocation { target: RevokedTarget::All, at: as_of, until: as_of + Duration::from_mins(15) };
     let update = Update::Agents { after: 99, number: 100, agents, revocations: vec![revocation], as_of };
     assert!(matches!(world.feed(&update), Err(FeedError::Missed)));
     world.refused(tool(&token, "list_notes"), 401).await;

@@ -56,7 +56,7 @@ pub(super) async fn apply(
         tracing::info!(put, removed, secrets, "fleet applied");
         Ok::<_, Refusal>(applied.answer()?)
     };
-    operator.once().or_do(change).await
+    Box::pin(operator.once().or_do(change)).await
 }
 
 impl From<ApplyError> for Refusal {

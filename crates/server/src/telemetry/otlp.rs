@@ -17,7 +17,7 @@ use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{BatchSpanProcessor, Sampler, SdkTracerProvider};
 use opentelemetry_sdk::{Resource, logs, trace};
 use portcullis_gateway::{NoTls, Spans};
-use queue::{Bounded, Delivered, Queue, ROOM, Told};
+use queue::{Bounded, Queue, ROOM, Tally, Told};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -91,7 +91,7 @@ impl Traces {
     }
 
     /// What came of the spans so far.
-    pub(crate) fn counts(&self) -> Delivered {
+    pub(crate) fn counts(&self) -> Tally {
         self.queue.counts()
     }
 
@@ -143,7 +143,7 @@ async fn finish<E: std::error::Error + Send + 'static>(
     match tokio::time::timeout(FLUSHING, finished).await {
         Ok(Ok(Ok(()))) => {}
         Ok(Ok(Err(_)) | Err(_)) | Err(_) => {
-            tracing::warn!("some {what} could not be delivered before the end")
+            tracing::warn!("some {what} could not be delivered before the end");
         }
     }
 }

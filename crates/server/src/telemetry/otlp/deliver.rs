@@ -54,9 +54,10 @@ impl Collector {
         if self.failing.swap(failing, Ordering::Relaxed) == failing {
             return;
         }
-        match failure {
-            Some(why) => tracing::warn!(why, "{} cannot be delivered to the collector", self.what),
-            None => tracing::info!("{} are delivered to the collector again", self.what),
+        if let Some(why) = failure {
+            tracing::warn!(why, "{} cannot be delivered to the collector", self.what);
+        } else {
+            tracing::info!("{} are delivered to the collector again", self.what);
         }
     }
 }

@@ -24,7 +24,7 @@ pub(crate) struct Queue {
 
 /// Since the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Delivered {
+pub(crate) struct Tally {
     pub(crate) delivered: u64,
     /// There was no room.
     pub(crate) dropped: u64,
@@ -33,13 +33,9 @@ pub(crate) struct Delivered {
 }
 
 impl Queue {
-    pub(crate) fn counts(&self) -> Delivered {
+    pub(crate) fn counts(&self) -> Tally {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        Delivered {
-            delivered: read(&self.delivered),
-            dropped: read(&self.dropped),
-            failed: read(&self.failed),
-        }
+        Tally { delivered: read(&self.delivered), dropped: read(&self.dropped), failed: read(&self.failed) }
     }
 
     fn has_room(&self) -> bool {
