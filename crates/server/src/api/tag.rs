@@ -98,7 +98,9 @@ mod tests {
 
     fn read(lines: &[&str]) -> IfMatch {
         let mut headers = HeaderMap::new();
-        lines.iter().for_each(|line| drop(headers.append(header::IF_MATCH, line.parse().unwrap())));
+        for line in lines {
+            headers.append(header::IF_MATCH, line.parse().unwrap());
+        }
         IfMatch::read(&headers)
     }
 

@@ -102,14 +102,18 @@ async fn pc_61_two_at_once_under_a_key_do_it_once() {
     let operator = Operator::of(&test);
     let dana = json!({ "username": "dana" });
     let all = futures_util::future::join_all((0..4).map(|_| keyed(&operator, USERS, "k", &dana))).await;
-    all.iter().for_each(|answer| assert_same(answer, &all[0]));
+    for answer in &all {
+        assert_same(answer, &all[0]);
+    }
     assert_eq!(all[0].status, StatusCode::CREATED);
     assert_eq!(count(&test, Kind::UserCreated).await, 1);
 
     let rotate = "/api/v1/agents/ci-bot/rotate";
     let wish = json!({});
     let all = futures_util::future::join_all((0..4).map(|_| keyed(&operator, rotate, "r", &wish))).await;
-    all.iter().for_each(|answer| assert_same(answer, &all[0]));
+    for answer in &all {
+        assert_same(answer, &all[0]);
+    }
     assert_eq!(all[0].status, StatusCode::OK, "{}", all[0].text());
     let agent: Value = operator.get("/api/v1/agents/ci-bot").await.json();
     assert_eq!(agent["live_secrets"], 2, "the old one and one new one");
