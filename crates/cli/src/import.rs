@@ -30,7 +30,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
 
-    /// Write the [command] tables, for portcullis.toml, to this new file instead of the end of the draft
+    /// Write the tables of programs, for portcullis.toml, to this new file instead of the end of the draft
     #[arg(long, value_name = "FILE")]
     commands: Option<PathBuf>,
 
