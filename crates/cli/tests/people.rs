@@ -137,7 +137,7 @@ mod tests {
     fn pc_14_a_rotated_agent_has_both_secrets_in_the_overlap_and_one_without() {
         let demo = Demo::start();
         let listed = json(&operator(&demo.data(), &["agent", "list", "--json"]));
-        let name = listed[0]["name"].as_str().unwrap();
+        let name = listed["items"][0]["name"].as_str().unwrap();
         let old = demo.agent().1.to_owned();
         let mut secrets = vec![old];
         for arguments in [&["--overlap", "1h"][..], &["--now"]] {

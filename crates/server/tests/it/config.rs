@@ -130,7 +130,7 @@ flux = 1
         did you mean "command"?
     line 8: command.y.run: must be a list, not a text in quotes
     line 9: command.y.environment: there is no such key
-        there is: env, folder, run
+        there is: env, env_from, folder, run
     line 11: limits.body: must be a whole number, not a text in quotes
     line 12: limits.flux: there is no such key
         there is: answer, bad_signatures_per_minute, body, calls_per_minute, calls_per_principal, connections, program_idle, programs, upstream_timeout
