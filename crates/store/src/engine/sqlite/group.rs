@@ -27,6 +27,8 @@ pub(super) struct Writer {
 #[derive(Default)]
 struct Group {
     done: Vec<Box<dyn Write>>,
+    /// Told with the others, after COMMIT: a write may have failed because of what one before it in the group did.
+    failed: Vec<(Box<dyn Write>, Error)>,
     newest_change: Option<u64>,
 }
 
@@ -102,7 +104,7 @@ async fn close(mut connection: SqliteConnection) -> Result<(), sqlx::Error> {
 }
 
 impl Group {
-    /// Runs one write in a savepoint. If it fails, it alone is undone and answered. An error means that the transaction
+    /// Runs one write in a savepoint. If it fails, it alone is undone. An error means that the transaction
     /// around it can no longer be relied on.
     async fn run(
         &mut self,
@@ -139,7 +141,7 @@ impl Group {
                 self.newest_change = newest.or(self.newest_change);
                 self.done.push(job);
             }
-            Err(error) => job.answer(Err(error)),
+            Err(error) => self.failed.push((job, error)),
         }
         Ok(connection)
     }
@@ -153,9 +155,11 @@ impl Group {
                 Some(says)
             }
         };
-        for job in self.done {
+        let answers = self.done.into_iter().map(|job| (job, Ok(())));
+        let failures = self.failed.into_iter().map(|(job, error)| (job, Err(error)));
+        for (job, answer) in answers.chain(failures) {
             job.answer(match &says {
-                None => Ok(()),
+                None => answer,
                 Some(says) => Err(Error::unavailable(says)),
             });
         }
