@@ -11,7 +11,6 @@ use portcullis_oauth::client::ClientId;
 use portcullis_oauth::issuer::ExternalIssuer;
 use portcullis_oauth::scope::{Scope, ScopeSet};
 use portcullis_oauth::time::Timestamp;
-use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -19,13 +18,18 @@ use forbids::{ForbidHere, Moment};
 use pattern::Patterns;
 
 mod compile;
+mod decision;
 mod forbids;
+mod issue;
 #[cfg(test)]
 mod laws;
-
-pub use forbids::{Forbidden, is_about};
 mod pattern;
+#[cfg(test)]
+mod tests;
 
+pub use decision::{Decision, Never, Operation, Permit, Refused, RuleRef, Shortfall};
+pub use forbids::{Forbidden, is_about};
+pub use issue::{Asker, IssueRefusal};
 pub use pattern::{covers, glob, meet};
 
 /// Scopes of one server within one snapshot.
@@ -115,138 +119,6 @@ pub enum UnusableSnapshot {
     /// More than [`MAX_SCOPES`].
     #[error("server {0}: too many scopes")]
     TooManyScopes(Name),
-}
-
-/// What a request wants to do on a server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operation<'a> {
-    /// What belongs to being connected at all: initialize, discovery, ping, lists (filtered), notifications.
-    Connect,
-    /// Get a prompt.
-    Prompt(&'a str),
-    /// Read a resource.
-    Resource(&'a str),
-    /// Call a tool.
-    Tool(&'a str),
-    /// A method that nobody gave a meaning here.
-    Unknown,
-}
-
-/// The outcome of a decision.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Decision {
-    /// Allowed.
-    Permit(Permit),
-    /// Not with this token; asking for these scopes can help.
-    StepUp(Shortfall),
-    /// Not by asking again.
-    Never(Never),
-}
-
-/// This call is allowed, by this rule. Only [`Policy`] makes one, and forwarding needs one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Permit {
-    rule: RuleRef,
-    used: ScopeSet,
-    risk: Risk,
-    observed: Option<Box<Refused>>,
-}
-
-impl Permit {
-    /// By which rule.
-    pub fn rule(&self) -> RuleRef {
-        self.rule
-    }
-
-    /// The scopes that the operation needed.
-    pub fn used(&self) -> &ScopeSet {
-        &self.used
-    }
-
-    /// How much harm the call can do.
-    pub fn risk(&self) -> Risk {
-        self.risk
-    }
-
-    /// What would have been decided if the server were not observed (PC-36).
-    pub fn observed(&self) -> Option<&Refused> {
-        self.observed.as_deref()
-    }
-}
-
-/// Which rule decided.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RuleRef {
-    /// Being connected needs any scope of the server at all.
-    Connect,
-    /// The nth `[[server.rule]]`, counted from 1.
-    Rule(usize),
-    /// None is about it: it goes through because the server is observed.
-    None,
-}
-
-/// What scopes and rules say against an operation.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refused {
-    /// Asking again cannot help.
-    Never(Never),
-    /// Asking for these scopes can help.
-    StepUp(Shortfall),
-}
-
-/// Scopes that an operation needs and the token lacks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shortfall {
-    /// All scopes of the operation, not only the missing ones (PC-23).
-    pub needs: ScopeSet,
-    /// Those that the token lacks.
-    pub missing: ScopeSet,
-}
-
-/// Why asking again cannot help.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Never {
-    /// The operation needs scopes above the ceiling of the agent.
-    BeyondAgent(Shortfall),
-    /// The operation needs scopes above what tokens of the issuer may have here (PC-06).
-    BeyondIssuer(Shortfall),
-    /// The operation needs scopes above what the client or the user's roles may have.
-    BeyondUser(Shortfall),
-    /// Conditions that do not depend on scopes (PC-24).
-    Forbidden(Forbidden),
-    /// Nothing on this server is open to the caller any more.
-    NothingLeft,
-    /// No rule allows it.
-    NoRule,
-}
-
-/// For whom scopes are asked, at issue.
-#[derive(Clone, Copy, Debug)]
-pub enum Asker<'a> {
-    /// A machine.
-    Agent(&'a ClientId),
-    /// A person with these roles, through a client that is not an agent.
-    User {
-        /// Through which client.
-        client: &'a ClientId,
-        /// Names of roles.
-        roles: &'a [String],
-    },
-}
-
-/// Why no scope can be issued.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum IssueRefusal {
-    /// The server takes tokens of other issuers only (PC-06).
-    #[error("the server takes no tokens of this issuer")]
-    NotOurs,
-    /// The ceiling holds nothing of what was asked, or nothing at all.
-    #[error("none of these scopes may be had")]
-    NothingLeft,
-    /// The server does not declare one of the scopes.
-    #[error("a scope is not declared by the server")]
-    Undeclared,
 }
 
 impl Policy {
@@ -440,32 +312,6 @@ impl ServerPolicy {
         }
     }
 
-    /// The effective scope at issue (PC-21, PC-1A): asked, or the defaults; all declared; cut to the ceiling; not empty.
-    /// `offline_access` is accepted and means nothing here.
-    pub fn issue(
-        &self,
-        caller: Asker<'_>,
-        asked: Option<&ScopeSet>,
-        now: Timestamp,
-    ) -> Result<ScopeSet, IssueRefusal> {
-        if !self.server.issuers.own {
-            return Err(IssueRefusal::NotOurs);
-        }
-        let ceiling = match caller {
-            Asker::Agent(client) => self.agent_ceiling(client, now),
-            Asker::User { client, roles } => self.user_ceiling(client, roles),
-        };
-        let means_something = |scope: &&Scope| scope.as_str() != "offline_access";
-        let named: ScopeSet =
-            asked.map(|asked| asked.iter().filter(means_something).collect()).unwrap_or_default();
-        let named = if named.is_empty() { &self.server.default_scopes } else { &named };
-        let wanted = self.exact_bits(named).ok_or(IssueRefusal::Undeclared)?;
-        match wanted & ceiling {
-            0 => Err(IssueRefusal::NothingLeft),
-            granted => Ok(self.names(granted)),
-        }
-    }
-
     fn ceiling_of(&self, principal: &Principal, now: Timestamp) -> Bits {
         match &principal.subject {
             Subject::Agent(client) => self.agent_ceiling(client, now),
@@ -540,166 +386,4 @@ impl ServerPolicy {
 /// These scopes and everything they imply on this server: what a ceiling that names them holds.
 pub fn implied<Id>(server: &Server<Id>, scopes: &ScopeSet) -> ScopeSet {
     compile::implied(server, scopes)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::id::{SessionId, TokenId, UserId};
-    use crate::snapshot::tests::snapshot;
-
-    const NOW: Timestamp = Timestamp::from_seconds(100);
-    const HERE: Circumstances<'_> = Circumstances::at(NOW);
-
-    fn principal(subject: Subject, scopes: &str, roles: &[&str]) -> Principal {
-        Principal {
-            subject,
-            client_id: "cli_agent".parse().unwrap(),
-            session: SessionId::from_bytes([1; 16]),
-            token: TokenId::from_bytes([1; 16]),
-            scopes: scopes.parse().unwrap(),
-            roles: roles.iter().map(ToString::to_string).collect(),
-            issued_at: Timestamp::from_seconds(0),
-            expires_at: Timestamp::from_seconds(900),
-        }
-    }
-
-    fn agent(scopes: &str) -> Principal {
-        principal(Subject::Agent("cli_agent".parse().unwrap()), scopes, &[])
-    }
-
-    fn user(scopes: &str) -> Principal {
-        principal(Subject::User(UserId::from_bytes([1; 16])), scopes, &["engineers"])
-    }
-
-    fn policy() -> Policy {
-        Policy::compile(&snapshot()).unwrap()
-    }
-
-    #[test]
-    fn pc_07_no_rule_means_no_call() {
-        let policy = policy();
-        let notes = policy.server("notes").unwrap();
-        for name in ["other", "List_notes", "list_notes ", "", "list_notes/../create_note"] {
-            assert_eq!(
-                notes.decide(&user("notes:read notes:write"), Operation::Tool(name), &HERE),
-                Decision::Never(Never::NoRule),
-                "{name:?}"
-            );
-        }
-        assert_eq!(
-            notes.decide(&user("notes:read"), Operation::Unknown, &HERE),
-            Decision::Never(Never::NoRule)
-        );
-        assert_eq!(
-            notes.decide(&user("notes:read"), Operation::Prompt("list_notes"), &HERE),
-            Decision::Never(Never::NoRule),
-            "a rule for tools says nothing of prompts"
-        );
-        assert_eq!(notes.decide(&user(""), Operation::Connect, &HERE), Decision::Never(Never::NothingLeft));
-    }
-
-    #[test]
-    fn pc_20_a_read_scope_does_not_write_and_implies_only_as_configured() {
-        let policy = policy();
-        let notes = policy.server("notes").unwrap();
-        assert!(matches!(
-            notes.decide(&agent("notes:read"), Operation::Tool("list_notes"), &HERE),
-            Decision::Permit(_)
-        ));
-        assert!(
-            matches!(
-                notes.decide(&user("notes:write"), Operation::Tool("list_notes"), &HERE),
-                Decision::Permit(_)
-            ),
-            "write implies read"
-        );
-        for scopes in ["NOTES:READ", "notes:rea", "notes:*", "*", "notes:readx"] {
-            assert!(
-                !matches!(
-                    notes.decide(&user(scopes), Operation::Tool("list_notes"), &HERE),
-                    Decision::Permit(_)
-                ),
-                "SCOPE-11: {scopes}"
-            );
-        }
-    }
-
-    #[test]
-    fn pc_23_step_up_where_asking_helps_and_never_beyond_the_ceiling() {
-        let policy = policy();
-        let notes = policy.server("notes").unwrap();
-        let Decision::StepUp(shortfall) =
-            notes.decide(&user("notes:read"), Operation::Tool("create_note"), &HERE)
-        else {
-            panic!("a person may ask")
-        };
-        assert_eq!(shortfall.needs.to_string(), "notes:write");
-        let Decision::Never(Never::BeyondAgent(shortfall)) =
-            notes.decide(&agent("notes:read"), Operation::Tool("create_note"), &HERE)
-        else {
-            panic!("the agent may not")
-        };
-        assert_eq!(shortfall.needs.to_string(), "notes:write");
-    }
-
-    #[test]
-    fn pc_21_tightening_acts_at_once() {
-        let mut tightened = snapshot();
-        tightened.agents[0].access.clear();
-        let policy = Policy::compile(&tightened).unwrap();
-        let decision = policy.server("notes").unwrap().decide(
-            &agent("notes:read"),
-            Operation::Tool("list_notes"),
-            &HERE,
-        );
-        assert!(matches!(decision, Decision::Never(Never::BeyondAgent(_))));
-        assert!(matches!(
-            policy.server("notes").unwrap().decide(&agent("notes:read"), Operation::Connect, &HERE),
-            Decision::Never(Never::NothingLeft)
-        ));
-    }
-
-    #[test]
-    fn pc_22_lists_show_what_can_be_called_or_consented_to() {
-        let policy = policy();
-        let notes = policy.server("notes").unwrap();
-        assert!(notes.shows(&user("notes:read"), Operation::Tool("create_note"), &HERE));
-        assert!(!notes.shows(&agent("notes:read"), Operation::Tool("create_note"), &HERE));
-        assert!(!notes.shows(&user("notes:read"), Operation::Tool("unknown"), &HERE));
-    }
-
-    #[test]
-    fn pc_1a_issue_cuts_to_the_ceiling_and_refuses_the_undeclared() {
-        let policy = policy();
-        let notes = policy.server("notes").unwrap();
-        let client = "cli_agent".parse().unwrap();
-        let issue = |asked: Option<&str>| {
-            notes
-                .issue(Asker::Agent(&client), asked.map(|text| text.parse().unwrap()).as_ref(), NOW)
-                .map(|scopes| scopes.to_string())
-        };
-        assert_eq!(issue(None), Ok("notes:read".into()));
-        assert_eq!(issue(Some("notes:read notes:write offline_access")), Ok("notes:read".into()));
-        assert_eq!(issue(Some("notes:write")), Err(IssueRefusal::NothingLeft));
-        assert_eq!(issue(Some("ops:read")), Err(IssueRefusal::Undeclared));
-        let stranger = "cli_other".parse().unwrap();
-        assert_eq!(notes.issue(Asker::Agent(&stranger), None, NOW), Err(IssueRefusal::NothingLeft));
-        assert_eq!(
-            notes.issue(Asker::User { client: &stranger, roles: &[] }, None, NOW),
-            Err(IssueRefusal::NothingLeft),
-            "SCOPE-08: no role, no scope"
-        );
-    }
-
-    #[test]
-    fn patterns_are_literal_but_for_the_star() {
-        let matches = |pattern: &str, name: &str| glob(pattern).unwrap().compile_matcher().is_match(name);
-        assert!(
-            matches("read_*", "read_note")
-                && matches("a[b]{c}?", "a[b]{c}?")
-                && matches("note://*", "note://a/b")
-        );
-        assert!(!matches("a?", "ab") && !matches("read_*", "Read_note") && !matches("{a,b}", "a"));
-    }
 }
