@@ -103,3 +103,118 @@ fn split(server: &Server, rule: &Rule, harmful: &[String]) -> String {
         crate::draft::list_of(&scopes),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use portcullis_domain::fleet::{Fleet, Surroundings};
+    use portcullis_domain::id::ServerId;
+    use std::collections::BTreeSet;
+
+    /// A server `s` with these rules; scopes `r` and `w`, which implies it.
+    fn server(rules: &str) -> Server {
+        let text = format!(
+            "[[server]]\nname = \"s\"\nupstream = {{ url = \"http://127.0.0.1:9/mcp\" }}\n[server.scopes]\n\
+             \"r\" = \"Read\"\n\"w\" = {{ says = \"Write\", implies = [\"r\"] }}\n{rules}"
+        );
+        let (issuer, commands) = ("https://as.test".parse().unwrap(), BTreeSet::new());
+        let fleet = Fleet::parse(&text, Surroundings { issuer: &issuer, commands: &commands });
+        fleet.unwrap().servers[0].clone().with_id(ServerId::from_bytes([1; 16]))
+    }
+
+    fn rule(body: &str) -> String {
+        format!("[[server.rule]]\n{body}\n")
+    }
+
+    /// Tools that were called on it.
+    fn called(tools: &[&str]) -> Used {
+        let names = tools.iter().map(ToString::to_string).collect();
+        Used { calls: 1, called: [(("s".to_owned(), "tool".to_owned()), names)].into(), ..Used::default() }
+    }
+
+    /// Kind, reason and text for the one rule of a server.
+    fn of(body: &str, used: &Used) -> Vec<(Kind, String, String)> {
+        let server = server(&rule(body));
+        let all = of_rule(&server, &server.rules[0], "server s rule 1", used);
+        all.into_iter().map(|found| (found.kind, found.reason, found.toml)).collect()
+    }
+
+    /// The rule with what was suggested in its place.
+    fn with(toml: &str) -> Server {
+        server(&format!("{toml}\n"))
+    }
+
+    #[test]
+    fn pc_26_tools_that_nobody_called_can_go_and_the_others_stay() {
+        let body = "tools = [\"list\", \"read_*\"]\nprompts = [\"p\"]\nscopes = [\"r\"]";
+        assert_eq!(of(body, &called(&["list", "read_a"])).len(), 1, "a pattern is wide, and nothing idle");
+        let [(kind, reason, toml)] = &of(body, &called(&["list"]))[..] else { panic!() };
+        assert_eq!((*kind, reason.as_str()), (Kind::UncalledTools, "never called: read_*"));
+        let narrowed = &with(toml).rules[0];
+        assert_eq!(
+            (&narrowed.tools[..], &narrowed.prompts[..]),
+            (&["list".to_owned()][..], &["p".to_owned()][..])
+        );
+        let [(_, _, toml)] = &of("tools = [\"list\"]\nscopes = [\"r\"]", &called(&["x"]))[..] else {
+            panic!()
+        };
+        assert_eq!(toml, "# the whole rule can go");
+        assert!(
+            of("tools = [\"list\"]\nscopes = [\"r\"]", &called(&["list"])).is_empty(),
+            "as narrow as can be"
+        );
+    }
+
+    #[test]
+    fn pc_26_a_pattern_becomes_the_tools_that_were_called() {
+        let body = "tools = [\"read_*\", \"list\"]\nscopes = [\"r\"]";
+        let [(kind, reason, toml)] = &of(body, &called(&["read_a", "read_b", "list", "write"]))[..] else {
+            panic!()
+        };
+        assert_eq!(
+            (*kind, reason.as_str()),
+            (Kind::WidePattern, "read_* opens more than the tools that were called")
+        );
+        assert_eq!(with(toml).rules[0].tools, ["read_a", "read_b", "list"]);
+        // A name that would be a pattern itself is not written as one.
+        let [(_, _, toml)] = &of("tools = [\"read_*\"]\nscopes = [\"r\"]", &called(&["read_*"]))[..] else {
+            panic!()
+        };
+        assert!(!toml.contains('*'), "{toml}");
+    }
+
+    #[test]
+    fn pc_26_where_names_are_not_complete_nothing_is_said_of_tools() {
+        let mut used = called(&["list"]);
+        used.overflown.insert("s".to_owned());
+        assert!(of("tools = [\"read_*\", \"list\"]\nscopes = [\"r\"]", &used).is_empty());
+    }
+
+    #[test]
+    fn pc_26_harmful_tools_get_a_scope_of_their_own_and_nobody_gets_more() {
+        let body = "tools = [\"list_notes\", \"delete_note\"]\nscopes = [\"w\"]";
+        let used = called(&["list_notes", "delete_note"]);
+        let [(kind, _, toml)] = &of(body, &used)[..] else { panic!() };
+        assert_eq!(*kind, Kind::MixedRule);
+        let split = with(&format!("\"s:admin\" = \"Do what cannot be undone\"\n{toml}"));
+        let needs = |tool: &str| {
+            let rules = split.rules.iter().filter(|rule| rule.tools.iter().any(|name| name == tool));
+            rules.map(|rule| rule.scopes.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(needs("list_notes"), ["w"]);
+        assert_eq!(needs("delete_note"), ["s:admin w"], "both: who had the old one can do less than before");
+        let harmful = split.rules.iter().find(|rule| rule.tools == ["delete_note"]).unwrap();
+        assert_eq!(harmful.risk, Risk::High);
+    }
+
+    #[test]
+    fn pc_26_a_harmful_tool_is_to_be_marked() {
+        let used = called(&["delete_note"]);
+        let [(kind, _, toml)] = &of("tools = [\"delete_note\"]\nscopes = [\"w\"]", &used)[..] else {
+            panic!()
+        };
+        assert_eq!((*kind, toml.as_str()), (Kind::UnmarkedRisk, "risk = \"high\""));
+        assert!(of("tools = [\"delete_note\"]\nscopes = [\"w\"]\nrisk = \"high\"", &used).is_empty());
+        assert!(of("tools = [\"list_notes\"]\nscopes = [\"r\"]", &called(&["list_notes"])).is_empty());
+    }
+}

@@ -2,6 +2,7 @@
 
 pub(crate) mod actors;
 mod authorize;
+mod conditions;
 mod consent;
 mod ended;
 mod introspect;
