@@ -7,6 +7,7 @@ mod backup;
 mod config;
 mod console;
 mod deliver;
+mod draft;
 mod feed;
 mod fleet;
 mod login;
