@@ -71,6 +71,7 @@ pub async fn examine(options: &Options, clock: &Clock) -> Vec<Finding> {
     let is_new = matches!(Source::open(&config.database).await, Ok(None));
     let master = files::master_key(&config, is_new, &mut findings);
     let registry = database::examine(&config, clock, master.as_ref(), &mut findings).await;
+    files::certificate(&config, clock, &mut findings);
     files::programs(&config, registry.as_ref(), &mut findings);
     files::spool(&config, &mut findings);
     files::backups(&config, clock, &mut findings);

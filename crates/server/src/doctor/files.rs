@@ -7,6 +7,7 @@ use crate::config::{Config, MasterKeySource};
 use crate::data;
 use crate::entropy::Entropy;
 use crate::keys::master::{self, MasterKeyError};
+use crate::listener::tls::{Tls, Validity};
 use portcullis_domain::registry::{Placement, Upstream};
 use portcullis_domain::seal::MasterKey;
 use portcullis_store::Registry;
@@ -17,6 +18,9 @@ use std::time::Duration;
 
 /// Where programs of `[command]` are looked for, besides the folder that they name.
 const SEARCH: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+
+/// Whoever renews certificates does it long before.
+const SOON: Duration = Duration::from_hours(14 * 24);
 
 const WEEK: Duration = Duration::from_hours(7 * 24);
 
@@ -80,6 +84,30 @@ pub(super) fn master_key(config: &Config, is_new: bool, findings: &mut Findings)
             findings.problem(what, chain(&error), "a first start makes it; afterwards only your copy helps");
             None
         }
+    }
+}
+
+/// The certificate of our own listener, if it has one.
+pub(super) fn certificate(config: &Config, clock: &Clock, findings: &mut Findings) {
+    let Some(files) = &config.tls else { return };
+    let what = format!("certificate {}", files.cert.display());
+    let remedy = "put a new certificate and its key in their places: they are read again by themselves";
+    let now = clock.now();
+    let soon = Tls::validity(files, now + SOON);
+    match Tls::validity(files, now) {
+        Err(error) => findings.problem(what, chain(&error), "see listen.tls in docs/configuration.md"),
+        Ok(Validity::Expired) => findings.problem(what, "it has expired: clients refuse it", remedy),
+        Ok(Validity::NotYet) => {
+            findings.problem(
+                what,
+                "its time has not come: clients refuse it",
+                "is the clock of this machine right?",
+            );
+        }
+        Ok(Validity::Valid) if matches!(soon, Ok(Validity::Expired)) => {
+            findings.warning(what, "it expires within two weeks", remedy);
+        }
+        Ok(Validity::Valid) => findings.ok(what, "it counts for two more weeks at least"),
     }
 }
 

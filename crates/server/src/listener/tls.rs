@@ -3,10 +3,13 @@
 
 use crate::config::TlsFiles;
 use arc_swap::ArcSwap;
-use rustls::ServerConfig;
+use portcullis_oauth::time::Timestamp;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier as _;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{CertificateError, RootCertStore, ServerConfig};
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
@@ -85,6 +88,17 @@ struct Pair {
     key: Zeroizing<Vec<u8>>,
 }
 
+/// Whether a certificate counts at a moment, whoever vouches for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Validity {
+    /// Its time is over.
+    Expired,
+    /// Its time has not come.
+    NotYet,
+    /// It does.
+    Valid,
+}
+
 /// What a look at the files brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Look {
@@ -102,6 +116,13 @@ impl Tls {
         let pair = Pair::read(&files)?;
         let serving = ArcSwap::from_pointee(pair.config(&files)?);
         Ok(Self(Arc::new(Inner { files, serving, seen: Mutex::new(pair) })))
+    }
+
+    /// Whether the certificate in the files can be served, and counts at this moment.
+    pub fn validity(files: &TlsFiles, at: Timestamp) -> Result<Validity, TlsError> {
+        let pair = Pair::read(files)?;
+        pair.config(files)?;
+        Ok(validity(&pair.chain(files)?, at))
     }
 
     /// For one handshake.
@@ -167,13 +188,13 @@ impl Pair {
         Ok(Self { cert, key })
     }
 
+    fn chain(&self, files: &TlsFiles) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+        let chain = CertificateDer::pem_slice_iter(&self.cert).collect::<Result<Vec<_>, _>>().ok();
+        chain.filter(|chain| !chain.is_empty()).ok_or_else(|| not_pem(&files.cert, "a certificate"))
+    }
+
     fn config(&self, files: &TlsFiles) -> Result<ServerConfig, TlsError> {
-        let not_pem = |path: &Path, what| TlsError::NotPem { path: path.to_owned(), what };
-        let chain = CertificateDer::pem_slice_iter(&self.cert)
-            .collect::<Result<Vec<_>, _>>()
-            .ok()
-            .filter(|chain| !chain.is_empty())
-            .ok_or_else(|| not_pem(&files.cert, "a certificate"))?;
+        let chain = self.chain(files)?;
         let key =
             PrivateKeyDer::from_pem_slice(&self.key).map_err(|_| not_pem(&files.key, "a private key"))?;
         let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
@@ -184,6 +205,39 @@ impl Pair {
         // Nothing is taken before the handshake is complete: it could be sent again by somebody else (RFC 8446 s8).
         config.max_early_data_size = 0;
         Ok(config)
+    }
+}
+
+fn not_pem(path: &Path, what: &'static str) -> TlsError {
+    TlsError::NotPem { path: path.to_owned(), what }
+}
+
+/// As a client would find it that trusts the last of the chain: times are looked at before anything else, and of what a client
+/// says only that is asked here.
+fn validity(chain: &[CertificateDer<'static>], at: Timestamp) -> Validity {
+    let (Some((first, rest)), Some(last)) = (chain.split_first(), chain.last()) else {
+        return Validity::Valid;
+    };
+    let mut roots = RootCertStore::empty();
+    // One that cannot be a root is judged by others.
+    if roots.add(last.clone()).is_err() {
+        return Validity::Valid;
+    }
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let Ok(verifier) = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build() else {
+        return Validity::Valid;
+    };
+    let name = ServerName::IpAddress(std::net::Ipv4Addr::LOCALHOST.into());
+    let seconds = Duration::from_secs(at.seconds().try_into().unwrap_or(0));
+    let found = verifier.verify_server_cert(first, rest, &name, &[], UnixTime::since_unix_epoch(seconds));
+    match found {
+        Err(rustls::Error::InvalidCertificate(
+            CertificateError::Expired | CertificateError::ExpiredContext { .. },
+        )) => Validity::Expired,
+        Err(rustls::Error::InvalidCertificate(
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
+        )) => Validity::NotYet,
+        Ok(_) | Err(_) => Validity::Valid,
     }
 }
 

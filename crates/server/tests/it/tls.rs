@@ -6,7 +6,10 @@ use axum::routing::get;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use portcullis_server::config::TlsFiles;
+use portcullis_oauth::time::Timestamp;
+use portcullis_server::clock::Clock;
+use portcullis_server::config::{Options, TlsFiles};
+use portcullis_server::doctor::{Level, examine};
 use portcullis_server::listener::tls::{Look, Tls, TlsError};
 use portcullis_server::listener::{Bounds, Listener};
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -228,4 +231,47 @@ fn def_04_a_key_that_others_can_read_stops_the_start() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn pc_63_doctor_says_when_a_certificate_is_over_or_will_be() {
+    const DAY: Duration = Duration::from_hours(24);
+    let folder = tempfile::tempdir().unwrap();
+    let files = TlsFiles { cert: folder.path().join("cert.pem"), key: folder.path().join("key.pem") };
+    let mut wanted = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    wanted.not_before = rcgen::date_time_ymd(2027, 1, 1);
+    wanted.not_after = rcgen::date_time_ymd(2027, 4, 1);
+    let key = rcgen::KeyPair::generate().unwrap();
+    fs::write(&files.cert, wanted.self_signed(&key).unwrap().pem()).unwrap();
+    fs::write(&files.key, key.serialize_pem()).unwrap();
+    fs::set_permissions(&files.key, fs::Permissions::from_mode(0o600)).unwrap();
+    let config = folder.path().join("portcullis.toml");
+    fs::write(
+        &config,
+        format!(
+            "public_url = \"https://localhost:1\"\n[listen.tls]\ncert = {:?}\nkey = {:?}\n",
+            files.cert, files.key
+        ),
+    )
+    .unwrap();
+    let options =
+        Options { file: Some(config), data: Some(folder.path().join("data")), ..Options::default() };
+    let first = Timestamp::from_seconds(1_798_761_600); // 2027-01-01
+    let second = Duration::from_secs(1);
+    for (at, level, says) in [
+        (first - second, Level::Problem, "its time has not come"),
+        (first, Level::Ok, "two more weeks"),
+        (first + 75 * DAY, Level::Ok, "two more weeks"),
+        (first + 77 * DAY, Level::Warning, "within two weeks"),
+        (first + 90 * DAY - second, Level::Warning, "within two weeks"),
+        (first + 90 * DAY + second, Level::Problem, "it has expired"),
+    ] {
+        let findings = examine(&options, &Clock::fixed(at)).await;
+        let found = findings.iter().find(|finding| finding.what.starts_with("certificate")).unwrap();
+        assert!(found.level == level && found.says.contains(says), "{at:?}: {found:?}");
+    }
+    fs::write(&files.cert, "nonsense").unwrap();
+    let findings = examine(&options, &Clock::fixed(first)).await;
+    let found = findings.iter().find(|finding| finding.what.starts_with("certificate")).unwrap();
+    assert!(found.level == Level::Problem && found.says.contains("as PEM"), "{found:?}");
 }
