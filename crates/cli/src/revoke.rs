@@ -24,10 +24,10 @@ enum Command {
     /// What a user allowed a client, with its sessions
     #[command(after_help = HELP)]
     Grant(Doomed),
-    /// Everything on a server; it stays registered
+    /// Everything on a server, tokens of other issuers included; it stays registered
     #[command(after_help = HELP)]
     Server(Doomed),
-    /// One session, with its tokens
+    /// One session, with its tokens; those of other issuers are in none: revoke the token or the server
     #[command(after_help = HELP)]
     Session(Doomed),
     /// One access token, by its `jti`; its session goes on
@@ -51,9 +51,12 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Grant(doomed) => {
             ("grant", None, "Every session by it breaks; the user is asked again.", doomed)
         }
-        Command::Server(doomed) => {
-            ("server", Some("server"), "It stays registered; people are asked again.", doomed)
-        }
+        Command::Server(doomed) => (
+            "server",
+            Some("server"),
+            "It stays registered; people are asked again. Tokens of other issuers made until now are refused too.",
+            doomed,
+        ),
         Command::Session(doomed) => ("session", None, "", doomed),
         Command::Token(doomed) => ("token", None, "Its session goes on.", doomed),
         Command::User(doomed) => ("user", Some("user"), USER, doomed),

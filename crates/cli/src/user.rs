@@ -93,6 +93,7 @@ struct Set {
 struct OneTime {
     username: String,
     password: String,
+    ends_at: String,
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
@@ -139,10 +140,10 @@ fn show(answer: &Answer, json: bool) -> Result<(), Failure> {
     if json {
         return print_json(&answer.json()?);
     }
-    let OneTime { username, password } = answer.json()?;
-    let name = visible(&username);
+    let OneTime { username, password, ends_at } = answer.json()?;
+    let (name, ends_at) = (visible(&username), visible(&ends_at));
     Ok(print(&format!(
-        "The password of {name}, shown once, good until they choose their own:\n{password}\n"
+        "The password of {name}, shown once, good until they choose their own, and not after {ends_at}:\n{password}\n"
     ))?)
 }
 

@@ -309,4 +309,128 @@ mod tests {
         });
         assert!(has("alpha-1"));
     }
+
+    #[test]
+    fn pc_34_a_fleet_file_that_is_broken_is_said_until_it_is_mended() {
+        let place = Place::new();
+        let ops = format!("127.0.0.1:{}", free_port());
+        let config = fs::read_to_string(place.path("portcullis.toml")).unwrap();
+        fs::write(place.path("portcullis.toml"), format!("{config}listen.ops = {ops:?}\n")).unwrap();
+        let path = place.path("fleet.toml");
+        let good = fleet("alpha", 1, place.folder.path());
+        fs::write(&path, &good).unwrap();
+        let server = place.serve(&["--fleet", "fleet.toml"]);
+        let page = |path: &str| {
+            let answer = http::get(&format!("http://{ops}{path}")).unwrap();
+            assert_eq!(answer.status, 200, "it serves as before, so it is ready");
+            answer.body
+        };
+        let warnings =
+            || serde_json::from_str::<Value>(&page("/readyz")).unwrap()["warnings"].as_array().unwrap().len();
+        let level = || said_of(&place, "fleet file").into_iter().map(|(level, _)| level).collect::<Vec<_>>();
+        assert_eq!((warnings(), level()), (0, vec!["ok".to_owned()]));
+        assert!(page("/metrics").contains("portcullis_fleet_file_applied 1\n"));
+
+        fs::write(&path, "[[server]]\nname = 1\n").unwrap();
+        until("it is said", || (warnings() == 1).then_some(()));
+        assert!(page("/metrics").contains("portcullis_fleet_file_applied 0\n"));
+        assert_eq!(level(), ["problem"]);
+        assert!(said_of(&place, "fleet file")[0].1.contains("line 2"), "with the line");
+        let recorded = || {
+            let ran =
+                place.run(&["audit", "search", "--kind", "fleet.applied", "--outcome", "refused", "--json"]);
+            assert_eq!(ran.code(), 0, "{ran:?}");
+            ran.stdout.matches("fleet.toml").count()
+        };
+        assert_eq!(recorded(), 1);
+
+        // What was there before is right again, without a change of the fleet; and a file that is gone is said too.
+        fs::write(&path, &good).unwrap();
+        until("it is mended", || (warnings() == 0).then_some(()));
+        assert_eq!(level(), ["ok"]);
+        fs::remove_file(&path).unwrap();
+        until("it is missed", || (warnings() == 1).then_some(()));
+        fs::write(&path, &good).unwrap();
+        until("it is back", || (warnings() == 0).then_some(()));
+        assert_eq!(recorded(), 2, "once each time, not at every look");
+        drop(server);
+        assert_eq!(level(), Vec::<String>::new(), "nobody follows it now");
+    }
+
+    /// A collector that takes everything: what came to it, path and body together.
+    fn collector() -> (String, std::sync::Arc<std::sync::Mutex<Vec<u8>>>) {
+        use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let seen = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+        let kept = std::sync::Arc::clone(&seen);
+        let serve = move |stream: std::net::TcpStream| {
+            let mut reader = BufReader::new(stream.try_clone().unwrap());
+            loop {
+                let (mut head, mut line, mut length) = (String::new(), String::new(), 0);
+                while reader.read_line(&mut line).is_ok_and(|read| read > 2) {
+                    if let Some((name, value)) = line.split_once(':')
+                        && name.eq_ignore_ascii_case("content-length")
+                    {
+                        length = value.trim().parse().unwrap();
+                    }
+                    head += &line;
+                    line.clear();
+                }
+                let mut body = vec![0; length];
+                if head.is_empty() || reader.read_exact(&mut body).is_err() {
+                    return;
+                }
+                kept.lock().unwrap().extend([head.as_bytes(), &body].concat());
+                let _gone = (&stream).write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+            }
+        };
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let serve = serve.clone();
+                std::thread::spawn(move || serve(stream));
+            }
+        });
+        (address, seen)
+    }
+
+    #[test]
+    fn pc_43_54_log_lines_reach_the_collector_and_no_secret_does() {
+        let place = Place::new();
+        let (address, seen) = collector();
+        let config = fs::read_to_string(place.path("portcullis.toml")).unwrap();
+        fs::write(place.path("portcullis.toml"), format!("{config}telemetry.otlp = {address:?}\n")).unwrap();
+        fs::write(place.path("fleet.toml"), fleet("alpha", 1, place.folder.path())).unwrap();
+        let server = place.serve(&["--fleet", "fleet.toml"]);
+        let credentials = fs::read_to_string(place.path("alpha-0.json")).unwrap();
+        let credentials: Value = serde_json::from_str(&credentials).unwrap();
+        let secret = credentials["client_secret"].as_str().unwrap();
+        let form = format!(
+            "grant_type=client_credentials&client_id={}&client_secret={secret}&resource=http://{}/mcp/alpha-0",
+            credentials["client_id"].as_str().unwrap(),
+            place.address
+        );
+        let answer = http::post(
+            &format!("http://{}/oauth/token", place.address),
+            "application/x-www-form-urlencoded",
+            &form,
+        );
+        assert_eq!(answer.status, 200);
+        let token: Value = serde_json::from_str(&answer.body).unwrap();
+        let token = token["access_token"].as_str().unwrap();
+        let has = |what: &str| {
+            let seen = seen.lock().unwrap();
+            seen.windows(what.len()).any(|window| window == what.as_bytes())
+        };
+        until("what was logged at the start is there", || {
+            (has("POST /v1/logs") && has("fleet applied") && has("serving")).then_some(())
+        });
+        until("and the request's span, so that what came before it came too", || {
+            (has("POST /v1/traces") && has("POST /oauth/token")).then_some(())
+        });
+        drop(server);
+        for secret in [secret, token, token.rsplit('.').next().unwrap()] {
+            assert!(!has(secret), "one of the secrets was delivered");
+        }
+    }
 }

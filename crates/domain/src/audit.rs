@@ -34,6 +34,9 @@ pub enum Kind {
     /// Rows past their end were removed.
     #[serde(rename = "housekeeping.done")]
     HousekeepingDone,
+    /// The database was given the issuer that it is for.
+    #[serde(rename = "issuer.set")]
+    IssuerSet,
     /// A key was made.
     #[serde(rename = "key.created")]
     KeyCreated,

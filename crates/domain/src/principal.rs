@@ -2,7 +2,7 @@
 
 mod external;
 
-use crate::id::{InvalidId, SessionId, TokenId, UserId};
+use crate::id::{InvalidId, ServerId, SessionId, TokenId, UserId};
 use portcullis_oauth::client::ClientId;
 use portcullis_oauth::issuer::ExternalIssuer;
 use portcullis_oauth::jwt::AccessClaims;
@@ -101,6 +101,8 @@ pub enum RevokedTarget {
     All,
     /// Everything of a client.
     Client(ClientId),
+    /// Everything on a server, whoever issued it.
+    Server(ServerId),
     /// One session, whatever its tokens' times.
     Session(SessionId),
     /// One access token.

@@ -283,7 +283,7 @@ impl Knowledge {
         if let Some(trust) = known.trusts.at(door.server.id) {
             match trust.believe(known.here(door, now), token, &mut may_check)? {
                 Believed::Own => {}
-                Believed::Other(principal) => return self.unless_revoked(principal),
+                Believed::Other(principal) => return self.unless_revoked(principal, door),
             }
         }
         let expected = Expected {
@@ -295,11 +295,15 @@ impl Knowledge {
         };
         let verified = known.verifier.verify_if(token, &expected, may_check);
         let principal = verified.map_err(Disbelief::Unchecked)?.map_err(Disbelief::Token)?;
-        self.unless_revoked(principal)
+        self.unless_revoked(principal, door)
     }
 
-    fn unless_revoked(&self, principal: Principal) -> Result<Principal, Disbelief> {
-        if self.revocations.load().concern(&principal) { Err(Disbelief::Revoked) } else { Ok(principal) }
+    fn unless_revoked(&self, principal: Principal, door: &Door) -> Result<Principal, Disbelief> {
+        if self.revocations.load().concern(&principal, door.server.id) {
+            Err(Disbelief::Revoked)
+        } else {
+            Ok(principal)
+        }
     }
 
     /// To be awaited before a token is judged: where others' tokens count, their issuer may have to be asked.

@@ -62,6 +62,8 @@ const DOCUMENT: &str = "/api/openapi.json";
 fn routes() -> Vec<Route> {
     vec![
         get("/api/v1/fleet", "The registered fleet as a file", fleet::export).answers_toml().tagged(),
+        get("/api/v1/fleet/file", "How the fleet file stands that the server follows", fleet::file)
+            .answers::<crate::fleet::Standing>(200),
         post("/api/v1/fleet/plan", "What applying a fleet file would change", fleet::plan)
             .answers::<crate::fleet::Preview>(200)
             .tagged(),

@@ -2,8 +2,10 @@
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::deployment::{self, DeploymentError};
 use crate::entropy::Entropy;
 use crate::feed::{self, FeedError, Follower, Full};
+use crate::fleet::Followed;
 use crate::keys::{self, KeyError, Keys, master};
 use crate::ops::figures::Figures;
 use crate::passwords::Passwords;
@@ -48,6 +50,8 @@ pub struct App {
     pub(crate) figures: Figures,
     /// Guessing is slowed down.
     pub throttle: Throttle,
+    /// How the fleet file stands that is followed.
+    pub followed: Followed,
     /// How looking at the servers' tools went.
     pub(crate) surveys: Surveys,
     /// Slow hashes, a few at a time.
@@ -73,6 +77,9 @@ pub enum StartError {
     /// The database.
     #[error(transparent)]
     Database(#[from] OpenError),
+    /// Whose it is.
+    #[error(transparent)]
+    Deployment(#[from] DeploymentError),
     /// The keys.
     #[error(transparent)]
     Keys(#[from] KeyError),
@@ -95,6 +102,7 @@ impl App {
         let state = keys::database_state(&store).await?;
         let master = master::open(&config.master_key, state, &entropy).map_err(KeyError::from)?;
         let now = clock.now();
+        deployment::settle(&store, &config, now).await?;
         if state == master::Database::New {
             keys::create(&store, &master, &entropy, now).await?;
         }
@@ -117,6 +125,7 @@ impl App {
             traces,
             figures: Figures::default(),
             throttle: Throttle::default(),
+            followed: Followed::default(),
             surveys: Surveys::default(),
             passwords: Passwords::default(),
             master,

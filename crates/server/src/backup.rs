@@ -146,7 +146,9 @@ pub async fn backup(config: &Config, clock: &Clock, path: &Path) -> Result<Heade
     if counts.iter().sum::<u64>() == 0 {
         return Err(BackupError::Nothing);
     }
-    let header = Header::new(schema_version(), config.issuer.to_string(), clock.now(), &counts);
+    // The one that was served, whatever public_url says now.
+    let issuer = source.reader().issuer().await?.unwrap_or_else(|| config.issuer.clone());
+    let header = Header::new(schema_version(), issuer.to_string(), clock.now(), &counts);
     let mut draft = Draft::create(path, &header)?;
     for table in 0..counts.len() {
         source.each(table, |cells| Ok::<_, BackupError>(draft.line(&cells)?)).await?;

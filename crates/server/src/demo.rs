@@ -20,6 +20,7 @@ use portcullis_domain::fleet::{Fleet, Problem, Surroundings};
 use portcullis_domain::secret::{GeneratedPassword, Plain};
 use portcullis_gateway::Program;
 use portcullis_guard::assertion::AssertionVerifier;
+use portcullis_store::Reader;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -72,15 +73,20 @@ pub fn programs(this_program: &Path) -> BTreeMap<String, Program> {
     BTreeMap::from([(OPS_COMMAND.to_owned(), Program { run, ..Program::default() })])
 }
 
-/// Whether a database was made by the demo; written before anything else of the demo is.
+/// Marks a database that was made by the demo; written before anything else of the demo is.
 const SETTING: &str = "demo";
+
+/// Whether a database was made by the demo.
+pub(crate) async fn made(mut reader: Reader<'_>) -> Result<bool, portcullis_store::Error> {
+    Ok(reader.setting(SETTING).await?.is_some())
+}
 
 /// Refuses the demo on data that it did not make, and everybody else on the demo's.
 pub async fn keep_apart(app: &App) -> Result<(), DemoError> {
     let (ours, empty) = {
         let mut handle = app.store.read().await?;
+        let ours = made(handle.reader()).await?;
         let mut reader = handle.reader();
-        let ours = reader.setting(SETTING).await?.is_some();
         (ours, reader.count_users().await? == 0 && reader.registry().await?.servers.is_empty())
     };
     let folder = || app.config.data.clone();

@@ -2,6 +2,7 @@
 
 mod deliver;
 mod file;
+mod followed;
 mod leavers;
 mod plan;
 mod preview;
@@ -13,6 +14,7 @@ pub use deliver::DeliverError;
 pub use deliver::resume;
 pub(crate) use deliver::{Delivered, Recipient, delivered};
 pub(crate) use file::FleetFile;
+pub use followed::{Followed, Standing};
 pub use preview::{Ending, Preview, Version, export, preview};
 pub use remarks::remarks;
 pub(crate) use remarks::{observed, strangers};
@@ -217,23 +219,47 @@ pub(crate) async fn deliver_again(app: &App, names: &[&str]) -> Result<(), Apply
 
 async fn write(change: &Change, tx: &mut Tx) -> Result<Recorded<Applied>, Error> {
     let Change { plan, secrets, until, applied, by } = change;
+    if plan.has_leavers() {
+        tx.take_registry().await?;
+    }
     let registry = tx.read().registry().await?;
     if !plan.was_made_for(&registry) {
         return Err(Error::Conflict(STALE));
     }
     // Removals first: a new server may take the name or the address of one that goes.
+    remove(plan, *until, tx).await?;
+    put(plan, tx).await?;
+    leavers::revoke(plan, tx, *until).await?;
+    if let Some(access) = &plan.self_registered {
+        tx.set_self_registered(access).await?;
+    }
+    if let Some(forbids) = &plan.forbids {
+        tx.set_forbids(forbids).await?;
+    }
+    for (client, secret) in secrets {
+        tx.insert_secret(client, secret, None).await?;
+        tx.also(&marked(by.as_ref(), secret_created(client))).await?;
+    }
+    tx.record(&marked(by.as_ref(), applied_event(applied)), *applied).await
+}
+
+async fn remove(plan: &Plan, until: Timestamp, tx: &mut Tx) -> Result<(), Error> {
     for server in &plan.remove_servers {
-        tx.remove_server(*server, *until).await?;
+        tx.remove_server(*server, until).await?;
     }
     for agent in &plan.remove_agents {
-        tx.remove_agent(agent, *until).await?;
+        tx.remove_agent(agent, until).await?;
     }
     for client in &plan.remove_clients {
-        tx.remove_registered(client, *until).await?;
+        tx.remove_registered(client, until).await?;
     }
     for role in &plan.remove_roles {
         tx.remove_role(role).await?;
     }
+    Ok(())
+}
+
+async fn put(plan: &Plan, tx: &mut Tx) -> Result<(), Error> {
     for server in &plan.put_servers {
         tx.put_server(server).await?;
     }
@@ -256,18 +282,7 @@ async fn write(change: &Change, tx: &mut Tx) -> Result<Recorded<Applied>, Error>
     for role in &plan.put_roles {
         tx.put_role(role).await?;
     }
-    leavers::revoke(plan, tx, *until).await?;
-    if let Some(access) = &plan.self_registered {
-        tx.set_self_registered(access).await?;
-    }
-    if let Some(forbids) = &plan.forbids {
-        tx.set_forbids(forbids).await?;
-    }
-    for (client, secret) in secrets {
-        tx.insert_secret(client, secret, None).await?;
-        tx.also(&marked(by.as_ref(), secret_created(client))).await?;
-    }
-    tx.record(&marked(by.as_ref(), applied_event(applied)), *applied).await
+    Ok(())
 }
 
 fn client_of(agent: &Agent, now: Timestamp) -> NewClient {

@@ -9,6 +9,7 @@ pub mod config;
 mod console;
 pub mod data;
 pub mod demo;
+mod deployment;
 mod descriptors;
 pub mod doctor;
 pub mod draft;

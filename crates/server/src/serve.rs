@@ -61,7 +61,7 @@ pub async fn run(serve: Serve, out: &mut (dyn Write + Send)) -> anyhow::Result<(
         tracing::warn!("{warning}");
     }
     let read = serve.fleet.as_deref().map(|path| FleetFile::read(path, &config)).transpose()?;
-    let (file, fleet) = read.unzip();
+    let (mut file, fleet) = read.unzip();
     // Nothing is changed before address and folder are ours.
     let (doors, _folder) = Doors::open(&mut config).await?;
     let entropy = Entropy::from_system()?;
@@ -71,7 +71,7 @@ pub async fn run(serve: Serve, out: &mut (dyn Write + Send)) -> anyhow::Result<(
         return Err(refusal.into());
     }
     // Nobody is answered before the fleet is what the file says: the address is ours, and who calls already waits.
-    if let Err(error) = greet(&app, fleet.as_ref(), &program, out).await {
+    if let Err(error) = greet(&app, file.as_mut().zip(fleet.as_ref()), &program, out).await {
         close(&app).await;
         return Err(error);
     }
@@ -95,7 +95,7 @@ pub async fn run(serve: Serve, out: &mut (dyn Write + Send)) -> anyhow::Result<(
 /// Fleet and first accounts, then the words on the terminal.
 async fn greet(
     app: &Arc<App>,
-    fleet: Option<&Fleet>,
+    fleet: Option<(&mut FleetFile, &Fleet)>,
     program: &Path,
     out: &mut (dyn Write + Send),
 ) -> anyhow::Result<()> {
@@ -106,8 +106,8 @@ async fn greet(
         demo::write_guide(out, &facts, &app.config.data, program)?;
         return Ok(());
     }
-    if let Some(fleet) = fleet {
-        let applied = fleet::apply(app, fleet).await?;
+    if let Some((file, fleet)) = fleet {
+        let applied = file.apply(app, fleet).await?;
         let (put, removed, secrets) = (applied.put, applied.removed, applied.secrets);
         tracing::info!(put, removed, secrets, "fleet applied");
     }
@@ -119,7 +119,8 @@ async fn greet(
     setup::first_administrator(app, |password| {
         writeln!(
             out,
-            "  The administrator is {ADMINISTRATOR:?} with this password, shown once and good until you choose your own:"
+            "  The administrator is {ADMINISTRATOR:?} with this password, shown once and good until you choose your own, within {} days:",
+            setup::ONE_TIME_LIFE.as_secs() / 86_400
         )?;
         writeln!(out, "            {}", password.reveal())?;
         out.flush()

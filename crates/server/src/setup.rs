@@ -9,6 +9,7 @@ use portcullis_domain::secret::{GeneratedPassword, Plain};
 use portcullis_oauth::token::Presented;
 use portcullis_store::{NewUser, Recorded, Tx};
 use std::io;
+use std::time::Duration;
 
 /// The name of the first administrator.
 pub const ADMINISTRATOR: &str = "admin";
@@ -27,9 +28,12 @@ pub enum Power {
 pub enum Validity {
     /// Until it is changed.
     Kept,
-    /// Until its owner, who may do nothing else with it, has chosen another.
+    /// Until its owner, who may do nothing else with it, has chosen another; for [`ONE_TIME_LIFE`] at most (UI-18).
     Once,
 }
+
+/// How long a password that somebody else made can be signed in with: over a long weekend.
+pub const ONE_TIME_LIFE: Duration = Duration::from_hours(4 * 24);
 
 /// Why an account was not made.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +85,7 @@ pub async fn create_user(
         username: username.to_owned(),
         password_hash: app.passwords.hash(Presented::new(password), &mut rng).await?,
         must_change: validity == Validity::Once,
+        password_ends_at: (validity == Validity::Once).then(|| now + ONE_TIME_LIFE),
         groups: Vec::new(),
         admin: power == Power::Administrator,
     };
@@ -118,7 +123,7 @@ pub async fn reset_password(app: &App, user: UserId, password: &str) -> Result<(
     app.store
         .write(app.clock.now(), (user, hash), |(user, hash), tx| {
             Box::pin(async move {
-                tx.set_password(*user, hash, false).await?;
+                tx.set_password(*user, hash).await?;
                 let mut event = Event::new(Kind::PasswordSet, Outcome::Allowed, Actor::Operator);
                 event.user = Some(*user);
                 tx.record(&event, ()).await

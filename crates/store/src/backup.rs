@@ -54,6 +54,7 @@ const COLUMNS: &[(&str, &[(&str, Holds)])] = &[
             ("admin", Bool),
             ("disabled", Bool),
             ("created_at", Int),
+            ("password_ends_at", Int),
         ],
     ),
     ("browser_session", &[("hash", Bytes), ("user_id", Text), ("authenticated_at", Int), ("ends_at", Int)]),
@@ -153,6 +154,7 @@ const COLUMNS: &[(&str, &[(&str, Holds)])] = &[
     ("registered_client", &[("client_id", Text), ("name", Text), ("body", Text)]),
     ("role", &[("name", Text), ("body", Text)]),
     ("setting", &[("name", Text), ("value", Text)]),
+    ("deployment", &[("number", Int), ("issuer", Text)]),
     ("answered", &[("key", Bytes), ("request", Bytes), ("sealed", Bytes), ("at", Int)]),
     (
         "audit",

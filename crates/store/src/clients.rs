@@ -228,6 +228,19 @@ impl Tx {
         Ok(true)
     }
 
+    /// Whether a client is alive and has the secrets with which it was read, until the end of this transaction.
+    pub async fn client_is(&mut self, known: &StoredClient) -> Result<bool, Error> {
+        if self.connection.execute(TAKE_CLIENT, values![&known.client_id]).await? == 0 {
+            return Ok(false);
+        }
+        let now = self.now();
+        let today = self.read().client(&known.client_id, now).await?;
+        Ok(today.is_some_and(|today| {
+            today.secrets.len() == known.secrets.len()
+                && today.secrets.iter().zip(&known.secrets).all(|(one, other)| one.matches(other))
+        }))
+    }
+
     /// Notes that the client was used, to the hour; those that nobody uses are purged (AS-DCR-08).
     pub async fn touch_client(&mut self, client: &ClientId) -> Result<(), Error> {
         let values = values![client, self.now(), self.now() - Duration::from_hours(1)];

@@ -128,8 +128,8 @@ impl Tx {
         self.end_tokens(RevokedTarget::User(user), until).await
     }
 
-    /// Ends everything on a server, which stays registered: grants, codes, sessions, none of whose tokens lives past
-    /// `until`. `None`: there is no such server.
+    /// Ends everything on a server, which stays registered: grants, codes, sessions, and all tokens, of other issuers too,
+    /// none of which lives past `until`. `None`: there is no such server.
     pub async fn end_all_on_server(
         &mut self,
         server: ServerId,
@@ -144,6 +144,8 @@ impl Tx {
         }
         let (grants, of_grants) = self.end_grants(GRANTS_OF_SERVER, server.into(), until).await?;
         let sessions = of_grants + self.end_sessions_of(Of::Server(server), until).await?;
+        // Tokens of other issuers belong to no session of ours.
+        self.end_tokens(RevokedTarget::Server(server), until).await?;
         Ok(Some(Ended { sessions, grants }))
     }
 
@@ -163,9 +165,14 @@ impl Tx {
         Ok(Ended { sessions, grants: 0 })
     }
 
+    /// Has every token of a person refused that was made until now; sessions go on, and renewals name what is left.
+    pub async fn revoke_tokens_of_user(&mut self, user: UserId, until: Timestamp) -> Result<(), Error> {
+        self.end_tokens(RevokedTarget::User(user), until).await
+    }
+
     /// Every token made until now. A write may be given its moment before another that it comes after: the latest
     /// record's moment counts, since no token is issued without one.
-    async fn end_tokens(&mut self, target: RevokedTarget, until: Timestamp) -> Result<(), Error> {
+    pub(crate) async fn end_tokens(&mut self, target: RevokedTarget, until: Timestamp) -> Result<(), Error> {
         let latest = self.read().latest_record_at().await?;
         let now = self.now();
         // A clock that is far ahead must not keep everybody out.

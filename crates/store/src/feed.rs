@@ -51,6 +51,12 @@ statements! {
     APPEND_LOCKED for Postgres =
         "INSERT INTO change (number, at, kind, body, until) VALUES (nextval('change_number'), $1, $2, $3, $4)
          RETURNING number";
+    // PostgreSQL: what is issued by a registry is committed before that changes for whoever would lose it. Those who issue
+    // share the lock, who takes something away has it alone; both take it before any row, so that nobody meets head-on.
+    HOLD_REGISTRY for Postgres =
+        "SELECT pg_advisory_xact_lock_shared(7813557249411)";
+    TAKE_REGISTRY for Postgres =
+        "SELECT pg_advisory_xact_lock(7813557249411)";
 }
 
 impl Reader<'_> {
@@ -110,6 +116,23 @@ fn summed_up(mut changes: Vec<ChangeKind>) -> Vec<ChangeKind> {
 }
 
 impl Tx {
+    /// Whether the registry is still the one that was read at this number of the feed. If it is, it does not change before
+    /// COMMIT for whoever takes it ([`Tx::take_registry`]). On SQLite there is one writer at a time.
+    pub async fn holds_registry(&mut self, number: u64) -> Result<bool, Error> {
+        if self.connection.dialect() == Dialect::Postgres {
+            self.connection.rows(HOLD_REGISTRY, values![]).await?;
+        }
+        Ok(self.read().latest_registry_change().await? <= number)
+    }
+
+    /// Waits until everything that is being issued by the registry of today is committed; nothing more is, before COMMIT.
+    pub async fn take_registry(&mut self) -> Result<(), Error> {
+        if self.connection.dialect() == Dialect::Postgres {
+            self.connection.rows(TAKE_REGISTRY, values![]).await?;
+        }
+        Ok(())
+    }
+
     /// Notes that an agent is new, another or gone.
     pub(crate) fn agent_changed(&mut self, client: &ClientId) {
         for change in &mut self.changes {

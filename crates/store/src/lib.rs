@@ -11,6 +11,7 @@ mod changes;
 mod clients;
 mod codes;
 mod connection;
+mod deployment;
 mod endings;
 mod engine;
 mod error;

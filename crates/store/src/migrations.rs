@@ -4,9 +4,15 @@ use crate::error::OpenError;
 use sqlx::SqlSafeStr as _;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 
-const SQLITE: &[(i64, &str, &str)] = &[(1, "first", include_str!("../migrations/sqlite/0001_first.sql"))];
+const SQLITE: &[(i64, &str, &str)] = &[
+    (1, "first", include_str!("../migrations/sqlite/0001_first.sql")),
+    (2, "deployment", include_str!("../migrations/sqlite/0002_deployment.sql")),
+];
 
-const POSTGRES: &[(i64, &str, &str)] = &[(1, "first", include_str!("../migrations/postgres/0001_first.sql"))];
+const POSTGRES: &[(i64, &str, &str)] = &[
+    (1, "first", include_str!("../migrations/postgres/0001_first.sql")),
+    (2, "deployment", include_str!("../migrations/postgres/0002_deployment.sql")),
+];
 
 pub(crate) fn sqlite() -> Migrator {
     migrator(SQLITE)

@@ -7,19 +7,21 @@ use crate::reader::Reader;
 use crate::row::Row;
 use crate::statements::statements;
 use crate::tx::Tx;
+use portcullis_domain::id::ServerId;
 use portcullis_domain::principal::{Principal, Revocation, RevokedTarget, Subject};
 use portcullis_oauth::time::Timestamp;
 
 statements! {
     REVOCATIONS =
         "SELECT kind, id, revoked_at, until FROM revocation WHERE until > $1 ORDER BY kind, id";
-    // Everybody's, a client's or a person's tokens of before the moment; a session or a token always.
+    // Everybody's, a server's, a client's or a person's tokens of before the moment; a session or a token always.
     IS_REVOKED =
         "SELECT kind FROM revocation
          WHERE until > $6
            AND ((kind = 'token' AND id = $1)
              OR (kind = 'session' AND id = $2)
              OR (kind = 'all' AND revoked_at >= $5)
+             OR (kind = 'server' AND id = $7 AND revoked_at >= $5)
              OR (kind = 'client' AND id = $3 AND revoked_at >= $5)
              OR (kind = 'user' AND id = $4 AND revoked_at >= $5))
          LIMIT 1";
@@ -39,8 +41,13 @@ impl Reader<'_> {
         rows.into_iter().map(read).collect()
     }
 
-    /// Whether the token behind `principal` is no longer believed.
-    pub async fn is_revoked(&mut self, principal: &Principal, now: Timestamp) -> Result<bool, Error> {
+    /// Whether the token behind `principal`, which is for `server`, is no longer believed.
+    pub async fn is_revoked(
+        &mut self,
+        principal: &Principal,
+        server: ServerId,
+        now: Timestamp,
+    ) -> Result<bool, Error> {
         let user = match &principal.subject {
             Subject::Agent(_) | Subject::External { .. } => None,
             Subject::User(user) => Some(user.to_string()),
@@ -52,6 +59,7 @@ impl Reader<'_> {
             user,
             principal.issued_at,
             now,
+            server,
         ];
         Ok(self.connection.row(IS_REVOKED, values).await?.is_some())
     }
@@ -62,6 +70,7 @@ fn read(row: Row) -> Result<Revocation, Error> {
     let target = match row.text("kind")?.as_str() {
         "all" => RevokedTarget::All,
         "client" => RevokedTarget::Client(row.parsed("id")?),
+        "server" => RevokedTarget::Server(row.parsed("id")?),
         "session" => RevokedTarget::Session(row.parsed("id")?),
         "token" => RevokedTarget::Token(row.parsed("id")?),
         "user" => RevokedTarget::User(row.parsed("id")?),
@@ -76,6 +85,7 @@ impl Tx {
         let (kind, id) = match &revocation.target {
             RevokedTarget::All => ("all", String::new()),
             RevokedTarget::Client(id) => ("client", id.to_string()),
+            RevokedTarget::Server(id) => ("server", id.to_string()),
             RevokedTarget::Session(id) => ("session", id.to_string()),
             RevokedTarget::Token(id) => ("token", id.to_string()),
             RevokedTarget::User(id) => ("user", id.to_string()),

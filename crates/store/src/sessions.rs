@@ -208,7 +208,8 @@ impl Tx {
         self.hold(sql, id.into(), "session_alive").await
     }
 
-    pub(crate) async fn hold_user(&mut self, id: UserId) -> Result<(), Error> {
+    /// Nothing about the account changes before COMMIT. `Error::Conflict("user_alive")`: it is disabled, or there is none.
+    pub async fn hold_user(&mut self, id: UserId) -> Result<(), Error> {
         let sql = self.by_dialect(HOLD_USER, HOLD_USER_LOCKED);
         self.hold(sql, id.into(), "user_alive").await
     }

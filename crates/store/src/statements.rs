@@ -35,8 +35,8 @@ mod tests {
     use crate::connection::Dialect;
     use crate::testing::TestDatabase;
     use crate::{
-        answered, audit, backup, changes, clients, codes, endings, engine, families, feed, grants,
-        housekeeping, keys, lists, pins, registry, restore, revocations, sessions, settings, users,
+        answered, audit, backup, changes, clients, codes, deployment, endings, engine, families, feed,
+        grants, housekeeping, keys, lists, pins, registry, restore, revocations, sessions, settings, users,
     };
     use sqlx::{
         Connection as _, Executor as _, PgConnection, SqlSafeStr as _, SqliteConnection, Statement as _,
@@ -49,6 +49,7 @@ mod tests {
         changes::ALL,
         clients::ALL,
         codes::ALL,
+        deployment::ALL,
         endings::ALL,
         engine::postgres::attempt::ALL,
         families::ALL,

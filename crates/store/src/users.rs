@@ -8,7 +8,7 @@ use crate::sessions;
 use crate::statements::statements;
 use crate::tx::Tx;
 use portcullis_domain::id::UserId;
-use portcullis_domain::principal::{Revocation, RevokedTarget};
+use portcullis_domain::principal::RevokedTarget;
 use portcullis_domain::secret::{BrowserSession, Hashed};
 use portcullis_oauth::time::Timestamp;
 use std::fmt;
@@ -24,12 +24,21 @@ pub struct StoredUser {
     pub password_hash: String,
     /// The password was made by somebody else.
     pub must_change: bool,
+    /// When such a password ends; `None`: never.
+    pub password_ends_at: Option<Timestamp>,
     /// What roles ask for.
     pub groups: Vec<String>,
     /// May administer.
     pub admin: bool,
     /// May do nothing any more.
     pub disabled: bool,
+}
+
+impl StoredUser {
+    /// Whether the password was made by somebody else, and its time is over (UI-18).
+    pub fn is_over(&self, now: Timestamp) -> bool {
+        self.must_change && self.password_ends_at.is_some_and(|end| end.has_passed(now))
+    }
 }
 
 /// An account to insert. Its `Debug` does not show the password's hash.
@@ -43,6 +52,8 @@ pub struct NewUser {
     pub password_hash: String,
     /// The password was made by somebody else.
     pub must_change: bool,
+    /// When such a password ends; `None`: never.
+    pub password_ends_at: Option<Timestamp>,
     /// What roles ask for.
     pub groups: Vec<String>,
     /// May administer.
@@ -72,30 +83,30 @@ impl fmt::Debug for NewUser {
 
 statements! {
     USER =
-        "SELECT id, username, password_hash, must_change, user_groups, admin, disabled FROM account WHERE id = $1";
+        "SELECT id, username, password_hash, must_change, password_ends_at, user_groups, admin, disabled FROM account WHERE id = $1";
     USER_BY_NAME =
-        "SELECT id, username, password_hash, must_change, user_groups, admin, disabled FROM account WHERE username = $1";
+        "SELECT id, username, password_hash, must_change, password_ends_at, user_groups, admin, disabled FROM account WHERE username = $1";
     USERS =
-        "SELECT id, username, password_hash, must_change, user_groups, admin, disabled FROM account ORDER BY username";
+        "SELECT id, username, password_hash, must_change, password_ends_at, user_groups, admin, disabled FROM account ORDER BY username";
     USERS_AFTER =
-        "SELECT id, username, password_hash, must_change, user_groups, admin, disabled FROM account
+        "SELECT id, username, password_hash, must_change, password_ends_at, user_groups, admin, disabled FROM account
          WHERE username > $1 ORDER BY username LIMIT $2";
     COUNT =
         "SELECT COUNT(*) AS n FROM account";
     BROWSER_SESSION =
         "SELECT user_id, authenticated_at FROM browser_session WHERE hash = $1 AND ends_at > $2";
     INSERT_USER =
-        "INSERT INTO account (id, username, password_hash, must_change, user_groups, admin, disabled, created_at)
-         VALUES ($1, $2, $3, $4, $5, $6, FALSE, $7)
+        "INSERT INTO account (id, username, password_hash, must_change, user_groups, admin, disabled, created_at, password_ends_at)
+         VALUES ($1, $2, $3, $4, $5, $6, FALSE, $7, $8)
          ON CONFLICT (username) DO NOTHING";
     SET_PASSWORD =
-        "UPDATE account SET password_hash = $2, must_change = $3 WHERE id = $1";
+        "UPDATE account SET password_hash = $2, must_change = FALSE, password_ends_at = NULL WHERE id = $1";
     // Whoever proved the old password proved nothing when it was replaced meanwhile.
     CHANGE_PASSWORD =
-        "UPDATE account SET password_hash = $3, must_change = FALSE
+        "UPDATE account SET password_hash = $3, must_change = FALSE, password_ends_at = NULL
          WHERE id = $1 AND password_hash = $2 AND NOT disabled";
     RESET_PASSWORD =
-        "UPDATE account SET password_hash = $2, must_change = TRUE WHERE id = $1 AND NOT disabled";
+        "UPDATE account SET password_hash = $2, must_change = TRUE, password_ends_at = $3 WHERE id = $1 AND NOT disabled";
     // Nobody redeems them any more.
     END_CODES =
         "UPDATE code SET expires_at = $2 WHERE user_id = $1 AND redeemed_as IS NULL AND expires_at > $2";
@@ -185,6 +196,7 @@ fn read(row: Row) -> Result<StoredUser, Error> {
         username: row.text("username")?,
         password_hash: row.text("password_hash")?,
         must_change: row.bool("must_change")?,
+        password_ends_at: row.time_or_none("password_ends_at")?,
         groups: row.json("user_groups")?,
         admin: row.bool("admin")?,
         disabled: row.bool("disabled")?,
@@ -202,13 +214,14 @@ impl Tx {
             json(&user.groups)?,
             user.admin,
             self.now(),
+            user.password_ends_at,
         ];
         Ok(self.connection.execute(INSERT_USER, values).await? == 1)
     }
 
-    /// Sets a password; false when there is no such account.
-    pub async fn set_password(&mut self, user: UserId, hash: &str, must_change: bool) -> Result<bool, Error> {
-        let values = values![user, hash, must_change];
+    /// Sets a password that holds; false when there is no such account.
+    pub async fn set_password(&mut self, user: UserId, hash: &str) -> Result<bool, Error> {
+        let values = values![user, hash];
         Ok(self.connection.execute(SET_PASSWORD, values).await? == 1)
     }
 
@@ -218,23 +231,23 @@ impl Tx {
         Ok(self.connection.execute(CHANGE_PASSWORD, values![user, old, new]).await? == 1)
     }
 
-    /// Sets a password that its owner must change, and ends what the old one opened: codes, browser sessions and all
-    /// tokens, none of which lives past `until`. False when the account is disabled, or there is none.
+    /// Sets a password that its owner must change before it ends, and ends what the old one opened: codes, browser sessions
+    /// and all tokens, none of which lives past `until`. False when the account is disabled, or there is none.
     pub async fn reset_password(
         &mut self,
         user: UserId,
-        hash: &str,
+        (hash, ends_at): (&str, Timestamp),
         until: Timestamp,
     ) -> Result<bool, Error> {
         let now = self.now();
         // Codes before the account, in the order in which a redemption locks them.
         self.connection.execute(END_CODES, values![user, now]).await?;
-        if self.connection.execute(RESET_PASSWORD, values![user, hash]).await? == 0 {
+        if self.connection.execute(RESET_PASSWORD, values![user, hash, ends_at]).await? == 0 {
             return Ok(false);
         }
         self.connection.execute(END_BROWSER_SESSIONS, values![user]).await?;
         self.end_sessions_of(sessions::Of::User(user), until).await?;
-        self.revoke(&Revocation { target: RevokedTarget::User(user), at: now, until }).await?;
+        self.end_tokens(RevokedTarget::User(user), until).await?;
         Ok(true)
     }
 

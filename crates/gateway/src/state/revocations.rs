@@ -1,5 +1,6 @@
 //! What is no longer believed, although its tokens have not expired (PC-45).
 
+use portcullis_domain::id::ServerId;
 use portcullis_domain::principal::{Principal, Revocation, RevokedTarget, Subject};
 use portcullis_oauth::time::Timestamp;
 use std::collections::HashMap;
@@ -38,8 +39,8 @@ impl Revocations {
         Self { entries }
     }
 
-    /// Whether the token that speaks for `principal` is revoked, itself or with what it hangs from.
-    pub(crate) fn concern(&self, principal: &Principal) -> bool {
+    /// Whether the token that speaks for `principal` on `server` is revoked, itself or with what it hangs from.
+    pub(crate) fn concern(&self, principal: &Principal, server: ServerId) -> bool {
         let up_to = |target: RevokedTarget| {
             self.entries.get(&target).is_some_and(|entry| principal.issued_at <= entry.at)
         };
@@ -47,6 +48,7 @@ impl Revocations {
         ever(RevokedTarget::Token(principal.token))
             || ever(RevokedTarget::Session(principal.session))
             || up_to(RevokedTarget::All)
+            || up_to(RevokedTarget::Server(server))
             || match &principal.subject {
                 // Its client is none of ours either.
                 Subject::External { .. } => false,
@@ -65,6 +67,8 @@ mod tests {
     use portcullis_domain::id::{SessionId, TokenId, UserId};
 
     const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
+
+    const HERE: ServerId = ServerId::from_bytes([4; 16]);
 
     fn principal(issued_at: Timestamp) -> Principal {
         Principal {
@@ -92,20 +96,22 @@ mod tests {
             (RevokedTarget::Token(before.token), true),
             (RevokedTarget::Session(before.session), true),
             (RevokedTarget::All, false),
+            (RevokedTarget::Server(HERE), false),
             (RevokedTarget::Client("cli_1".parse().unwrap()), false),
             (RevokedTarget::User(UserId::from_bytes([1; 16])), false),
         ] {
             let log = revoked(target.clone());
-            assert!(log.concern(&before), "{target:?}");
-            assert_eq!(log.concern(&after), ends_later_ones, "{target:?}");
+            assert!(log.concern(&before, HERE), "{target:?}");
+            assert_eq!(log.concern(&after, HERE), ends_later_ones, "{target:?}");
         }
         for other in [
             RevokedTarget::Token(TokenId::from_bytes([9; 16])),
+            RevokedTarget::Server(ServerId::from_bytes([9; 16])),
             RevokedTarget::Session(SessionId::from_bytes([9; 16])),
             RevokedTarget::Client("cli_2".parse().unwrap()),
             RevokedTarget::User(UserId::from_bytes([9; 16])),
         ] {
-            assert!(!revoked(other).concern(&before));
+            assert!(!revoked(other).concern(&before, HERE));
         }
     }
 
@@ -113,8 +119,8 @@ mod tests {
     fn pc_45_entries_are_kept_until_no_token_can_be_meant() {
         let log = revoked(RevokedTarget::Token(TokenId::from_bytes([3; 16])));
         let at_end = NOW + Duration::from_mins(16);
-        assert!(log.with(&[], at_end).concern(&principal(NOW)));
+        assert!(log.with(&[], at_end).concern(&principal(NOW), HERE));
         let long_after = NOW + Duration::from_mins(15) + MARGIN;
-        assert!(!log.with(&[], long_after).concern(&principal(NOW)));
+        assert!(!log.with(&[], long_after).concern(&principal(NOW), HERE));
     }
 }

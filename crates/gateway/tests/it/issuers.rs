@@ -3,6 +3,7 @@
 use crate::world::{Recorder, World, json, respond, scopes, tool};
 use axum::body::Body;
 use http::Response;
+use portcullis_domain::id::ServerId;
 use portcullis_domain::principal::{Revocation, RevokedTarget};
 use portcullis_domain::registry::{Issuers, Proof, ScopeClaim, TokenType, TrustedIssuer};
 use portcullis_oauth::jwk::ExternalAlgorithm;
@@ -355,7 +356,8 @@ async fn key_05_an_issuer_that_is_dead_slow_or_sends_us_elsewhere_is_waited_for_
 }
 
 #[tokio::test]
-async fn pc_45_revoking_everything_or_the_token_ends_theirs_too_and_removing_the_issuer_ends_all() {
+async fn pc_45_revoking_everything_the_server_or_the_token_ends_theirs_too_and_removing_the_issuer_ends_all()
+{
     let idp = Idp::start("https://idp.test", "k1").await;
     let world = world(true, vec![idp.trusted()]).await;
     let revoke = |target| {
@@ -371,6 +373,13 @@ async fn pc_45_revoking_everything_or_the_token_ends_theirs_too_and_removing_the
     revoke(RevokedTarget::Token(named));
     world.refused(tool(&token, "list_notes"), 401).await;
     let another = idp.token(&world, |c| c["jti"] = json!("2"));
+    world.served(tool(&another, "list_notes")).await;
+    revoke(RevokedTarget::Server(ServerId::from_bytes([77; 16])));
+    world.served(tool(&another, "list_notes")).await;
+    revoke(RevokedTarget::Server(world.snapshot.servers[0].id));
+    world.refused(tool(&another, "list_notes"), 401).await;
+    world.advance(Duration::from_secs(1));
+    let another = idp.token(&world, |c| c["jti"] = json!("3"));
     world.served(tool(&another, "list_notes")).await;
     revoke(RevokedTarget::All);
     world.refused(tool(&another, "list_notes"), 401).await;

@@ -113,7 +113,7 @@ impl Door {
         let verified = self.verifier()?.verify(token, &expected);
         let principal = verified.map_err(|_| Refusal::NoToken(challenges.invalid_token()))?;
         let mut handle = self.app.store.read().await?;
-        if !is_believed(&principal, handle.reader(), now).await? {
+        if !is_believed((&principal, builtin::SERVER_ID), handle.reader(), now).await? {
             return Err(Refusal::NoToken(challenges.invalid_token()));
         }
         let person = match &principal.subject {
@@ -129,19 +129,7 @@ impl Door {
         };
         let mut identity = match &person {
             None => Identity::reaching_everything(rights(&may(Vec::new()))),
-            Some(person) => {
-                let (own, others): (Vec<_>, Vec<_>) =
-                    roles_of(person, &current).into_iter().partition(|role| role == builtin::SERVER_OWNER);
-                let mut identity = Identity::reaching_everything(rights(&may(others)));
-                if person.admin && holds(&may(vec![builtin::OWNER.to_owned()]), builtin::ADMIN_WRITE) {
-                    identity.everywhere.insert(RightName::Owns);
-                }
-                if !own.is_empty() {
-                    identity.on_own_servers = rights(&may(own));
-                    identity.own_servers = servers_of(&person.username, &current).cloned().collect();
-                }
-                identity
-            }
+            Some(person) => of_person(person, &current, may),
         };
         identity.who =
             Who::Token { principal: Box::new(principal), name: person.map(|person| person.username) };
@@ -176,6 +164,21 @@ impl Door {
         let written = self.app.store.write(now, event, |event, tx| Box::pin(tx.record(event, ())));
         Ok(written.await?)
     }
+}
+
+/// What a person may do, by the roles of today; `may` says which scopes are left to whoever has these.
+fn of_person(person: &StoredUser, current: &Current, may: impl Fn(Vec<String>) -> ScopeSet) -> Identity {
+    let (own, others): (Vec<_>, Vec<_>) =
+        roles_of(person, current).into_iter().partition(|role| role == builtin::SERVER_OWNER);
+    let mut identity = Identity::reaching_everything(rights(&may(others)));
+    if person.admin && holds(&may(vec![builtin::OWNER.to_owned()]), builtin::ADMIN_WRITE) {
+        identity.everywhere.insert(RightName::Owns);
+    }
+    if !own.is_empty() {
+        identity.on_own_servers = rights(&may(own));
+        identity.own_servers = servers_of(&person.username, current).cloned().collect();
+    }
+    identity
 }
 
 /// The one token in the one place (RFC 6750 s2; OAuth 2.1 s5.1: never the query).

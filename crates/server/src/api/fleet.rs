@@ -2,11 +2,11 @@
 
 use super::aside::aside;
 use super::error::Refusal;
-use super::input::FleetText;
+use super::input::{FleetText, Missing};
 use super::operator::{Operator, Reads, Writes};
 use crate::app::App;
 use crate::fault::Fault;
-use crate::fleet::{self, Applied, ApplyError, Preview, Terms};
+use crate::fleet::{self, Applied, ApplyError, Preview, Standing, Terms};
 use crate::once::Kept;
 use axum::Json;
 use axum::extract::State;
@@ -24,6 +24,15 @@ pub(super) async fn export(
     let (fleet, version) = fleet::export(&app).await?;
     let text = fleet.to_toml(&app.config.issuer).map_err(|_| Fault::Shape("the registered fleet"))?;
     Ok(([(header::CONTENT_TYPE, "application/toml".to_owned()), (header::ETAG, version.etag())], text))
+}
+
+/// `GET /api/v1/fleet/file`. Missing: the server was started without one.
+pub(super) async fn file(
+    operator: Operator<Reads>,
+    State(app): State<Arc<App>>,
+) -> Result<Json<Standing>, Refusal> {
+    operator.everywhere()?;
+    Ok(Json(app.followed.standing().ok_or(Missing::FleetFile)?))
 }
 
 /// `POST /api/v1/fleet/plan`. The entity tag names the registry that it was planned for.

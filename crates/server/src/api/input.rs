@@ -42,6 +42,8 @@ pub(crate) enum Missing {
     Address,
     #[error("there is no agent {0:?}")]
     Agent(String),
+    #[error("the server follows no fleet file: it was started without --fleet")]
+    FleetFile,
     /// By a name, or an id, which may be nearly that of another.
     #[error("there is no {what} {name:?}{}", near.as_ref().map(|near| format!("; did you mean {near:?}?")).unwrap_or_default())]
     Named { what: &'static str, name: String, near: Option<String> },

@@ -93,8 +93,13 @@ pub(super) fn client<R>(
         Ok(agent) => Ok(Some(agent.client_id.clone())),
         Err(missing) if operator.everywhere().is_ok() => Err(missing.into()),
         // ADM-02: who exists is not theirs to learn. No client is called so, and nothing is found.
-        Err(_) => Ok(Some(NOBODY.parse().map_err(|_| Fault::Shape("the client that there is not"))?)),
+        Err(_) => Ok(Some(nobody()?)),
     }
+}
+
+/// The id of a client that there is not.
+pub(super) fn nobody() -> Result<ClientId, Fault> {
+    NOBODY.parse().map_err(|_| Fault::Shape("the client that there is not"))
 }
 
 /// A filter's user: a name, or an id as the audit says it.

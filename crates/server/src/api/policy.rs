@@ -2,6 +2,7 @@
 
 use super::error::Refusal;
 use super::input::{BadInput, Input, Missing};
+use super::names;
 use super::operator::{Operator, Reads};
 use crate::app::{App, Current};
 use crate::fault::Fault;
@@ -12,7 +13,7 @@ use portcullis_domain::condition::{Arguments, Circumstances, is_other_spelling};
 use portcullis_domain::id::{SessionId, TokenId, UserId};
 use portcullis_domain::policy::{Decision, Never, Operation, Refused, RuleRef, ServerPolicy};
 use portcullis_domain::principal::{Principal, Subject};
-use portcullis_domain::registry::Client;
+use portcullis_domain::registry::{Access, Client, Server};
 use portcullis_oauth::client::ClientId;
 use portcullis_oauth::scope::{Scope, ScopeSet};
 use portcullis_oauth::time::Timestamp;
@@ -74,6 +75,8 @@ struct Asked {
     principal: Principal,
     /// Nothing is issued to them at all.
     disabled: bool,
+    /// The fleet gives them something on the server.
+    has_access: bool,
 }
 
 /// `POST /api/v1/policy/explain`
@@ -90,7 +93,9 @@ pub(super) async fn explain(
     let server =
         current.policy.server(&question.server).ok_or_else(|| Missing::Server(question.server.clone()))?;
     operator.touches(&server.server().name)?;
-    let asked = question.asked(&app, &current, place.now).await?;
+    let asked = question.asked(&app, (&current, server.server()), place.now).await;
+    let asked =
+        if operator.everywhere().is_ok() { asked? } else { question.seen_from_here(asked, place.now)? };
     Ok(Json(answer(server, &asked, operation, &place)))
 }
 
@@ -120,7 +125,45 @@ impl Question {
         Ok(Place { now: at.transpose()?.unwrap_or(now), address: address.transpose()?, arguments })
     }
 
-    async fn asked(&self, app: &App, current: &Current, now: Timestamp) -> Result<Asked, Refusal> {
+    /// ADM-02: whoever administers some servers only learns nothing of those who have nothing there; not that they exist, and
+    /// not that they do not.
+    fn seen_from_here(&self, asked: Result<Asked, Refusal>, now: Timestamp) -> Result<Asked, Refusal> {
+        match asked {
+            Ok(asked) if asked.has_access => Ok(asked),
+            Ok(_) | Err(Refusal::Missing(_)) => {
+                let nobody = names::nobody()?;
+                let subject = match &self.agent {
+                    Some(_) => Subject::Agent(nobody.clone()),
+                    None => Subject::User(UserId::from_bytes([0; 16])),
+                };
+                let principal = principal(subject, nobody, Vec::new(), now);
+                Ok(Asked { words: self.words(), principal, disabled: false, has_access: false })
+            }
+            Err(refusal) => Err(refusal),
+        }
+    }
+
+    /// Whom the question is about, in the words of the answer.
+    fn words(&self) -> String {
+        match (&self.agent, &self.user, &self.client) {
+            (Some(agent), _, _) => format!("agent {agent:?}"),
+            (None, Some(user), None) => format!("user {user:?}"),
+            (None, Some(user), Some(client)) => format!("user {user:?} through client {client:?}"),
+            (None, None, client) => {
+                let client = client.as_deref().unwrap_or_default();
+                format!("somebody with every role through client {client:?}")
+            }
+        }
+    }
+
+    async fn asked(
+        &self,
+        app: &App,
+        (current, server): (&Current, &Server),
+        now: Timestamp,
+    ) -> Result<Asked, Refusal> {
+        let gives = |access: &Access| access.contains_key(&server.name);
+        let words = self.words();
         let mut handle = app.store.read().await?;
         match (&self.agent, &self.user) {
             (Some(name), None) if self.client.is_none() => {
@@ -130,22 +173,26 @@ impl Question {
                 let client = handle.reader().client(&agent.client_id, now).await?;
                 let subject = Subject::Agent(agent.client_id.clone());
                 Ok(Asked {
-                    words: format!("agent {name:?}"),
+                    words,
                     principal: principal(subject, agent.client_id.clone(), Vec::new(), now),
                     disabled: agent.has_ended(now) || client.is_none_or(|client| client.disabled),
+                    has_access: gives(&agent.access),
                 })
             }
             (None, Some(name)) => {
                 let user = handle.reader().user_by_name(name).await?;
                 let user = user.ok_or_else(|| Missing::User(name.clone()))?;
                 let client = self.registered(current)?;
-                let through = client.map(|client| format!(" through client {:?}", client.name.as_str()));
                 let subject = Subject::User(user.id);
                 let roles = roles_of(&user, current);
+                let theirs =
+                    current.snapshot.roles.iter().filter(|role| roles.contains(&role.name.to_string()));
+                let has_role = theirs.map(|role| &role.access).any(gives);
                 Ok(Asked {
-                    words: format!("user {name:?}{}", through.unwrap_or_default()),
+                    words,
                     principal: principal(subject, client_id(client)?, roles, now),
                     disabled: user.disabled || client.is_some_and(|client| client.disabled),
+                    has_access: has_role && client.is_none_or(|client| gives(&client.access)),
                 })
             }
             (None, None) if self.client.is_some() => {
@@ -153,12 +200,10 @@ impl Question {
                 let roles = current.snapshot.roles.iter().map(|role| role.name.to_string()).collect();
                 let subject = Subject::User(UserId::from_bytes([0; 16]));
                 Ok(Asked {
-                    words: format!(
-                        "somebody with every role through client {:?}",
-                        self.client.as_deref().unwrap_or_default()
-                    ),
+                    words,
                     principal: principal(subject, client_id(client)?, roles, now),
                     disabled: client.is_some_and(|client| client.disabled),
+                    has_access: client.is_some_and(|client| gives(&client.access)),
                 })
             }
             _ => {

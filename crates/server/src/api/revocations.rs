@@ -38,9 +38,9 @@ pub(super) enum Asked {
     /// As `client`, and the client is removed too.
     #[serde(skip)]
     Removal(String),
-    /// Everything on a server, by its name. It stays registered.
+    /// Everything on a server, by its name: tokens of other issuers too. It stays registered.
     Server(String),
-    /// One session, with its tokens.
+    /// One session, with its tokens. Tokens of other issuers are in none: revoke the token, or the server.
     Session(String),
     /// One access token, by its `jti`. Its session goes on.
     Token(String),
@@ -99,11 +99,12 @@ async fn write_end(app: &App, once: &Once, what: (Target, Event)) -> Result<Opti
     // These end tokens of other issuers too, which may live longer than ours.
     let until = now
         + match what.0 {
-            Target::All | Target::Token(_) => memory.max(LONGEST_EXTERNAL_LIFE + app.config.tokens.leeway),
+            Target::All | Target::Server(_) | Target::Token(_) => {
+                memory.max(LONGEST_EXTERNAL_LIFE + app.config.tokens.leeway)
+            }
             Target::Client(_)
             | Target::Grant(_)
             | Target::Removal(_)
-            | Target::Server(_)
             | Target::Session(_)
             | Target::User(_) => memory,
         };

@@ -14,6 +14,7 @@ use portcullis_domain::builtin;
 use portcullis_domain::registry::{Access, Agent, Client};
 use portcullis_domain::secret::ClientSecret;
 use portcullis_oauth::client::ClientId;
+use portcullis_store::StoredClient;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -108,11 +109,10 @@ pub(super) async fn rotate<T: Serialize>(
     }
     let (word, name) = whose.word_and_name();
     let change = async {
-        if operator.is_choosy() {
-            operator.means(&shown.await?)?;
-        }
+        let meant = meant(app, operator, whose.client_id(), shown).await?;
         let rotation = Rotation {
             overlap: Duration::from_secs(wish.overlap_seconds),
+            meant,
             event: operator.event(Kind::SecretCreated, Outcome::Allowed).with(word, &name),
             once: operator.once().clone(),
             answer: &|delivery| rotated(&whose, delivery, wish.overlap_seconds),
@@ -121,6 +121,22 @@ pub(super) async fn rotate<T: Serialize>(
         Ok::<_, Refusal>(done.ok_or_else(|| Missing::exactly(word, &name))?)
     };
     operator.once().or_do(change).await
+}
+
+/// The client as the operator means it (RFC 9110 s13.1.1), for the transaction to look again; nothing where it does not matter.
+async fn meant<T: Serialize>(
+    app: &App,
+    operator: &Operator<Writes>,
+    client: &ClientId,
+    shown: impl Future<Output = Result<T, Refusal>>,
+) -> Result<Option<StoredClient>, Refusal> {
+    if !operator.is_choosy() {
+        return Ok(None);
+    }
+    // Read before what is shown: what changes from here on is noticed.
+    let client = app.store.read().await?.reader().client(client, app.clock.now()).await?;
+    operator.means(&shown.await?)?;
+    Ok(client)
 }
 
 fn rotated(whose: &Whose, delivery: Delivery, overlap_seconds: u64) -> Result<Kept, Fault> {
@@ -148,6 +164,7 @@ impl From<RotateError> for Refusal {
         match error {
             RotateError::Deliver(error) => error.into(),
             RotateError::Fault(fault) => fault.into(),
+            RotateError::Moved => Self::Changed,
             RotateError::Store(error) => error.into(),
         }
     }

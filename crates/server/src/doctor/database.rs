@@ -46,7 +46,7 @@ pub(super) async fn examine(
             return None;
         }
     };
-    match look(&mut source, clock, master, &what, findings).await {
+    match look(&mut source, (config, clock), master, &what, findings).await {
         Ok(registry) => Some(registry),
         Err(error) => {
             findings.problem(what, chain(&error), "restore a backup if it stays so");
@@ -57,7 +57,7 @@ pub(super) async fn examine(
 
 async fn look(
     source: &mut Source,
-    clock: &Clock,
+    (config, clock): (&Config, &Clock),
     master: Option<&MasterKey>,
     what: &str,
     findings: &mut Findings,
@@ -73,6 +73,7 @@ async fn look(
             "stop the server, keep the file, restore a backup",
         );
     }
+    whose(source, config, findings).await?;
     let newest = source.newest_record().await?;
     match newest {
         Some(newest) if newest > clock.now() + CLOCKS_DIFFER => findings.problem(
@@ -89,6 +90,23 @@ async fn look(
     secrets(source, clock, &registry, findings).await?;
     registry.agents.iter().for_each(|agent| life(agent, clock, findings));
     Ok(registry)
+}
+
+async fn whose(
+    source: &mut Source,
+    config: &Config,
+    findings: &mut Findings,
+) -> Result<(), portcullis_store::Error> {
+    match source.reader().issuer().await? {
+        Some(theirs) if theirs != config.issuer => findings.problem(
+            "public_url",
+            format!("is {}, but the database is for {theirs}", config.issuer),
+            "set public_url (without it: --listen) back, or choose another database and data folder",
+        ),
+        Some(theirs) => findings.ok("issuer", format!("{theirs}, as at the first start")),
+        None => findings.warning("issuer", "is not noted yet", "`portcullis serve` does that"),
+    }
+    Ok(())
 }
 
 async fn sealed_keys(

@@ -5,6 +5,7 @@ use crate::config::Config;
 use portcullis_client::{Client, Error};
 use portcullis_domain::registry::{Placement, Upstream};
 use portcullis_store::Registry;
+use serde_json::Value;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -14,6 +15,9 @@ use tokio::net::{TcpListener, TcpStream, UnixStream};
 /// For one answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Of our own server, which answers in little.
+const MOST_OF_AN_ANSWER: u64 = 1024 * 1024;
+
 /// Upstreams that are asked at once.
 const AT_ONCE: usize = 16;
 
@@ -21,9 +25,13 @@ const AT_ONCE: usize = 16;
 pub(super) async fn server(config: &Config, is_running: bool, findings: &mut Findings) {
     let address = config.listen;
     if is_running {
-        match tokio::time::timeout(PATIENCE, ask(&config.data.join("admin.sock"))).await {
-            Ok(Ok(200)) => findings.ok("server", "it runs, and answers on its socket"),
-            Ok(Ok(status)) => {
+        let socket = config.data.join("admin.sock");
+        match tokio::time::timeout(PATIENCE, ask(&socket, "/api/v1/sessions?limit=1")).await {
+            Ok(Ok((200, _))) => {
+                findings.ok("server", "it runs, and answers on its socket");
+                fleet_file(&socket, findings).await;
+            }
+            Ok(Ok((status, _))) => {
                 findings.warning("server", format!("it answers {status} on its socket"), "its log says why");
             }
             Ok(Err(error)) => findings.problem(
@@ -56,19 +64,37 @@ pub(super) async fn server(config: &Config, is_running: bool, findings: &mut Fin
     }
 }
 
-/// The status of a question on the admin socket.
-async fn ask(socket: &Path) -> io::Result<u16> {
+/// How the fleet file stands that the server follows, if it follows one.
+async fn fleet_file(socket: &Path, findings: &mut Findings) {
+    let Ok(Ok((200, body))) = tokio::time::timeout(PATIENCE, ask(socket, "/api/v1/fleet/file")).await else {
+        return;
+    };
+    let standing: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let what = format!("fleet file {}", standing["file"].as_str().unwrap_or_default());
+    match standing["says"].as_str() {
+        None => findings.ok(&what, "applied as it stands"),
+        Some(says) => findings.problem(
+            &what,
+            format!("it cannot be applied, and the fleet stays as it was: {says}"),
+            "mend it, or put back what it was; it is read again by itself",
+        ),
+    }
+    for remark in standing["remarks"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        findings.warning(&what, remark, "change the file if this is not what you want");
+    }
+}
+
+/// Status and body of the answer to a question on the admin socket.
+async fn ask(socket: &Path, path: &str) -> io::Result<(u16, Vec<u8>)> {
     let mut stream = UnixStream::connect(socket).await?;
-    stream
-        .write_all(b"GET /api/v1/sessions?limit=1 HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n")
-        .await?;
-    let mut head = [0; 12];
-    stream.read_exact(&mut head).await?;
-    let text = String::from_utf8_lossy(&head);
-    text.rsplit(' ')
-        .next()
-        .and_then(|code| code.parse().ok())
-        .ok_or_else(|| io::Error::other("its answer is not HTTP"))
+    let request = format!("GET {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = Vec::new();
+    stream.take(MOST_OF_AN_ANSWER).read_to_end(&mut answer).await?;
+    let status = answer.get(9..12).and_then(|code| str::from_utf8(code).ok()?.parse().ok());
+    let status = status.ok_or_else(|| io::Error::other("its answer is not HTTP"))?;
+    let head = answer.windows(4).position(|end| end == b"\r\n\r\n").map_or(answer.len(), |end| end + 4);
+    Ok((status, answer.split_off(head)))
 }
 
 /// As a caller from outside finds us: from a server's address to its authority.

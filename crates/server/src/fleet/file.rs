@@ -1,9 +1,10 @@
 //! The fleet file of `serve --fleet`: read at the start, and applied again whenever it changes (PC-34).
 
-use super::{Applied, ApplyError, Preview, apply, preview, seen_tools};
+use super::{Applied, ApplyError, Preview, apply, preview, remarks, seen_tools};
 use crate::app::App;
 use crate::config::Config;
 use aws_lc_rs::digest;
+use portcullis_domain::audit::{Actor, Event, Kind, Outcome};
 use portcullis_domain::fleet::{Changes, Fleet, Problem, SeenTools, Surroundings};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -22,6 +23,8 @@ const RESTING: u32 = 15;
 pub(crate) struct FleetFile {
     path: PathBuf,
     taken: Digest,
+    /// Whether what was taken last is what the fleet is; if not, it will not become right by itself.
+    is_applied: bool,
     /// Looks to let pass: the database or a folder failed, and may do better later.
     resting: u32,
 }
@@ -41,6 +44,17 @@ pub(crate) enum FleetFileError {
     Apply(#[from] ApplyError),
 }
 
+impl FleetFileError {
+    /// For the record.
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Unreadable { .. } => "unreadable",
+            Self::Wrong { .. } => "mistakes",
+            Self::Apply(_) => "not_applied",
+        }
+    }
+}
+
 fn listing(problems: &[Problem]) -> String {
     let lines: Vec<String> = problems.iter().map(|problem| format!("  {problem}")).collect();
     lines.join("\n")
@@ -52,7 +66,15 @@ impl FleetFile {
         let text = read(path)?;
         // A start does not fail for what upstreams have changed meanwhile: that is only told.
         let fleet = parse(path, &text, config, &SeenTools::new())?;
-        Ok((Self { path: path.to_owned(), taken: digest_of(&text), resting: 0 }, fleet))
+        Ok((Self { path: path.to_owned(), taken: digest_of(&text), is_applied: false, resting: 0 }, fleet))
+    }
+
+    /// Applies what was read at the start.
+    pub(crate) async fn apply(&mut self, app: &App, fleet: &Fleet) -> Result<Applied, ApplyError> {
+        let applied = apply(app, fleet).await?;
+        self.is_applied = true;
+        app.followed.applied(self.path.clone(), remarks(app, fleet).await?);
+        Ok(applied)
     }
 
     /// Looks at it until `stop`. A change counts when it is there at two looks, so that a file that is being written is
@@ -66,7 +88,6 @@ impl FleetFile {
             }
         };
         let mut seen = None;
-        let mut complaint = None;
         loop {
             let asked = tokio::select! {
                 () = stop.cancelled() => return,
@@ -77,13 +98,24 @@ impl FleetFile {
                 self.resting -= 1;
                 continue;
             }
-            let outcome = self.look(&app, asked, &mut seen).await;
-            let says = outcome.err().map(|error| chain(&error));
-            // Said once, not at every look.
-            if let Some(says) = says.as_ref().filter(|says| complaint.as_ref() != Some(*says)) {
-                tracing::error!("the fleet stays as it was: {says}");
+            if let Err(error) = self.look(&app, asked, &mut seen).await {
+                self.complain(&app, &error).await;
             }
-            complaint = says;
+        }
+    }
+
+    /// Says it once, not at every look: to the log, to the record, and to whoever asks how the file stands.
+    async fn complain(&self, app: &App, error: &FleetFileError) {
+        let (says, now) = (chain(error), app.clock.now());
+        if !app.followed.wrong(&says, now) {
+            return;
+        }
+        tracing::error!("the fleet stays as it was: {says}");
+        let event = Event::new(Kind::FleetApplied, Outcome::Refused(error.word().to_owned()), Actor::System);
+        let event = event.with("file", self.path.display());
+        let written = app.store.write(now, event, |event, tx| Box::pin(tx.record(event, ())));
+        if let Err(error) = written.await {
+            tracing::warn!(%error, "that the fleet file is wrong was not recorded");
         }
     }
 
@@ -97,6 +129,9 @@ impl FleetFile {
         let digest = digest_of(&text);
         if !asked && digest == self.taken {
             *seen = None;
+            if self.is_applied {
+                app.followed.back();
+            }
             return Ok(());
         }
         if !asked && seen.replace(digest) != Some(digest) {
@@ -106,12 +141,12 @@ impl FleetFile {
         let fleet = parse(&self.path, &text, &app.config, &tools);
         if fleet.is_err() {
             // It will not become right by itself.
-            self.taken = digest;
+            (self.taken, self.is_applied) = (digest, false);
         }
         let fleet = fleet?;
         let preview = preview(app, &fleet, None).await.map_err(ApplyError::from)?;
         self.resting = RESTING;
-        let applied = apply(app, &fleet).await?;
+        let applied = self.apply(app, &fleet).await?;
         self.resting = 0;
         self.taken = digest;
         *seen = None;

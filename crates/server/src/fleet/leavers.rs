@@ -4,18 +4,14 @@
 //! the tokens made until now revoked. The session goes on, and its next renewal names the roles that are left.
 
 use super::plan::Plan;
-use portcullis_domain::principal::{Revocation, RevokedTarget};
 use portcullis_domain::registry::Members;
 use portcullis_oauth::time::Timestamp;
 use portcullis_store::{Error, Reader, StoredUser, Tx};
-use std::time::Duration;
 
 /// Revokes the tokens of everybody who had a role before `plan` and does not have it after.
 pub(super) async fn revoke(plan: &Plan, tx: &mut Tx, until: Timestamp) -> Result<(), Error> {
     for user in of(plan, tx.read()).await? {
-        // A token of the old roles may have been written before this, by a clock that was read a moment later.
-        let at = tx.now() + Duration::from_secs(1);
-        tx.revoke(&Revocation { target: RevokedTarget::User(user.id), at, until }).await?;
+        tx.revoke_tokens_of_user(user.id, until).await?;
     }
     Ok(())
 }
@@ -43,6 +39,11 @@ async fn of(plan: &Plan, mut reader: Reader<'_>) -> Result<Vec<StoredUser>, Erro
 }
 
 impl Plan {
+    /// Whether somebody may leave a role by it.
+    pub(super) fn has_leavers(&self) -> bool {
+        self.changed_members().next().is_some()
+    }
+
     /// The members of each role that changes or goes: before, and after if it stays.
     fn changed_members(&self) -> impl Iterator<Item = (&Members, Option<&Members>)> {
         self.base.roles.iter().filter_map(|before| {

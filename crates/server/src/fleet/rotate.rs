@@ -9,7 +9,7 @@ use portcullis_domain::principal::{Revocation, RevokedTarget};
 use portcullis_domain::secret::{ClientSecret, Hashed, Plain};
 use portcullis_oauth::client::ClientId;
 use portcullis_oauth::time::Timestamp;
-use portcullis_store::{Error, Recorded, Tx};
+use portcullis_store::{Error, Recorded, StoredClient, Tx};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -17,6 +17,8 @@ use std::time::Duration;
 pub(crate) struct Rotation<'a> {
     /// The old secrets go on for so long. Zero is for one that leaked: the tokens that it got end too.
     pub(crate) overlap: Duration,
+    /// The client as it was looked at, if only such a one is meant.
+    pub(crate) meant: Option<StoredClient>,
     /// Names who asked, and whose secret it is.
     pub(crate) event: Event,
     /// Whether it is asked for under a key.
@@ -40,13 +42,28 @@ pub(crate) enum RotateError {
     Deliver(#[from] DeliverError),
     #[error(transparent)]
     Fault(#[from] Fault),
+    #[error("the client is not as it was looked at")]
+    Moved,
     #[error("the secret cannot be stored")]
-    Store(#[from] Error),
+    Store(#[source] Error),
+}
+
+/// Names the clash with what the operator looked at, as a constraint.
+const LOOKED_AT: &str = "client_as_it_was_looked_at";
+
+impl From<Error> for RotateError {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Conflict(LOOKED_AT) => Self::Moved,
+            Error::Conflict(_) | Error::Corrupt { .. } | Error::Unavailable(_) => Self::Store(error),
+        }
+    }
 }
 
 /// What one transaction writes.
 struct Change {
     client: ClientId,
+    meant: Option<StoredClient>,
     secret: Hashed<ClientSecret>,
     old_end: Timestamp,
     /// The end of the last token that an old secret got, if those end now.
@@ -60,7 +77,7 @@ pub(crate) async fn rotate(
     recipient: &Recipient,
     rotation: Rotation<'_>,
 ) -> Result<Option<Kept>, RotateError> {
-    let Rotation { overlap, mut event, once, answer } = rotation;
+    let Rotation { overlap, meant, mut event, once, answer } = rotation;
     let _turn = app.deliveries.lock().await;
     let now = app.clock.now();
     // The file first: a secret that is stored but was never written down would be lost.
@@ -69,6 +86,7 @@ pub(crate) async fn rotate(
     event.client = Some(recipient.client_id.clone());
     let change = Change {
         client: recipient.client_id.clone(),
+        meant,
         secret,
         old_end: now + overlap,
         tokens_until: overlap.is_zero().then(|| now + app.config.tokens.revocation_memory()),
@@ -107,6 +125,11 @@ fn make(app: &App, recipient: &Recipient) -> Result<Made, DeliverError> {
 }
 
 async fn write(change: &Change, tx: &mut Tx) -> Result<Recorded<bool>, Error> {
+    if let Some(meant) = &change.meant
+        && !tx.client_is(meant).await?
+    {
+        return Err(Error::Conflict(LOOKED_AT));
+    }
     let mut event = change.event.clone();
     let done = tx.rotate_secret(&change.client, &change.secret, change.old_end).await?;
     if !done {

@@ -12,6 +12,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header;
 use portcullis_domain::condition::Circumstances;
+use portcullis_domain::id::ServerId;
 use portcullis_domain::policy::{Asker, ServerPolicy};
 use portcullis_domain::principal::{Principal, Subject};
 use portcullis_oauth::client::{AuthMethod, ClientId};
@@ -83,7 +84,7 @@ async fn look(app: &App, caller: &Caller, token: &str, now: Timestamp) -> Result
         return Ok(None);
     };
     let mut handle = app.store.read().await?;
-    if !is_believed(&principal, handle.reader(), now).await? {
+    if !is_believed((&principal, server.server().id), handle.reader(), now).await? {
         return Ok(None);
     }
     let asker = match &principal.subject {
@@ -123,13 +124,13 @@ fn may_introspect(caller: &Caller, server: &ServerPolicy, current: &Current) -> 
     caller.is_agent() && agent.is_some_and(|agent| agent.introspects.contains(&server.server().name))
 }
 
-/// AS-INT-05: nothing that the token hangs from has ended.
+/// AS-INT-05: nothing that the token, which is for this server, hangs from has ended.
 pub(crate) async fn is_believed(
-    principal: &Principal,
+    (principal, server): (&Principal, ServerId),
     mut reader: Reader<'_>,
     now: Timestamp,
 ) -> Result<bool, portcullis_store::Error> {
-    if reader.is_revoked(principal, now).await? {
+    if reader.is_revoked(principal, server, now).await? {
         return Ok(false);
     }
     let session = reader.session(principal.session).await?;

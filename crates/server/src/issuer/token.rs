@@ -174,10 +174,10 @@ impl Asking {
     }
 
     /// Nothing is issued by a registry that has changed since: whoever left a role would get a token that names it, made
-    /// after those that their leaving revoked. Asked inside of the write; on SQLite nothing can come between.
+    /// after those that their leaving revoked. Asked inside of the write, before anything else; it stays so until COMMIT.
     async fn is_up_to_date(&self, tx: &mut Tx) -> Result<(), Error> {
-        let newest = tx.read().latest_registry_change().await?;
-        if newest <= self.current.snapshot.number { Ok(()) } else { Err(Error::Conflict(MOVED)) }
+        let is_todays = tx.holds_registry(self.current.snapshot.number).await?;
+        if is_todays { Ok(()) } else { Err(Error::Conflict(MOVED)) }
     }
 
     /// The record of this request, with what is known of it so far.

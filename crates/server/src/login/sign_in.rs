@@ -79,12 +79,12 @@ pub(crate) async fn submit(
         response.headers_mut().insert(header::RETRY_AFTER, seconds);
         return Ok(response);
     }
-    let outcome = match check(&app, &request.form).await {
-        Ok(Some(user)) => {
+    let outcome = match check(&app, &request.form, now).await {
+        Ok(Ok(user)) => {
             app.throttle.sign_in_succeeded(username, from);
             begin(&app, &request.headers, &user, &destination, now).await
         }
-        Ok(None) => show(&app, &request.headers, destination, now, Some(Problem::Wrong)),
+        Ok(Err(problem)) => show(&app, &request.headers, destination, now, Some(problem)),
         Err(fault) => Err(fault),
     };
     outcome.map_err(|fault| refuse(fault.into()))
@@ -143,7 +143,7 @@ fn returned(app: &App, request: &PageRequest, now: Timestamp) -> Result<Returned
 }
 
 /// The person whose name and password these are.
-async fn check(app: &App, form: &Form) -> Result<Option<StoredUser>, Fault> {
+async fn check(app: &App, form: &Form, now: Timestamp) -> Result<Result<StoredUser, Problem>, Fault> {
     let username = form.get("username").unwrap_or_default();
     let password = Presented::new(form.get("password").unwrap_or_default());
     let mut handle = app.store.read().await?;
@@ -152,12 +152,17 @@ async fn check(app: &App, form: &Form) -> Result<Option<StoredUser>, Fault> {
     let user = user.filter(|user| !user.disabled);
     let stored = user.as_ref().map(|user| user.password_hash.clone());
     let fits = app.passwords.verify(password, stored).await?;
-    if !fits {
+    let refused = |problem| {
         // The name that was typed may be a password in the wrong field, so only an id is logged.
         let id = user.as_ref().map(|user| tracing::field::display(user.id));
-        tracing::info!(user.id = id, "sign-in refused");
+        tracing::info!(user.id = id, reason = ?problem, "sign-in refused");
+        Ok(Err(problem))
+    };
+    match user.clone().filter(|_| fits) {
+        None => refused(Problem::Wrong),
+        Some(user) if user.is_over(now) => refused(Problem::Over),
+        Some(user) => Ok(Ok(user)),
     }
-    Ok(user.filter(|_| fits))
 }
 
 /// A new session with a new cookie (UI-06), and on to the destination.

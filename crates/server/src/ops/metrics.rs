@@ -70,6 +70,14 @@ fn authority(page: &mut Page, app: &App) {
             page.sample(name, &[("outcome", outcome)], count);
         }
     }
+    if let Some(standing) = app.followed.standing() {
+        let name = "portcullis_fleet_file_applied";
+        page.gauge(
+            name,
+            "1 while the fleet is what the followed file says, 0 while the file cannot be applied.",
+        );
+        page.sample(name, &[], u64::from(standing.applied));
+    }
     let name = "portcullis_signing_keys";
     page.gauge(name, "Public keys that access tokens may be signed with.");
     page.sample(name, &[], app.keys.load().public.keys.len());

@@ -17,6 +17,8 @@ pub(super) struct Readiness {
     ready: bool,
     /// Why not; empty when ready.
     reasons: Vec<&'static str>,
+    /// What somebody should look at, although requests are served as before: to send them elsewhere would help nobody.
+    warnings: Vec<&'static str>,
     database: &'static str,
     /// Seconds since the gateway last heard that it knows everything; none if it never did.
     feed_age_seconds: Option<u64>,
@@ -52,6 +54,7 @@ impl Readiness {
         Self {
             ready: reasons.is_empty(),
             reasons,
+            warnings: warnings(app),
             database: if database { "answers" } else { "does not answer" },
             feed_age_seconds: figures.feed_age.map(|age| age.as_secs()),
             spool_bytes: figures.spool_bytes,
@@ -59,6 +62,12 @@ impl Readiness {
             signing_keys,
         }
     }
+}
+
+fn warnings(app: &App) -> Vec<&'static str> {
+    let is_wrong = app.followed.standing().is_some_and(|standing| !standing.applied);
+    let says = "the fleet file cannot be applied; the fleet stays as it was (portcullis doctor says why)";
+    is_wrong.then_some(says).into_iter().collect()
 }
 
 async fn reads(app: &App) -> bool {

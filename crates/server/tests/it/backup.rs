@@ -1,7 +1,7 @@
 //! Backup and restore (PC-61): everything comes back, nothing of before works any more, and a file that is not as it was
 //! written changes nothing.
 
-use crate::app::{START, TestApp};
+use crate::app::{START, TestApp, config_at};
 use crate::oauth::actors::{Browser, PASSWORD, Program, Tokens, error_of, introspected, is_active};
 use http::StatusCode;
 use portcullis_domain::audit::Kind;
@@ -83,7 +83,7 @@ async fn pc_61_nothing_that_was_issued_before_a_restore_works_after_it() {
     assert_eq!(account_of(&test, cookies.clone()).await, StatusCode::OK);
     let (database, folder) = test.end().await;
 
-    let config = crate::app::config_at("registration.dynamic = true", &database, folder.path());
+    let config = config_at("registration.dynamic = true", &database, folder.path());
     let restored = replace(&config, &file).await.unwrap();
     assert_eq!(restored.epoch, 1);
     assert!(restored.replaced.unwrap().exists(), "what was replaced is saved");
@@ -240,4 +240,27 @@ async fn pc_61_what_does_not_belong_here_is_refused_before_anything_is_changed()
     }
     let (_database, _folder) = test.end().await;
     replace(&config, &file).await.unwrap();
+}
+
+#[tokio::test]
+async fn pc_61_a_database_is_served_under_the_address_that_it_is_for() {
+    let test = TestApp::start().await;
+    let (database, folder) = test.end().await;
+    let moved = "public_url = \"http://127.0.0.1:9090\"\nregistration.dynamic = true";
+    let config = config_at(moved, &database, folder.path());
+    let before = content(&config, folder.path(), "before").await;
+    let opened = App::open(config.clone(), Clock::fixed(START), Entropy::insecure_seeded(1)).await;
+    let says = opened.err().expect("another address").to_string();
+    assert!(says.contains("this database is for http://127.0.0.1:8080,"), "{says}");
+    assert!(says.contains("Set public_url") && says.contains("portcullis export"), "what to do: {says}");
+    assert_eq!(content(&config, folder.path(), "after").await, before, "nothing was changed");
+
+    // A backup says whose it is, whatever the configuration says now, and goes where it belongs.
+    let file = folder.path().join("moved.backup");
+    assert_eq!(backup(&config, &at(LATER), &file).await.unwrap().issuer, "http://127.0.0.1:8080");
+    let refused = replace(&config, &file).await;
+    assert!(matches!(refused, Err(RestoreError::Issuer { .. })), "{refused:?}");
+    let ours = config_at("registration.dynamic = true", &database, folder.path());
+    replace(&ours, &file).await.unwrap();
+    TestApp::open("registration.dynamic = true", database, folder).await;
 }

@@ -3,7 +3,7 @@
 use crate::app::{Answer, TestApp, form};
 use crate::oauth::actors::{Browser, PASSWORD, Program, flow_of, is_active, is_consent, is_sign_in};
 use http::{StatusCode, header};
-use portcullis_server::setup::{Power, Validity, create_user};
+use portcullis_server::setup::{ONE_TIME_LIFE, Power, Validity, create_user};
 use std::time::Duration;
 
 async fn attempt(browser: &mut Browser<'_>, username: &str, password: &str) -> Answer {
@@ -92,6 +92,27 @@ async fn ui_12_guessing_is_slowed_down_and_not_for_ever() {
     assert_eq!(attempt(&mut browser, "alice", PASSWORD).await.status, StatusCode::TOO_MANY_REQUESTS);
     test.advance(Duration::from_secs(10)).await;
     assert_eq!(attempt(&mut browser, "alice", PASSWORD).await.status, StatusCode::SEE_OTHER);
+}
+
+#[tokio::test]
+async fn ui_18_a_one_time_password_ends() {
+    let test = TestApp::start().await;
+    let made = create_user(&test.app, "dana", PASSWORD, Power::Administrator, Validity::Once).await;
+    assert!(made.unwrap());
+    let mut browser = Browser::new(&test, "dana", PASSWORD);
+    test.advance(ONE_TIME_LIFE - Duration::from_secs(1)).await;
+    assert_eq!(attempt(&mut browser, "dana", PASSWORD).await.status, StatusCode::SEE_OTHER);
+    browser.cookies.clear();
+    test.advance(Duration::from_secs(1)).await;
+    let over = attempt(&mut browser, "dana", PASSWORD).await;
+    assert!(is_sign_in(&over) && words(&over).contains("This one-time password is over"));
+    assert!(!browser.cookies.contains_key("portcullis"));
+    let wrong = attempt(&mut browser, "dana", "not her password").await;
+    assert!(words(&wrong).contains("do not match"), "only who knows it learns that it is over");
+    // A person's own password has no end.
+    let mut alice = Browser::of_alice(&test).await;
+    test.advance(2 * ONE_TIME_LIFE).await;
+    assert_eq!(attempt(&mut alice, "alice", PASSWORD).await.status, StatusCode::SEE_OTHER);
 }
 
 #[tokio::test]

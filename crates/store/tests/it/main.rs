@@ -13,5 +13,6 @@ mod purge;
 mod refresh;
 mod revoke;
 mod searches;
+mod taking;
 mod values;
 mod world;

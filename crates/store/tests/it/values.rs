@@ -50,7 +50,7 @@ async fn users_and_their_sign_ins() {
     let world = World::new().await;
     let write = world.store.write(NOW, world.user, |user, tx| {
         Box::pin(async move {
-            assert!(tx.set_password(*user, "another hash", false).await?);
+            assert!(tx.set_password(*user, "another hash").await?);
             assert!(!tx.change_password(*user, "a hash from before", "stolen").await?, "replaced meanwhile");
             assert!(tx.change_password(*user, "another hash", "a third").await?);
             assert!(tx.change_password(*user, "a third", "another hash").await?);
@@ -139,6 +139,7 @@ async fn pc_45_what_is_revoked_is_known_until_it_cannot_matter() {
     let principal = principal(&world);
     let targets = [
         RevokedTarget::All,
+        RevokedTarget::Server(world.server),
         RevokedTarget::Token(principal.token),
         RevokedTarget::Session(principal.session),
         RevokedTarget::Client(world.client.clone()),
@@ -147,7 +148,7 @@ async fn pc_45_what_is_revoked_is_known_until_it_cannot_matter() {
     for target in targets {
         let fresh = World::new().await;
         let is_revoked = async |principal: &Principal, now| {
-            fresh.read().await.reader().is_revoked(principal, now).await.unwrap()
+            fresh.read().await.reader().is_revoked(principal, world.server, now).await.unwrap()
         };
         assert!(!is_revoked(&principal, NOW).await);
         let revocation = Revocation { target: target.clone(), at: NOW, until: NOW + HOUR };
@@ -174,7 +175,11 @@ async fn pc_45_what_is_revoked_is_known_until_it_cannot_matter() {
             token: TokenId::from_bytes([8; 16]),
             ..principal.clone()
         };
-        assert_eq!(is_revoked(&stranger, NOW).await, target == RevokedTarget::All, "{target:?}");
+        let everybodys = matches!(target, RevokedTarget::All | RevokedTarget::Server(_));
+        assert_eq!(is_revoked(&stranger, NOW).await, everybodys, "{target:?}");
+        let elsewhere = ServerId::from_bytes([9; 16]);
+        let there = fresh.read().await.reader().is_revoked(&principal, elsewhere, NOW).await.unwrap();
+        assert_eq!(there, target != RevokedTarget::Server(world.server), "{target:?}");
     }
 }
 

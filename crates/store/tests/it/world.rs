@@ -61,6 +61,7 @@ pub(crate) fn new_user(n: u64, username: &str) -> NewUser {
         username: username.into(),
         password_hash: "$argon2id$v=19$not-a-real-one".into(),
         must_change: true,
+        password_ends_at: Some(NOW + HOUR),
         groups: vec!["eng".into()],
         admin: true,
     }

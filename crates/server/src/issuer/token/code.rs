@@ -1,7 +1,7 @@
 //! Authorization codes for tokens (OAuth 2.1 s4.1.3). Only a fully valid redemption spends a code; a fully valid second
 //! one revokes what the first one made; nothing else changes anything (AS-CODE-02 to -06).
 
-use super::{Asking, Stop};
+use super::{Asking, MOVED, Stop};
 use crate::app::App;
 use crate::fault::Fault;
 use crate::issuer::error::{GrantRefusal, Refusal};
@@ -16,7 +16,7 @@ use portcullis_oauth::client::GrantType;
 use portcullis_oauth::pkce::Verifier;
 use portcullis_oauth::resource::ResourceUri;
 use portcullis_oauth::token::Presented;
-use portcullis_store::{StoredUser, Tx};
+use portcullis_store::{Error, StoredUser, Tx};
 use std::sync::Arc;
 
 /// A code with what was sent beside it.
@@ -105,6 +105,11 @@ async fn decide(input: &Input, tx: &mut Tx, event: &mut Event) -> Result<Issued,
         return Err(replayed(input, tx, event).await?);
     }
     begin(input, &issued, tx).await?;
+    // Asked now that the account is held: a change of its groups either came before and is seen, or comes after and ends
+    // this token.
+    if tx.read().user(code.user).await?.as_ref() != Some(&user) {
+        return Err(Stop::Failed(Error::Conflict(MOVED)));
+    }
     Ok(issued)
 }
 

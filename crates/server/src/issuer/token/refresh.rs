@@ -188,6 +188,8 @@ async fn alive(asking: &Asking, session: &Session, tx: &mut Tx) -> Result<Stored
     client.filter(|client| !client.disabled).ok_or(GrantRefusal::ClientDisabled)?;
     let grant = tx.read().grant_by_id(grant).await?;
     grant.filter(|grant| !grant.revoked).ok_or(GrantRefusal::ConsentWithdrawn)?;
+    // Held first: a change of their groups either came before and is seen, or comes after and ends this token.
+    tx.hold_user(user).await?;
     let user = tx.read().user(user).await?;
     let user = user.filter(|user| !user.disabled);
     Ok(user.ok_or(GrantRefusal::UserDisabled)?)

@@ -315,6 +315,24 @@ async fn adm_02_a_server_owner_reaches_their_own_servers_and_nothing_else() {
     assert_eq!(explain(&alice, "notes").await.status, StatusCode::OK);
     assert_problem(&explain(&alice, "ops").await, StatusCode::NOT_FOUND, "missing");
     assert_problem(&explain(&alice, "nothing").await, StatusCode::NOT_FOUND, "missing");
+    // Whom the server gives nothing: they read the same of those who are there, disabled or not, and of those who are not.
+    let stranger = async |who: Value| {
+        let mut question = json!({ "server": "notes", "tool": "list_notes" });
+        question.as_object_mut().unwrap().extend(who.as_object().unwrap().clone());
+        let answer = alice.json("/api/v1/policy/explain", &question).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
+        let mut answer: Value = answer.json();
+        let says = answer["says"].as_str().unwrap();
+        answer["says"] = says.rsplit('"').next().unwrap().into();
+        answer
+    };
+    test.user("zoe", PASSWORD).await;
+    for (there, absent) in [
+        (json!({ "agent": "auditor" }), json!({ "agent": "nobody-at-all" })),
+        (json!({ "user": "zoe" }), json!({ "user": "nobody-at-all" })),
+    ] {
+        assert_eq!(stranger(there.clone()).await, stranger(absent).await, "{there}");
+    }
     for path in
         ["sessions?server=notes&agent", "audit?server=notes&agent", "audit?server=notes&user", "calls?user"]
     {
@@ -524,7 +542,7 @@ async fn pc_63_an_administrator_does_everything_from_elsewhere_but_name_files() 
     let written =
         test.app.store.write(test.app.clock.now(), (user.id, hash, event), |(user, hash, event), tx| {
             Box::pin(async move {
-                tx.set_password(*user, hash, false).await?;
+                tx.set_password(*user, hash).await?;
                 tx.record(event, ()).await
             })
         });

@@ -239,6 +239,13 @@ async fn pc_63_a_change_of_what_was_looked_at_or_none() {
     assert_eq!(rotated.status, StatusCode::OK);
     let again = send(&operator, rotate, &[("if-match", &good)], &json!({})).await;
     assert_problem(&again, failed, "changed");
+    // Of two at once that mean the same, both of which looked before either wrote, one is done.
+    let good = tag("/api/v1/agents/ci-bot").await;
+    let one = async || send(&operator, rotate, &[("if-match", &good)], &json!({})).await.status;
+    let (first, second) = tokio::join!(one(), one());
+    let mut both = [first, second];
+    both.sort();
+    assert_eq!(both, [StatusCode::OK, failed]);
     let list = format!("\"x\", {}", tag(dana).await);
     let done = send(&operator, ("PATCH", dana), &[("if-match", &list)], &json!({ "groups": ["x"] })).await;
     assert_eq!(done.status, StatusCode::OK);

@@ -42,6 +42,7 @@ async fn pc_51_a_user_is_added_signs_in_and_must_choose_a_password() {
     let listed: Value = operator.get(USERS).await.json();
     let dana = json!({
         "name": "dana@example.com", "groups": ["ops"], "admin": false, "disabled": false, "must_change": true,
+        "password_ends_at": "2027-01-19T08:00:00Z",
     });
     assert_eq!(listed, json!({ "items": [dana] }));
 
