@@ -1,6 +1,6 @@
 //! Grants, by person, client or server.
 
-use super::text;
+use super::{By, text};
 use crate::connection::values;
 use crate::error::Error;
 use crate::reader::Reader;
@@ -11,8 +11,8 @@ use portcullis_oauth::client::ClientId;
 use portcullis_oauth::scope::ScopeSet;
 use portcullis_oauth::time::Timestamp;
 
-macro_rules! list {
-    ($leads:literal) => {
+macro_rules! grants {
+    ($($those:literal),+) => {
         concat!(
             "SELECT user_grant.id, user_grant.user_id, user_grant.client_id, user_grant.server_id, user_grant.scopes,
                     user_grant.created_at, user_grant.updated_at, user_grant.revoked,
@@ -20,6 +20,14 @@ macro_rules! list {
              FROM user_grant JOIN client ON client.id = user_grant.client_id
                   JOIN account ON account.id = user_grant.user_id
              WHERE ",
+            $($those),+
+        )
+    };
+}
+
+macro_rules! list {
+    ($leads:literal) => {
+        grants!(
             $leads,
             " AND user_grant.id < $2
               AND (CAST($3 AS TEXT) IS NULL OR user_grant.user_id = $3)
@@ -32,18 +40,11 @@ macro_rules! list {
 }
 
 statements! {
-    // The narrowest filter leads, since the engines take one index.
     OF_USER = list!("user_grant.user_id = $1");
     OF_CLIENT = list!("user_grant.client_id = $1");
     ON_SERVER = list!("user_grant.server_id = $1");
     ANY = list!("CAST($1 AS TEXT) IS NULL");
-    ONE =
-        "SELECT user_grant.id, user_grant.user_id, user_grant.client_id, user_grant.server_id, user_grant.scopes,
-                user_grant.created_at, user_grant.updated_at, user_grant.revoked,
-                client.name AS client_name, account.username AS username
-         FROM user_grant JOIN client ON client.id = user_grant.client_id
-              JOIN account ON account.id = user_grant.user_id
-         WHERE user_grant.id = $1";
+    ONE = grants!("user_grant.id = $1");
 }
 
 /// Which grants are asked for; what is `None` does not matter.
@@ -92,15 +93,8 @@ impl Reader<'_> {
         before: Option<GrantId>,
         limit: u32,
     ) -> Result<Vec<ListedGrant>, Error> {
-        let (sql, leads) = if let Some(user) = filter.user {
-            (OF_USER, Some(user.to_string()))
-        } else if let Some(client) = &filter.client {
-            (OF_CLIENT, Some(client.to_string()))
-        } else if let Some(server) = filter.server {
-            (ON_SERVER, Some(server.to_string()))
-        } else {
-            (ANY, None)
-        };
+        let by = By { user: filter.user, client: filter.client.as_ref(), server: filter.server };
+        let (leads, sql) = by.leading([OF_USER, OF_CLIENT, ON_SERVER, ANY]);
         let values = values![
             leads,
             // Ids are ordered by time, and none is this one.

@@ -1,6 +1,6 @@
 //! Sessions, by client, person or server.
 
-use super::text;
+use super::{By, text};
 use crate::connection::values;
 use crate::error::Error;
 use crate::reader::Reader;
@@ -13,8 +13,8 @@ use portcullis_domain::registry::Name;
 use portcullis_oauth::client::ClientId;
 use portcullis_oauth::time::Timestamp;
 
-macro_rules! list {
-    ($leads:literal) => {
+macro_rules! sessions {
+    ($($those:literal),+) => {
         concat!(
             "SELECT session.id, session.client_id, session.user_id, session.grant_id, session.server_id,
                     session.resource, session.scopes, session.started_at, session.ends_at, session.revoked,
@@ -22,6 +22,14 @@ macro_rules! list {
              FROM session JOIN client ON client.id = session.client_id
                   LEFT JOIN account ON account.id = session.user_id
              WHERE ",
+            $($those),+
+        )
+    };
+}
+
+macro_rules! list {
+    ($leads:literal) => {
+        sessions!(
             $leads,
             " AND session.id < $2
               AND (CAST($3 AS TEXT) IS NULL OR session.client_id = $3)
@@ -34,18 +42,11 @@ macro_rules! list {
 }
 
 statements! {
-    // The narrowest filter leads, since the engines take one index.
     OF_USER = list!("session.user_id = $1");
     OF_CLIENT = list!("session.client_id = $1");
     ON_SERVER = list!("session.server_id = $1");
     ANY = list!("CAST($1 AS TEXT) IS NULL");
-    ONE =
-        "SELECT session.id, session.client_id, session.user_id, session.grant_id, session.server_id,
-                session.resource, session.scopes, session.started_at, session.ends_at, session.revoked,
-                client.agent_name AS agent_name, client.name AS client_name, account.username AS username
-         FROM session JOIN client ON client.id = session.client_id
-              LEFT JOIN account ON account.id = session.user_id
-         WHERE session.id = $1";
+    ONE = sessions!("session.id = $1");
 }
 
 /// Which sessions are asked for; what is `None` does not matter.
@@ -82,15 +83,8 @@ impl Reader<'_> {
         before: Option<SessionId>,
         limit: u32,
     ) -> Result<Vec<ListedSession>, Error> {
-        let (sql, leads) = if let Some(user) = filter.user {
-            (OF_USER, Some(user.to_string()))
-        } else if let Some(client) = &filter.client {
-            (OF_CLIENT, Some(client.to_string()))
-        } else if let Some(server) = filter.server {
-            (ON_SERVER, Some(server.to_string()))
-        } else {
-            (ANY, None)
-        };
+        let by = By { user: filter.user, client: filter.client.as_ref(), server: filter.server };
+        let (leads, sql) = by.leading([OF_USER, OF_CLIENT, ON_SERVER, ANY]);
         let values = values![
             leads,
             // Ids are ordered by time, and none is this one.
