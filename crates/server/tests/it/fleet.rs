@@ -9,7 +9,7 @@ use portcullis_domain::secret::Hashed;
 use portcullis_server::app::App;
 use portcullis_server::clock::Clock;
 use portcullis_server::entropy::Entropy;
-use portcullis_server::fleet::{Applied, Ending, preview, remarks};
+use portcullis_server::fleet::{self, Applied, Ending, preview, remarks};
 use portcullis_server::router::router;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
@@ -199,4 +199,81 @@ async fn an_end_that_is_near_is_remarked() {
     let far =
         remarks(&test.app, &test.fleet(&ending.replace("2027-01-20", "2027-03-01")).unwrap()).await.unwrap();
     assert_eq!(far, Vec::<String>::new());
+}
+
+/// A fleet file that follows from a number: which of four servers, agents, roles and clients there are, and what they may.
+fn random_fleet(rng: &mut impl rand::Rng) -> String {
+    let mut dice = |sides: u32| rng.next_u32() % sides;
+    let mut text = String::new();
+    let servers: Vec<u32> = (0..4).filter(|_| dice(3) > 0).collect();
+    let scopes = ["\"s:read\"", "\"s:write\"", "\"s:read\", \"s:write\""];
+    for at in &servers {
+        let (title, risk) = (dice(2), if dice(2) == 0 { "risk = \"high\"\n" } else { "" });
+        let (labels, life) = (dice(2), 5 + dice(3));
+        let observe = dice(4) == 0;
+        text += &format!(
+            "[[server]]\nname = \"s{at}\"\ntitle = \"S {title}\"\nupstream = {{ url = \"http://127.0.0.1:9/{at}\" }}\n\
+             labels = [\"l{labels}\"]\naccess = \"{life}m\"\nobserve = {observe}\n[server.scopes]\n\"s:read\" = \"Read\"\n\
+             \"s:write\" = {{ says = \"Write\", implies = [\"s:read\"] }}\n[[server.rule]]\ntools = [\"list_*\", \"t{}\"]\n\
+             scopes = [\"s:read\"]\n[[server.rule]]\ntools = [\"write\"]\nscopes = [{}]\n{risk}",
+            dice(3),
+            scopes[dice(3) as usize],
+        );
+    }
+    for (kind, more) in [
+        ("agent", "owner = \"o\"\n"),
+        ("role", "members = { users = [\"alice\"] }\n"),
+        ("client", "owner = \"o\"\nredirect_uris = [\"https://c.test/cb\"]\n"),
+    ] {
+        for at in 0..3 {
+            if dice(3) == 0 {
+                continue;
+            }
+            let mut access = Vec::new();
+            for server in &servers {
+                if dice(2) == 0 {
+                    access.push(format!("s{server} = [{}]", scopes[dice(3) as usize]));
+                }
+            }
+            let off = if kind != "role" && dice(4) == 0 { "disabled = true\n" } else { "" };
+            let access = access.join(", ");
+            text += &format!("[[{kind}]]\nname = \"x{at}\"\n{more}{off}access = {{ {access} }}\n");
+        }
+    }
+    if dice(2) == 0 && !servers.is_empty() {
+        text +=
+            "[[forbid]]\nname = \"f\"\nscopes = [\"s:write\"]\nwhen = { outside = \"07:00-19:00 UTC\" }\n";
+    }
+    text
+}
+
+#[tokio::test]
+async fn pc_34_after_any_apply_the_plan_is_empty_and_what_is_exported_changes_nothing() {
+    let test = TestApp::start_with("", "").await;
+    test.user("alice", "a password that is long").await;
+    let mut rng = Entropy::insecure_seeded(34).rng();
+    let mut changes = 0;
+    for round in 0..24 {
+        let text = random_fleet(&mut rng);
+        let fleet = test.fleet(&text).unwrap_or_else(|problems| panic!("{problems:?}\n{text}"));
+        let planned = preview(&test.app, &fleet, None).await.unwrap().difference;
+        let applied = fleet::apply(&test.app, &fleet).await.unwrap();
+        assert_eq!(planned.is_empty(), applied == Applied::default(), "round {round}: {text}");
+        changes += applied.put + applied.removed;
+
+        let after = preview(&test.app, &fleet, None).await.unwrap().difference;
+        assert!(after.is_empty(), "round {round}: {after:?}\n{text}");
+        assert_eq!(fleet::apply(&test.app, &fleet).await.unwrap(), Applied::default(), "round {round}");
+
+        let (exported, version) = fleet::export(&test.app).await.unwrap();
+        let written = exported.to_toml(&test.app.config.issuer).unwrap();
+        let read = test.fleet(&written).unwrap_or_else(|problems| panic!("{problems:?}\n{written}"));
+        assert_eq!(
+            fleet::apply(&test.app, &read).await.unwrap(),
+            Applied::default(),
+            "round {round}: {written}"
+        );
+        assert_eq!(fleet::export(&test.app).await.unwrap().1, version);
+    }
+    assert!(changes > 100, "these fleets differ: {changes}");
 }
