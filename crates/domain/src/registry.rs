@@ -1,10 +1,14 @@
 //! Registered servers, agents and roles: what the fleet file declares, with the ids that we gave.
 
 mod issuers;
+mod place;
+mod upstream;
 
-pub use issuers::{
-    InvalidSecretPlace, Issuers, LONGEST_EXTERNAL_LIFE, Proof, ScopeClaim, SecretPlace, TokenType,
-    TrustedIssuer,
+pub use issuers::{Issuers, LONGEST_EXTERNAL_LIFE, Proof, ScopeClaim, TokenType, TrustedIssuer};
+pub use place::{InvalidSecretPlace, SecretPlace};
+pub use upstream::{
+    ClientCertificate, ClientCredentials, Placement, TokenEndpoint, Upstream, UpstreamCredential,
+    UpstreamTls, is_never_dialled,
 };
 
 use crate::id::ServerId;
@@ -144,42 +148,6 @@ impl<Id> Agent<Id> {
             deliver: self.deliver,
         }
     }
-}
-
-/// Where a server's tokens are checked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "mode")]
-pub enum Placement {
-    /// The server checks tokens itself.
-    Direct,
-    /// Our gateway stands before it.
-    Gateway {
-        /// Where it really runs.
-        upstream: Upstream,
-        /// What the upstream gets instead of the caller's token (PC-05).
-        credential: UpstreamCredential,
-    },
-}
-
-/// Where a gateway-mode server really runs.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Upstream {
-    /// A program that the machine's own configuration defines under this name, spoken to over stdio.
-    Command(String),
-    /// A Streamable HTTP address.
-    Url(String),
-}
-
-/// How the gateway shows itself to an upstream.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum UpstreamCredential {
-    /// A signed assertion for this server: who calls, for whom, with which scopes.
-    #[default]
-    Assertion,
-    /// Nothing; the upstream relies on the network alone, and posture says so.
-    None,
 }
 
 /// What a scope means.

@@ -154,6 +154,7 @@ pub(crate) mod tests {
                 placement: Placement::Gateway {
                     upstream: Upstream::Url("http://127.0.0.1:9/mcp".into()),
                     credential: UpstreamCredential::Assertion,
+                    tls: crate::registry::UpstreamTls::default(),
                 },
                 access_seconds: None,
                 labels: vec![],

@@ -33,10 +33,16 @@ pub(crate) enum UpstreamFailure {
     NoAddress,
     #[error("this machine has no program of that name")]
     NoProgram,
+    #[error("no token for the upstream can be got now")]
+    NoToken,
     #[error("the upstream failed")]
     Status,
     #[error("the upstream redirects")]
     Redirect,
+    #[error("the upstream cannot be reached: try again in {seconds} s")]
+    Resting { seconds: u64 },
+    #[error("the secret for the upstream cannot be read")]
+    Secret,
     #[error("the upstream's session cannot be used")]
     Session,
     #[error("the assertion could not be signed")]

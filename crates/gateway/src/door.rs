@@ -1,7 +1,8 @@
 //! One server behind the gateway, with everything about it that does not depend on the caller.
 
+use crate::forward::{Target, Targets};
 use portcullis_domain::policy::ServerPolicy;
-use portcullis_domain::registry::{Placement, Server, Upstream, UpstreamCredential};
+use portcullis_domain::registry::{Placement, Server, Upstream};
 use portcullis_guard::challenge::Challenges;
 use std::sync::Arc;
 
@@ -14,14 +15,13 @@ pub(crate) struct Door {
     pub(crate) metadata_path: String,
     pub(crate) challenges: Challenges,
     pub(crate) behind: Behind,
-    pub(crate) credential: UpstreamCredential,
 }
 
 /// What lies behind a door.
 #[derive(Clone, Debug)]
 pub(crate) enum Behind {
     /// A Streamable HTTP address.
-    Address(http::Uri),
+    Address(Arc<Target>),
     /// A program of the machine's own table.
     Program(String),
     /// An address that nobody can dial; every call is answered as when the upstream is down.
@@ -30,9 +30,9 @@ pub(crate) enum Behind {
 
 impl Door {
     /// The door of a server, if the gateway stands before it.
-    pub(crate) fn of(policy: &ServerPolicy) -> Option<Self> {
+    pub(crate) fn of(policy: &ServerPolicy, targets: &Targets) -> Option<Self> {
         let server = policy.server();
-        let Placement::Gateway { upstream, credential } = &server.placement else {
+        let Placement::Gateway { upstream, .. } = &server.placement else {
             return None;
         };
         let uri = &server.canonical_uri;
@@ -43,8 +43,7 @@ impl Door {
             authority: authority_of(uri.origin()).to_owned(),
             metadata_path,
             challenges: Challenges::new(uri, policy.advertised_scopes()),
-            behind: Behind::of(upstream),
-            credential: *credential,
+            behind: Behind::of(upstream, targets.at(server.id)),
         })
     }
 
@@ -70,19 +69,13 @@ impl Door {
 }
 
 impl Behind {
-    fn of(upstream: &Upstream) -> Self {
-        match upstream {
-            Upstream::Command(name) => Self::Program(name.clone()),
-            Upstream::Url(address) => match address.parse::<http::Uri>() {
-                Ok(uri) if is_http(&uri) => Self::Address(uri),
-                _ => Self::Nothing,
-            },
+    fn of(upstream: &Upstream, target: Option<&Arc<Target>>) -> Self {
+        match (upstream, target) {
+            (Upstream::Command(name), _) => Self::Program(name.clone()),
+            (Upstream::Url(_), Some(target)) => Self::Address(Arc::clone(target)),
+            (Upstream::Url(_), None) => Self::Nothing,
         }
     }
-}
-
-fn is_http(uri: &http::Uri) -> bool {
-    matches!(uri.scheme_str(), Some("http" | "https")) && uri.authority().is_some()
 }
 
 /// What follows `scheme://`.

@@ -276,9 +276,17 @@ fn upstream_failed(failure: UpstreamFailure, sentence: String, context: &Context
     };
     match failure {
         UpstreamFailure::Late => Shown::new(StatusCode::GATEWAY_TIMEOUT, code::UPSTREAM_LATE, sentence),
-        UpstreamFailure::TooManyPrograms | UpstreamFailure::Signing => {
+        UpstreamFailure::NoToken
+        | UpstreamFailure::Secret
+        | UpstreamFailure::Signing
+        | UpstreamFailure::TooManyPrograms => {
             Shown::new(StatusCode::SERVICE_UNAVAILABLE, code::UNAVAILABLE, sentence).retry_later()
         }
+        UpstreamFailure::Resting { seconds } => Shown {
+            data: Some(json!({ "retryAfterSeconds": seconds })),
+            extra: Some((header::RETRY_AFTER, HeaderValue::from(seconds))),
+            ..Shown::new(StatusCode::SERVICE_UNAVAILABLE, code::UNAVAILABLE, sentence)
+        },
         UpstreamFailure::Credential
         | UpstreamFailure::Garbled
         | UpstreamFailure::NoAddress

@@ -1,7 +1,9 @@
 //! Server-sent events, whole ones: what is passed on, filtered or ended is never half an event (STRM-07).
 
+use crate::answer::is_response_to;
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::{BoxStream, StreamExt as _};
+use serde_json::value::RawValue;
 
 /// The upstream broke off, or sent an event without end.
 #[derive(Debug)]
@@ -89,6 +91,32 @@ pub(crate) fn events<E: Send + 'static>(
             };
             if taken.is_err() {
                 return Some((Err(BrokenOff), (chunks, splitter, true)));
+            }
+        }
+    })
+    .boxed()
+}
+
+/// Breaks off where the events end without the answer to the request `id`, unless what came can be resumed (2025-11-25,
+/// "Resumability and Redelivery"): a caller would wait for what never comes.
+pub(crate) fn never_without_answer(
+    events: BoxStream<'static, Result<Bytes, BrokenOff>>,
+    id: Box<RawValue>,
+) -> BoxStream<'static, Result<Bytes, BrokenOff>> {
+    let state = Some((events, id, None::<Bytes>, false));
+    futures_util::stream::unfold(state, |state| async move {
+        let (mut events, id, last, can_resume) = state?;
+        match events.next().await {
+            Some(Ok(event)) => {
+                let has = |name: &[u8]| lines(&event).any(|line| field(line, name).is_some());
+                let can_resume = can_resume || has(b"id");
+                let last = if has(b"data") { Some(event.clone()) } else { last };
+                Some((Ok(event), Some((events, id, last, can_resume))))
+            }
+            Some(Err(BrokenOff)) => Some((Err(BrokenOff), None)),
+            None => {
+                let answered = last.is_some_and(|last| is_response_to(&data(&last), &id));
+                (!answered && !can_resume).then_some((Err(BrokenOff), None))
             }
         }
     })

@@ -25,7 +25,6 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use opentelemetry::trace::SpanKind;
 use portcullis_domain::condition::Circumstances;
 use portcullis_domain::policy::ServerPolicy;
-use portcullis_domain::registry::UpstreamCredential;
 use serde_json::value::RawValue;
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -229,40 +228,21 @@ impl Inner {
         }
         match &allowed.caller.door.behind {
             Behind::Address(to) => {
-                let assertion = self.assertion_for(allowed.caller)?;
                 let forwarded = Forwarded {
                     method: Method::POST,
                     to,
                     headers: allowed.headers,
                     era: allowed.era,
                     session: allowed.session,
-                    assertion: assertion.as_deref(),
                     id: allowed.call.id.as_deref(),
+                    is_endless: matches!(allowed.call.aim, Aim::Listen(_)),
                     trace: allowed.trace.clone(),
                     body: allowed.body.clone(),
                 };
-                let answer = self.upstreams.send(permits, forwarded).await;
-                answer.map_err(Refusal::Upstream)
+                self.forward(permits, allowed.caller, forwarded).await
             }
             Behind::Program(name) => self.to_program(permits, name, allowed).await,
             Behind::Nothing => Err(Refusal::Upstream(UpstreamFailure::NoAddress)),
-        }
-    }
-
-    /// What the upstream gets instead of the caller's token.
-    pub(crate) fn assertion_for(&self, caller: &Caller) -> Result<Option<Arc<str>>, Refusal> {
-        match caller.door.credential {
-            UpstreamCredential::None => Ok(None),
-            UpstreamCredential::Assertion => {
-                let scopes = policy_of(caller)?.effective(&caller.principal, &caller.circumstances());
-                let made = self.assertions.assert(
-                    &caller.principal,
-                    &caller.door.server,
-                    (scopes, caller.known.number),
-                    (caller.now, || self.unique()),
-                );
-                made.map(Some).map_err(|_| Refusal::Upstream(UpstreamFailure::Signing))
-            }
         }
     }
 

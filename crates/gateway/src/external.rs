@@ -7,7 +7,7 @@ mod asked;
 mod fetch;
 mod keys;
 
-pub(crate) use fetch::Fetcher;
+pub(crate) use fetch::{Fetcher, Unheard};
 
 use crate::rates::TooOften;
 use crate::settings::{Clock, IssuerTimes, Secrets};

@@ -138,6 +138,8 @@ pub struct Figures {
     pub streams: u64,
     /// Programs of stdio servers that run.
     pub programs: u64,
+    /// Of servers with an HTTP upstream, by name: whether callers are turned away because it cannot be reached.
+    pub resting: BTreeMap<String, bool>,
     /// How long ago the gateway last heard that it knows everything.
     pub feed_age: Option<Duration>,
     /// What the record of calls holds, promised outcomes included.

@@ -1,94 +1,94 @@
 //! To an upstream over HTTP: the original bytes, headers from an allow-list, our own credential, never the caller's token
-//! (PC-04, PC-05). No redirects, no proxies, no cookies, no second try of a call.
+//! (PC-04, PC-05). No redirects, no proxies, no cookies, no second try of a call that the upstream may have seen (UPS-10).
 
+mod breaker;
+mod connector;
 mod headers;
+mod target;
 mod tls;
 
-pub use tls::{Connector, NoTls, connector};
+pub use connector::Connector;
+pub use tls::{NoTls, Unusable, check as check_tls, connector};
 
+pub(crate) use target::{Means, Target, Targets};
+
+use crate::Inner;
 use crate::answer::{Answer, UpstreamFailure, is_error_for};
+use crate::authenticate::Caller;
 use crate::authorize::Permits;
+use crate::error::Refusal;
 use crate::events;
 use crate::headers::{Era, SESSION_ID};
 use crate::settings::Limits;
 use bytes::Bytes;
-use futures_util::StreamExt as _;
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, header};
-use http_body_util::{BodyExt as _, Full, Limited};
+use futures_util::stream::{self, BoxStream, StreamExt as _};
+use http::{HeaderMap, Method, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::ClientConfig;
 use serde_json::value::RawValue;
+use std::sync::Arc;
 use std::time::Duration;
-
-/// An idle connection is given up before common upstreams close theirs (5 s), so that no call meets a closing one.
-const POOL_IDLE: Duration = Duration::from_secs(3);
 
 /// The longest error body of an upstream that is looked at.
 const MAX_ERROR_BODY: usize = 64 * 1024;
 
-/// Every connection to an HTTP upstream.
-pub(crate) struct Upstreams {
-    client: Client<Connector, Full<Bytes>>,
-    timeout: Duration,
-    answer_bytes: usize,
-}
-
 /// One message for an HTTP upstream.
 pub(crate) struct Forwarded<'a> {
     pub(crate) method: Method,
-    pub(crate) to: &'a Uri,
+    pub(crate) to: &'a Target,
     /// As the caller sent them.
     pub(crate) headers: &'a HeaderMap,
     pub(crate) era: Era,
     /// Known to belong to the caller.
     pub(crate) session: Option<&'a str>,
-    pub(crate) assertion: Option<&'a str>,
     pub(crate) id: Option<&'a RawValue>,
+    /// Whether its answer may be silent for as long as it likes.
+    pub(crate) is_endless: bool,
     /// Our own span's, instead of the caller's.
     pub(crate) trace: Option<HeaderMap>,
     pub(crate) body: Bytes,
 }
 
-impl Upstreams {
-    pub(crate) fn new(limits: &Limits) -> Result<Self, NoTls> {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "the one place of this crate that builds an HTTP client; it dials only what an operator registered"
-        )]
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(POOL_IDLE)
-            .build(connector()?);
-        Ok(Self { client, timeout: limits.upstream_timeout, answer_bytes: limits.answer_bytes })
-    }
+/// The TLS of upstreams about which nothing is special.
+pub(crate) fn usual_tls() -> Result<Arc<ClientConfig>, NoTls> {
+    tls::usual()
+}
 
-    /// Sends a permitted message, and waits for the beginning of the answer.
-    pub(crate) async fn send(
+impl Inner {
+    /// Sends a permitted message with our own credential, and waits for the beginning of the answer.
+    pub(crate) async fn forward(
         &self,
-        _permits: Permits,
+        permits: Permits,
+        caller: &Caller,
         forwarded: Forwarded<'_>,
-    ) -> Result<Answer, UpstreamFailure> {
-        let id = forwarded.id;
-        let address = forwarded.to.authority().map(ToString::to_string);
-        let request = request(forwarded)?;
-        let response = tokio::time::timeout(self.timeout, self.client.request(request))
-            .await
-            .map_err(|_| UpstreamFailure::Late)?
-            .map_err(|error| {
-                let failure =
-                    if error.is_connect() { UpstreamFailure::Unreachable } else { UpstreamFailure::Garbled };
-                tracing::warn!(address, error = &error as &dyn std::error::Error, "{failure}");
-                failure
-            })?;
-        self.answer(response, id).await
+    ) -> Result<Answer, Refusal> {
+        let target = forwarded.to;
+        let shown = self.credential(caller, &target.credential).await?;
+        let mut answered =
+            target.ask(&permits, &forwarded, shown.as_ref()).await.map_err(Refusal::Upstream)?;
+        // RFC 9110 s15.5.2: what is answered so has not been done, so it may be asked once more with another credential.
+        if answered.status() == StatusCode::UNAUTHORIZED
+            && let Some(refused) = &shown
+            && let Some(another) = target.credential.another_than(refused).await
+        {
+            answered = target.ask(&permits, &forwarded, Some(&another)).await.map_err(Refusal::Upstream)?;
+        }
+        let reading =
+            Reading { limits: &self.settings.limits, id: forwarded.id, is_endless: forwarded.is_endless };
+        reading.answer(answered).await.map_err(Refusal::Upstream)
     }
+}
 
-    async fn answer(
-        &self,
-        response: Response<Incoming>,
-        id: Option<&RawValue>,
-    ) -> Result<Answer, UpstreamFailure> {
+/// How an answer is read.
+struct Reading<'a> {
+    limits: &'a Limits,
+    id: Option<&'a RawValue>,
+    is_endless: bool,
+}
+
+impl Reading<'_> {
+    async fn answer(&self, response: Response<Incoming>) -> Result<Answer, UpstreamFailure> {
         let status = response.status();
         if response.headers().contains_key(header::CONTENT_ENCODING) {
             // Nothing was said that we take; what cannot be read cannot be judged.
@@ -104,7 +104,11 @@ impl Upstreams {
             _ if status.is_redirection() => Err(UpstreamFailure::Redirect),
             _ if status.is_client_error() => Ok(Answer::Refused {
                 status,
-                body: self.collect(response, MAX_ERROR_BODY).await.ok().filter(|body| is_error_for(body, id)),
+                body: self
+                    .collect(response, MAX_ERROR_BODY)
+                    .await
+                    .ok()
+                    .filter(|body| is_error_for(body, self.id)),
             }),
             _ => Err(UpstreamFailure::Status),
         }
@@ -117,15 +121,25 @@ impl Upstreams {
         };
         if content_type(response.headers()).is_some_and(|stated| stated == "text/event-stream") {
             let chunks = response.into_body().into_data_stream();
-            return Ok(Answer::Events { events: events::events(chunks.boxed(), self.answer_bytes), session });
+            let chunks = if self.is_endless {
+                chunks.map(|chunk| chunk.map_err(drop)).boxed()
+            } else {
+                never_silent_for(self.limits.upstream_idle, chunks)
+            };
+            let events = events::events(chunks, self.limits.answer_bytes);
+            let events = match self.id {
+                Some(id) if !self.is_endless => events::never_without_answer(events, id.to_owned()),
+                Some(_) | None => events,
+            };
+            return Ok(Answer::Events { events, session });
         }
         // Whatever it is called, it must be one JSON-RPC message; that is looked at by content.
-        Ok(Answer::Json { body: self.collect(response, self.answer_bytes).await?, session })
+        Ok(Answer::Json { body: self.collect(response, self.limits.answer_bytes).await?, session })
     }
 
     async fn collect(&self, response: Response<Incoming>, most: usize) -> Result<Bytes, UpstreamFailure> {
         let body = Limited::new(response.into_body(), most).collect();
-        let collected = tokio::time::timeout(self.timeout, body)
+        let collected = tokio::time::timeout(self.limits.upstream_timeout, body)
             .await
             .map_err(|_| UpstreamFailure::Late)?
             .map_err(|_| UpstreamFailure::Garbled)?;
@@ -133,13 +147,20 @@ impl Upstreams {
     }
 }
 
-fn request(forwarded: Forwarded<'_>) -> Result<Request<Full<Bytes>>, UpstreamFailure> {
-    let headers = headers::for_upstream(&forwarded).ok_or(UpstreamFailure::Garbled)?;
-    let mut request = Request::new(Full::new(forwarded.body));
-    *request.method_mut() = forwarded.method;
-    *request.uri_mut() = forwarded.to.clone();
-    *request.headers_mut() = headers;
-    Ok(request)
+/// Breaks off when nothing comes for so long.
+fn never_silent_for<E: Send + 'static>(
+    most: Duration,
+    chunks: impl stream::Stream<Item = Result<Bytes, E>> + Send + Unpin + 'static,
+) -> BoxStream<'static, Result<Bytes, ()>> {
+    stream::unfold(Some(chunks), move |chunks| async move {
+        let mut chunks = chunks?;
+        match tokio::time::timeout(most, chunks.next()).await {
+            Ok(Some(Ok(chunk))) => Some((Ok(chunk), Some(chunks))),
+            Ok(None) => None,
+            Ok(Some(Err(_))) | Err(_) => Some((Err(()), None)),
+        }
+    })
+    .boxed()
 }
 
 /// The media type, without parameters, in lower case.

@@ -14,6 +14,7 @@ mod circumstances;
 #[cfg(test)]
 mod corpus;
 mod cors;
+mod credential;
 mod deliver;
 mod door;
 mod error;
@@ -44,7 +45,7 @@ mod verbs;
 
 pub use circumstances::ClientAddress;
 pub use figures::{Figures, Histogram, ServerFigures};
-pub use forward::{Connector, NoTls, connector};
+pub use forward::{Connector, NoTls, Unusable, check_tls, connector};
 pub use settings::{CallRates, Clock, IssuerTimes, Limits, Program, Secrets, Settings, SpoolSettings};
 pub use spans::Spans;
 pub use state::FeedError;
@@ -53,8 +54,8 @@ pub use survey::{Survey, SurveyFailure};
 use assertion::Assertions;
 use axum::body::Body;
 use axum::routing::any;
+use door::{Behind, Door};
 use figures::Counters;
-use forward::Upstreams;
 use http::{Request, Response};
 use pins::Pinboard;
 use portcullis_domain::pins::Sighting;
@@ -65,7 +66,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use rates::Rates;
 use sessions::Sessions;
 use spool::Spool;
-use state::Knowledge;
+use state::{Knowledge, Means};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -116,7 +117,6 @@ struct Inner {
     spool: Spool,
     slots: Slots,
     rates: Rates,
-    upstreams: Upstreams,
     children: stdio::Children,
     closing: watch::Sender<Closing>,
     strangers: Strangers,
@@ -148,13 +148,7 @@ impl Gateway {
             settings.issuer.clone(),
             assertion_key.kid().to_owned(),
             settings.max_staleness,
-            external::Means {
-                fetcher: Arc::new(external::Fetcher::new()?),
-                times: limits.issuers.clone(),
-                clock: Arc::clone(&settings.clock),
-                secrets: Arc::clone(&settings.secrets),
-                capacity: limits.signatures,
-            },
+            means(&settings)?,
         );
         let inner = Inner {
             knowledge: Arc::new(knowledge),
@@ -163,7 +157,6 @@ impl Gateway {
             spool,
             slots: Slots::new(limits.calls_per_principal),
             rates: Rates::new(limits.calls_per_minute, limits.bad_signatures_per_minute),
-            upstreams: Upstreams::new(limits)?,
             children: stdio::Children::new(limits.into(), mint, Arc::clone(&settings.secrets)),
             closing: watch::Sender::new(Closing::Open),
             strangers: Strangers::default(),
@@ -230,6 +223,7 @@ impl Gateway {
             calls: inner.slots.total(),
             streams: inner.counters.streams(),
             programs: inner.children.count(),
+            resting: inner.resting(),
             feed_age: inner.knowledge.age((inner.settings.clock)()),
             spool_bytes,
             spool_limit,
@@ -255,11 +249,44 @@ impl Gateway {
 }
 
 impl Inner {
+    /// Of servers with an HTTP upstream, whether callers are turned away because it cannot be reached.
+    fn resting(&self) -> BTreeMap<String, bool> {
+        let known = self.knowledge.known();
+        let doors = known.iter().flat_map(|known| known.doors());
+        let rests = |door: &Arc<Door>| match &door.behind {
+            Behind::Address(target) => Some((door.server.name.to_string(), target.rests())),
+            Behind::Nothing | Behind::Program(_) => None,
+        };
+        doors.filter_map(rests).collect()
+    }
+
     /// A name for a call or an assertion. Nobody is harmed who guesses it.
     fn unique(&self) -> String {
         let number = self.named.fetch_add(1, Ordering::Relaxed);
         format!("{}-{number}", self.run)
     }
+}
+
+/// What issuers are asked and upstreams are reached with.
+fn means(settings: &Settings) -> Result<Means, NoTls> {
+    let fetcher = Arc::new(external::Fetcher::new()?);
+    let (clock, secrets) = (Arc::clone(&settings.clock), Arc::clone(&settings.secrets));
+    Ok(Means {
+        issuers: external::Means {
+            fetcher: Arc::clone(&fetcher),
+            times: settings.limits.issuers.clone(),
+            clock: Arc::clone(&clock),
+            secrets: Arc::clone(&secrets),
+            capacity: settings.limits.signatures,
+        },
+        upstreams: forward::Means {
+            tls: forward::usual_tls()?,
+            limits: settings.limits.clone(),
+            clock,
+            secrets,
+            fetcher,
+        },
+    })
 }
 
 /// 128 bits of chance as text.

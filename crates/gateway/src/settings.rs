@@ -118,8 +118,12 @@ pub struct Limits {
     pub body_bytes: usize,
     /// The deepest nesting of a request body.
     pub json_depth: usize,
-    /// From the end of the request to the first byte of the upstream's answer.
+    /// To connect to an upstream: its name, and the handshake, too.
+    pub connect_timeout: Duration,
+    /// From the end of the request to the first byte of the upstream's answer, and from there to the end of one that is JSON.
     pub upstream_timeout: Duration,
+    /// The longest silence in a streamed answer of an upstream to a request.
+    pub upstream_idle: Duration,
     /// To read a request body.
     pub body_timeout: Duration,
     /// The longest JSON answer, list or event of an upstream: these are read whole.
@@ -148,7 +152,9 @@ impl Default for Limits {
         Self {
             body_bytes: 4 * 1024 * 1024,
             json_depth: 64,
+            connect_timeout: Duration::from_secs(5),
             upstream_timeout: Duration::from_mins(1),
+            upstream_idle: Duration::from_mins(5),
             body_timeout: Duration::from_secs(30),
             answer_bytes: 16 * 1024 * 1024,
             sessions: 100_000,

@@ -3,7 +3,8 @@
 mod revocations;
 
 use crate::door::Door;
-use crate::external::{Believed, Here, Means, Trusts};
+use crate::external::{self, Believed, Here, Trusts};
+use crate::forward::{self, Targets};
 use crate::rates::TooOften;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use portcullis_domain::id::ServerId;
@@ -64,6 +65,14 @@ pub enum FeedError {
     Unusable(#[from] UnusableSnapshot),
 }
 
+/// What is needed to serve with a snapshot.
+pub(crate) struct Means {
+    /// To ask issuers about tokens.
+    pub(crate) issuers: external::Means,
+    /// To reach upstreams.
+    pub(crate) upstreams: forward::Means,
+}
+
 /// One snapshot, made ready to serve with.
 #[derive(Clone)]
 pub(crate) struct Known {
@@ -76,6 +85,7 @@ pub(crate) struct Known {
     max_life: Duration,
     verifier: Arc<Verifier>,
     trusts: Arc<Trusts>,
+    targets: Arc<Targets>,
     by_path: Arc<HashMap<String, Vec<Arc<Door>>>>,
     by_metadata_path: Arc<HashMap<String, Vec<Arc<Door>>>>,
 }
@@ -87,12 +97,13 @@ impl Known {
         }
         let verifier = match before {
             Some(before) if before.verifier.is_for(&snapshot.keys) => Arc::clone(&before.verifier),
-            _ => Arc::new(Verifier::new(&snapshot.keys, means.capacity)?),
+            _ => Arc::new(Verifier::new(&snapshot.keys, means.issuers.capacity)?),
         };
         let policy = Policy::compile(snapshot)?;
         let mut by_path: HashMap<String, Vec<Arc<Door>>> = HashMap::new();
         let mut by_metadata_path: HashMap<String, Vec<Arc<Door>>> = HashMap::new();
-        for door in policy.servers().filter_map(Door::of) {
+        let targets = Targets::of(&snapshot.servers, before.map(|before| &*before.targets), &means.upstreams);
+        for door in policy.servers().filter_map(|policy| Door::of(policy, &targets)) {
             let door = Arc::new(door);
             let same_path = by_path.entry(door.path().to_owned()).or_default();
             if same_path.iter().any(|other| other.authority == door.authority) {
@@ -119,7 +130,12 @@ impl Known {
             leeway: Duration::from_secs(snapshot.leeway_seconds),
             max_life: Duration::from_secs(snapshot.max_life_seconds),
             verifier,
-            trusts: Arc::new(Trusts::of(&snapshot.servers, before.map(|before| &*before.trusts), means)),
+            trusts: Arc::new(Trusts::of(
+                &snapshot.servers,
+                before.map(|before| &*before.trusts),
+                &means.issuers,
+            )),
+            targets: Arc::new(targets),
             by_path: Arc::new(by_path),
             by_metadata_path: Arc::new(by_metadata_path),
             policy,
@@ -169,9 +185,14 @@ impl Known {
         self.pinned.get(&server)
     }
 
+    /// Every door.
+    pub(crate) fn doors(&self) -> impl Iterator<Item = &Arc<Door>> {
+        self.by_path.values().flatten()
+    }
+
     /// The door of a server.
     pub(crate) fn door_of(&self, server: ServerId) -> Option<&Arc<Door>> {
-        self.by_path.values().flatten().find(|door| door.server.id == server)
+        self.doors().find(|door| door.server.id == server)
     }
 
     fn here<'a>(&'a self, door: &'a Door, now: Timestamp) -> Here<'a> {

@@ -286,20 +286,19 @@ impl Talk<'_> {
                 let _it_may_have_ended = self.gateway.children.end(session);
             }
             Behind::Address(to) => {
-                let Ok(assertion) = self.gateway.assertion_for(self.caller) else { return };
                 let forwarded = Forwarded {
                     method: Method::DELETE,
                     to,
                     headers: &self.headers("DELETE"),
                     era: self.era,
                     session: Some(session),
-                    assertion: assertion.as_deref(),
                     trace: None,
                     id: None,
+                    is_endless: false,
                     body: Bytes::new(),
                 };
-                let _it_may_not_know_how =
-                    self.gateway.upstreams.send(Permits::of_survey(&Probe(())), forwarded).await;
+                let permits = Permits::of_survey(&Probe(()));
+                let _it_may_not_know_how = self.gateway.forward(permits, self.caller, forwarded).await;
             }
             Behind::Nothing => {}
         }

@@ -122,20 +122,18 @@ impl Inner {
         let Behind::Address(to) = &caller.door.behind else {
             return Err(Refusal::Upstream(UpstreamFailure::NoAddress));
         };
-        let assertion = self.assertion_for(caller)?;
         let forwarded = Forwarded {
             method: if parts.method == Method::DELETE { Method::DELETE } else { Method::GET },
             to,
             headers: &parts.headers,
             era: Era::Sessions,
             session,
-            assertion: assertion.as_deref(),
             id: None,
+            is_endless: true,
             trace,
             body: Bytes::new(),
         };
-        let answer = self.upstreams.send(permits, forwarded).await;
-        answer.map_err(Refusal::Upstream)
+        self.forward(permits, caller, forwarded).await
     }
 
     fn session_refused(&self, caller: &Caller, session: Option<&str>, status: StatusCode) -> Response<Body> {

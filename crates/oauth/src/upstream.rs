@@ -2,12 +2,16 @@
 //! internal network and may have a query, which is nobody else's business.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
-use url::Url;
+use url::{Host, Url};
 
 /// An absolute http or https URL, as written.
 #[derive(Clone, PartialEq, Eq)]
-pub struct UpstreamUrl(String);
+pub struct UpstreamUrl {
+    text: String,
+    host: Host<String>,
+}
 
 /// Why a text is no address of an upstream. It never repeats the text, which may hold a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,14 +33,38 @@ pub enum InvalidUpstream {
 impl UpstreamUrl {
     /// As written.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
+    }
+
+    /// Whether its scheme is https.
+    pub fn is_https(&self) -> bool {
+        self.text.starts_with("https://")
+    }
+
+    /// Whether nobody else can listen on the way there: https, or this very machine.
+    pub fn is_confidential(&self) -> bool {
+        let is_here = match &self.host {
+            Host::Domain(name) => name == "localhost",
+            Host::Ipv4(address) => address.is_loopback(),
+            Host::Ipv6(address) => address.is_loopback(),
+        };
+        self.is_https() || is_here
+    }
+
+    /// Its host, where that is an address and no name, however it is written.
+    pub fn address(&self) -> Option<IpAddr> {
+        match self.host {
+            Host::Domain(_) => None,
+            Host::Ipv4(address) => Some(address.into()),
+            Host::Ipv6(address) => Some(address.into()),
+        }
     }
 }
 
 /// Without the query.
 impl fmt::Debug for UpstreamUrl {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(without_query(&self.0))
+        formatter.write_str(without_query(&self.text))
     }
 }
 
@@ -56,16 +84,14 @@ impl FromStr for UpstreamUrl {
         let written = ["http://", "https://"].into_iter().find_map(|scheme| text.strip_prefix(scheme));
         let Some(written) = written else { return Err(InvalidUpstream::NotHttp) };
         let authority = written.split(['/', '?', '#']).next().unwrap_or_default();
-        if authority.is_empty() || url.host().is_none() {
-            return Err(InvalidUpstream::NotAUrl);
-        }
+        let host = url.host().filter(|_| !authority.is_empty()).ok_or(InvalidUpstream::NotAUrl)?.to_owned();
         if authority.contains('@') {
             return Err(InvalidUpstream::UserInfo);
         }
         if url.fragment().is_some() {
             return Err(InvalidUpstream::Fragment);
         }
-        Ok(Self(text.to_owned()))
+        Ok(Self { text: text.to_owned(), host })
     }
 }
 
@@ -97,6 +123,23 @@ mod tests {
         ] {
             assert_eq!(read(bad), Err(why), "{bad}");
         }
+    }
+
+    #[test]
+    fn hosts_are_known_however_they_are_written() {
+        let read = |text: &str| text.parse::<UpstreamUrl>().unwrap();
+        for here in
+            ["http://127.0.0.1:9/", "http://localhost/a", "http://[::1]/", "http://0x7f.1/", "https://a/"]
+        {
+            assert!(read(here).is_confidential(), "{here}");
+        }
+        for elsewhere in ["http://10.0.0.1/", "http://localhost.example/", "http://a/127.0.0.1"] {
+            assert!(!read(elsewhere).is_confidential(), "{elsewhere}");
+        }
+        for odd in ["http://2852039166/", "http://0xa9.254.0xa9fe/", "http://169.254.169.254:80/"] {
+            assert_eq!(read(odd).address(), Some("169.254.169.254".parse().unwrap()), "{odd}");
+        }
+        assert_eq!(read("http://a.example/").address(), None);
     }
 
     #[test]

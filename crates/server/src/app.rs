@@ -207,6 +207,7 @@ fn gateway_limits(limits: &crate::config::Limits) -> Limits {
         calls_per_minute: limits.calls_per_minute,
         bad_signatures_per_minute: limits.bad_signatures_per_minute,
         upstream_timeout: limits.upstream_timeout,
+        upstream_idle: limits.upstream_idle,
         answer_bytes: limits.answer,
         children: limits.programs,
         child_idle: limits.program_idle,

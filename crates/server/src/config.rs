@@ -203,6 +203,8 @@ pub struct Limits {
     pub bad_signatures_per_minute: NonZeroU32,
     /// From the end of a call to the first byte of its answer.
     pub upstream_timeout: Duration,
+    /// The longest silence in a streamed answer.
+    pub upstream_idle: Duration,
     /// The longest answer of an upstream that is read whole.
     pub answer: usize,
     /// Programs of stdio servers at once.
@@ -221,6 +223,7 @@ impl Default for Limits {
             calls_per_minute: gateway.calls_per_minute,
             bad_signatures_per_minute: gateway.bad_signatures_per_minute,
             upstream_timeout: gateway.upstream_timeout,
+            upstream_idle: gateway.upstream_idle,
             answer: gateway.answer_bytes,
             programs: gateway.children,
             program_idle: gateway.child_idle,

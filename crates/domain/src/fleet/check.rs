@@ -7,6 +7,7 @@ mod people;
 mod rules;
 mod seen;
 mod server;
+mod upstream;
 
 use super::raw::{RawAccess, RawFleet, RawServer};
 use super::{Fleet, Problem, SeenTools, Surroundings};

@@ -3,8 +3,9 @@
 use super::{Difference, Fleet, Surroundings};
 use crate::condition::Forbid;
 use crate::registry::{
-    Access, Agent, Client, ClientAuth, Issuers, Members, Name, Pinning, Placement, Proof, Risk, Role, Rule,
-    ScopeClaim, ScopeMeaning, Server, TokenType, TrustedIssuer, Upstream, UpstreamCredential,
+    Access, Agent, Client, ClientAuth, ClientCertificate, ClientCredentials, Issuers, Members, Name, Pinning,
+    Placement, Proof, Risk, Role, Rule, ScopeClaim, ScopeMeaning, SecretPlace, Server, TokenEndpoint,
+    TokenType, TrustedIssuer, Upstream, UpstreamCredential, UpstreamTls,
 };
 use portcullis_oauth::issuer::Issuer;
 use portcullis_oauth::jwk::ExternalAlgorithm;
@@ -60,15 +61,57 @@ fn rule(at: usize) -> impl Strategy<Value = Rule> {
     )
 }
 
-fn placement() -> impl Strategy<Value = Placement> {
-    let upstream = prop_oneof![
-        Just(Upstream::Command("prog".into())),
-        Just(Upstream::Url("http://127.0.0.1:9/mcp".into()))
-    ];
-    let credential = select(vec![UpstreamCredential::Assertion, UpstreamCredential::None]);
-    let behind =
-        (upstream, credential).prop_map(|(upstream, credential)| Placement::Gateway { upstream, credential });
-    prop_oneof![Just(Placement::Direct), behind]
+/// On the heap, as these trees are deep.
+fn placement() -> BoxedStrategy<Placement> {
+    let place = |text: &str| text.parse::<SecretPlace>().unwrap();
+    let program =
+        select(vec![UpstreamCredential::Assertion, UpstreamCredential::None]).prop_map(|credential| {
+            Placement::Gateway {
+                upstream: Upstream::Command("prog".into()),
+                credential,
+                tls: UpstreamTls::default(),
+            }
+        });
+    let ca = prop::option::of(Just(place("file:/run/ca.pem")));
+    let certificate =
+        prop::option::of(Just(ClientCertificate { cert: place("file:/run/c.pem"), key: place("env:KEY") }));
+    let address =
+        (credential(), any::<bool>(), ca, certificate).prop_map(|(credential, https, ca, certificate)| {
+            let (url, tls) = if https {
+                ("https://n.example/mcp?x=1", UpstreamTls { ca, certificate })
+            } else {
+                ("http://127.0.0.1:9/mcp", UpstreamTls::default())
+            };
+            Placement::Gateway { upstream: Upstream::Url(url.into()), credential, tls }
+        });
+    prop_oneof![Just(Placement::Direct), program, address].boxed()
+}
+
+fn credential() -> impl Strategy<Value = UpstreamCredential> {
+    let at = select(vec![
+        TokenEndpoint::Issuer("https://idp.example/t".parse().unwrap()),
+        TokenEndpoint::Url("https://idp.example/token?x".into()),
+    ]);
+    let resource = prop::option::of(select(vec![
+        "https://n.example/mcp",
+        "http://127.0.0.1:9/mcp",
+        "https://x.example",
+    ]));
+    let client = (at, sentence(), scopes(), resource).prop_map(|(at, client_id, scopes, resource)| {
+        UpstreamCredential::ClientCredentials(Box::new(ClientCredentials {
+            at,
+            client_id,
+            secret: "file:/run/secret".parse().unwrap(),
+            scopes,
+            resource: resource.map(str::to_owned),
+        }))
+    });
+    prop_oneof![
+        Just(UpstreamCredential::Assertion),
+        Just(UpstreamCredential::None),
+        Just(UpstreamCredential::Bearer("env:TOKEN".parse().unwrap())),
+        client
+    ]
 }
 
 fn server(at: usize) -> impl Strategy<Value = Server<()>> {
@@ -152,11 +195,11 @@ fn trusted(at: usize) -> impl Strategy<Value = TrustedIssuer> {
     )
 }
 
-fn issuers() -> impl Strategy<Value = Issuers> {
+fn issuers() -> BoxedStrategy<Issuers> {
     let several = (any::<bool>(), trusted(0), trusted(1), 1..3_usize).prop_map(|(own, one, other, count)| {
         Issuers { own, external: [one, other].into_iter().take(count).collect() }
     });
-    prop_oneof![Just(Issuers::default()), several]
+    prop_oneof![Just(Issuers::default()), several].boxed()
 }
 
 fn labels() -> impl Strategy<Value = Vec<String>> {

@@ -1,6 +1,13 @@
 //! The fleet file exactly as written: shape only, nothing checked.
 
-use crate::registry::{ClientAuth, Members, Name, Pinning, Risk, ScopeClaim, TokenType, UpstreamCredential};
+mod upstream;
+
+pub(super) use upstream::{
+    RawCertificate, RawClientCredentials, RawUpstream, RawUpstreamCredential, RawUpstreamCredentials,
+    RawUpstreamWord,
+};
+
+use crate::registry::{ClientAuth, Members, Name, Pinning, Risk, ScopeClaim, TokenType};
 use portcullis_oauth::scope::{Scope, ScopeSet};
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
@@ -39,8 +46,9 @@ pub(super) struct RawServer {
     pub(super) mode: RawMode,
     #[schemars(with = "Option<RawUpstream>")]
     pub(super) upstream: Option<Spanned<RawUpstream>>,
-    #[serde(default)]
-    pub(super) credential: UpstreamCredential,
+    /// What the upstream gets instead of the caller's token.
+    #[schemars(with = "Option<RawUpstreamCredential>")]
+    pub(super) credential: Option<Spanned<RawUpstreamCredential>>,
     #[schemars(with = "Option<String>")]
     pub(super) access: Option<Spanned<String>>,
     #[serde(default)]
@@ -87,13 +95,6 @@ pub(super) enum RawMode {
     Direct,
     #[default]
     Gateway,
-}
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RawUpstream {
-    pub(super) url: Option<String>,
-    pub(super) command: Option<String>,
 }
 
 #[derive(Deserialize, JsonSchema)]

@@ -43,8 +43,8 @@ pub fn owners_only(before: &Fleet, after: &Fleet) -> Vec<String> {
     says
 }
 
-/// Files of this machine that would be written, and secrets of it that would be shown to somebody, and were not named before:
-/// nobody names them from elsewhere.
+/// Files of this machine that would be written, and secrets of it that would be shown to somebody to whom they were not shown
+/// before: nobody names them from elsewhere.
 pub fn new_places(before: &Fleet, after: &Fleet) -> Vec<String> {
     let known = by_name(&before.agents, |agent| &agent.name);
     let agents = after.agents.iter().filter(|agent| {
@@ -57,12 +57,19 @@ pub fn new_places(before: &Fleet, after: &Fleet) -> Vec<String> {
     });
     let agents = agents.map(|agent| format!("agent {}", agent.name));
     let clients = clients.map(|client| format!("client {}", client.name));
-    let servers = by_name(&before.servers, |server| &server.name);
-    let servers = after.servers.iter().filter(|server| {
-        let known = servers.get(&server.name).map(|known| &known.issuers);
+    let known = by_name(&before.servers, |server| &server.name);
+    let issuers = after.servers.iter().filter(|server| {
+        let known = known.get(&server.name).map(|known| &known.issuers);
         shows_a_secret(known, &server.issuers)
     });
-    agents.chain(clients).chain(servers.map(|server| format!("server {}: issuers", server.name))).collect()
+    // The same secret for another address is shown to somebody else.
+    let upstreams = after.servers.iter().filter(|server| {
+        let known = known.get(&server.name).map(|known| &known.placement);
+        !server.placement.places().is_empty() && known != Some(&server.placement)
+    });
+    let issuers = issuers.map(|server| format!("server {}: issuers", server.name));
+    let upstreams = upstreams.map(|server| format!("server {}: upstream and credential", server.name));
+    agents.chain(clients).chain(issuers).chain(upstreams).collect()
 }
 
 /// Whether a secret of this machine would be shown somewhere that it was not shown before.

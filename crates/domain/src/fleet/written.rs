@@ -2,12 +2,14 @@
 
 use super::{Fleet, moment};
 use issuers::WrittenIssuer;
+use upstream::{WrittenUpstream, WrittenUpstreamCredential};
 mod issuers;
+mod upstream;
 
 use crate::condition::{Forbid, When};
 use crate::registry::{
     Access, Agent, Client, ClientAuth, Members, Name, Pinning, Placement, Risk, Role, Rule, ScopeMeaning,
-    Server, Upstream, UpstreamCredential,
+    Server,
 };
 use portcullis_oauth::issuer::Issuer;
 use portcullis_oauth::redirect::RedirectUri;
@@ -71,9 +73,9 @@ pub(super) struct WrittenServer<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     mode: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    upstream: Option<BTreeMap<&'static str, &'a str>>,
+    upstream: Option<WrittenUpstream<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    credential: Option<UpstreamCredential>,
+    credential: Option<WrittenUpstreamCredential<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     access: Option<String>,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
@@ -101,13 +103,9 @@ impl<'a> WrittenServer<'a> {
         let is_default = default_uri.as_ref() == Ok(&server.canonical_uri);
         let (mode, upstream, credential) = match &server.placement {
             Placement::Direct => (Some("direct"), None, None),
-            Placement::Gateway { upstream, credential } => {
-                let upstream = match upstream {
-                    Upstream::Command(name) => ("command", name.as_str()),
-                    Upstream::Url(url) => ("url", url.as_str()),
-                };
-                let unusual = (*credential != UpstreamCredential::default()).then_some(*credential);
-                (None, Some(BTreeMap::from([upstream])), unusual)
+            Placement::Gateway { upstream, credential, tls } => {
+                let shown = WrittenUpstreamCredential::of(credential, tls, upstream);
+                (None, Some(WrittenUpstream::of(upstream, tls)), shown)
             }
         };
         Self {

@@ -177,7 +177,8 @@ impl Desk {
         let pair = STANDARD.encode(format!("{}:{}", form_encoded(&self.client_id), form_encoded(&secret)));
         let basic = HeaderValue::try_from(format!("Basic {pair}")).map_err(|_| Unheard::Secret)?;
         let form = format!("token={}&token_type_hint=access_token", form_encoded(token));
-        let body = self.means.fetcher.post(&self.address, basic, form, self.means.times.patience).await?;
+        let body =
+            self.means.fetcher.post(&self.address, Some(basic), form, self.means.times.patience).await?;
         portcullis_oauth::strict_json::check(&body, 16).map_err(|_| Unheard::Garbled)?;
         let said: Map<String, Value> = serde_json::from_slice(&body).map_err(|_| Unheard::Garbled)?;
         match said.get("active") {

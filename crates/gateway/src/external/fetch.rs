@@ -30,8 +30,8 @@ pub(crate) enum Unheard {
     Garbled,
     #[error("the secret for it cannot be read on this machine")]
     Secret,
-    #[error("it answered with another status than 200")]
-    Status,
+    #[error("it answered with status {0}")]
+    Status(u16),
     #[error("it cannot be reached")]
     Unreachable,
 }
@@ -61,17 +61,19 @@ impl Fetcher {
     pub(crate) async fn post(
         &self,
         address: &str,
-        mut authorization: HeaderValue,
+        authorization: Option<HeaderValue>,
         form: String,
         patience: Duration,
     ) -> Result<Bytes, Unheard> {
-        authorization.set_sensitive(true);
         let request = Request::builder().method(Method::POST).uri(address);
         let request = request
             .header(header::ACCEPT, "application/json")
-            .header(header::AUTHORIZATION, authorization)
             .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
-        let request = request.body(Full::from(form)).map_err(|_| Unheard::Address)?;
+        let mut request = request.body(Full::from(form)).map_err(|_| Unheard::Address)?;
+        if let Some(mut authorization) = authorization {
+            authorization.set_sensitive(true);
+            request.headers_mut().insert(header::AUTHORIZATION, authorization);
+        }
         self.ask(request, patience).await
     }
 
@@ -79,7 +81,7 @@ impl Fetcher {
         let asking = async {
             let response = self.client.request(request).await.map_err(|_| Unheard::Unreachable)?;
             if response.status() != StatusCode::OK {
-                return Err(Unheard::Status);
+                return Err(Unheard::Status(response.status().as_u16()));
             }
             let body = Limited::new(response.into_body(), LARGEST_ANSWER).collect().await;
             body.map(http_body_util::Collected::to_bytes).map_err(|_| Unheard::Garbled)

@@ -13,8 +13,8 @@ const PASSED: [HeaderName; 3] = [header::ACCEPT, TRACEPARENT, TRACESTATE];
 /// Headers that repeat the body: checked against it, and therefore ours. `Connection` cannot take them away.
 const CHECKED: [HeaderName; 3] = [PROTOCOL_VERSION, METHOD, NAME];
 
-/// `None` when a value of ours is no header value.
-pub(super) fn for_upstream(forwarded: &Forwarded<'_>) -> Option<HeaderMap> {
+/// `shown` is our own credential. `None` when a value of ours is no header value.
+pub(super) fn for_upstream(forwarded: &Forwarded<'_>, shown: Option<&HeaderValue>) -> Option<HeaderMap> {
     let theirs = forwarded.headers;
     let mut headers = HeaderMap::new();
     // Hop-by-hop first (RFC 9110 s7.6.1), so that nothing we add can be named there.
@@ -44,10 +44,8 @@ pub(super) fn for_upstream(forwarded: &Forwarded<'_>) -> Option<HeaderMap> {
         headers.remove(TRACESTATE);
         headers.extend(trace.clone());
     }
-    if let Some(assertion) = forwarded.assertion {
-        let mut credential = HeaderValue::from_str(&format!("Bearer {assertion}")).ok()?;
-        credential.set_sensitive(true);
-        headers.insert(header::AUTHORIZATION, credential);
+    if let Some(shown) = shown {
+        headers.insert(header::AUTHORIZATION, shown.clone());
     }
     Some(headers)
 }

@@ -59,6 +59,7 @@ fn server() -> Server {
         placement: Placement::Gateway {
             upstream: Upstream::Command("ops".to_owned()),
             credential: UpstreamCredential::Assertion,
+            tls: portcullis_domain::registry::UpstreamTls::default(),
         },
         access_seconds: None,
         labels: Vec::new(),

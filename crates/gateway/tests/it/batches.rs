@@ -334,6 +334,7 @@ async fn rpc_09_a_program_gets_each_message_on_its_line() {
             snapshot.servers[0].placement = Placement::Gateway {
                 upstream: Upstream::Command("p".into()),
                 credential: UpstreamCredential::Assertion,
+                tls: portcullis_domain::registry::UpstreamTls::default(),
             };
         },
     )

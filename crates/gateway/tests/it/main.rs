@@ -3,8 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "what a test cannot do without must be there")]
 
 mod batches;
+mod certificates;
 mod conditions;
+mod credentials;
 mod feed;
+mod health;
+mod hostile;
 mod http;
 mod issuers;
 mod lists;

@@ -370,6 +370,7 @@ async fn pc_33_a_program_is_looked_at_and_held_like_any_server() {
             snapshot.servers[0].placement = Placement::Gateway {
                 upstream: Upstream::Command("notes-local".into()),
                 credential: UpstreamCredential::Assertion,
+                tls: portcullis_domain::registry::UpstreamTls::default(),
             };
         },
     )

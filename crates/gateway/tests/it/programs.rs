@@ -36,6 +36,7 @@ async fn world(command: &str) -> World {
             snapshot.servers[0].placement = Placement::Gateway {
                 upstream: Upstream::Command(command),
                 credential: UpstreamCredential::Assertion,
+                tls: portcullis_domain::registry::UpstreamTls::default(),
             };
         },
     )

@@ -366,6 +366,7 @@ fn server(name: &str, number: u8, upstream: &str) -> Server {
         placement: Placement::Gateway {
             upstream: Upstream::Url(upstream.to_owned()),
             credential: UpstreamCredential::Assertion,
+            tls: portcullis_domain::registry::UpstreamTls::default(),
         },
         access_seconds: None,
         labels: vec![],

@@ -153,7 +153,7 @@ fn issuers(server: &Server, own: &Issuer) -> Vec<String> {
 fn listed(server: &Server, live_sessions: u64) -> Listed {
     let (mode, upstream) = match &server.placement {
         Placement::Direct => ("direct", None),
-        Placement::Gateway { upstream, credential: _ } => ("gateway", Some(place(upstream))),
+        Placement::Gateway { upstream, .. } => ("gateway", Some(place(upstream))),
     };
     Listed {
         name: server.name.to_string(),

@@ -5,6 +5,7 @@
 //! | `RUST_LOG` | what is logged, as `tracing` filters; default `info,rmcp=warn` |
 //! | the names in `telemetry.otlp_headers` | headers for the collector |
 //! | the names in `client.secret = "env:NAME"` of issuers in the fleet file | what proves us to an issuer that is asked about tokens |
+//! | the names in `credential` and `upstream.ca` of servers in the fleet file | what upstreams are shown, and who vouches for them |
 //! | the name in `master_key.source = "env:NAME"` | the key-encryption key, 32 bytes as base64url |
 
 use portcullis_domain::registry::SecretPlace;

@@ -154,6 +154,8 @@ pub struct Limits {
     pub bad_signatures_per_minute: Option<u64>,
     /// From the end of a call to the first byte of the upstream's answer, "1s" to "1h". Default: "60s".
     pub upstream_timeout: Option<String>,
+    /// The longest silence in a streamed answer to a call, "10s" to "24h"; subscriptions may be silent for longer. Default: "5m".
+    pub upstream_idle: Option<String>,
     /// The longest JSON answer, list or event of an upstream, in bytes. Default: 16777216 (16 MiB).
     pub answer: Option<u64>,
     /// Programs of stdio servers at once. Default: 256.

@@ -123,6 +123,11 @@ fn gateway(page: &mut Page, app: &App, figures: &Figures) {
     for ((reason, server), count) in &figures.strangers {
         page.sample(name, &[("reason", reason), ("server", server)], count);
     }
+    let name = "portcullis_gateway_upstream_resting";
+    page.gauge(name, "1 while callers are turned away because the upstream cannot be reached.");
+    for (server, rests) in &figures.resting {
+        page.sample(name, &[("server", server)], u64::from(*rests));
+    }
     let mut now = |name: &str, help: &str, value: u64| {
         page.gauge(name, help);
         page.sample(name, &[], value);

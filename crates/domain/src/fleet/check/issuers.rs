@@ -2,13 +2,12 @@
 
 use super::Check;
 use crate::fleet::raw::{RawIssuer, RawIssuerClient, RawTrustedIssuer};
-use crate::registry::{Issuers, Placement, Proof, SecretPlace, TokenType, TrustedIssuer};
+use crate::registry::{Issuers, Placement, Proof, SecretPlace, TokenType, TrustedIssuer, is_never_dialled};
 use portcullis_oauth::issuer::{ExternalIssuer, Issuer};
 use portcullis_oauth::jwk::ExternalAlgorithm;
 use portcullis_oauth::scope::{Scope, ScopeSet};
 use portcullis_oauth::upstream::UpstreamUrl;
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use toml::Spanned;
 
 /// Most issuers of one server.
@@ -99,7 +98,8 @@ impl Check<'_> {
         declared: &ScopeSet,
     ) -> Option<TrustedIssuer> {
         let at = place.0.start;
-        let issuer = self.external_issuer(&place.of(raw.issuer));
+        let issuer =
+            self.external_issuer(&place.of(raw.issuer), "this is our own issuer, which is written \"self\"");
         let algorithms = raw.algorithms.map(|all| all.into_iter().map(|text| place.of(text)).collect());
         let proof = RawProof {
             jwks: raw.jwks.map(|text| place.of(text)),
@@ -138,13 +138,14 @@ impl Check<'_> {
         })
     }
 
-    fn external_issuer(&mut self, text: &Spanned<String>) -> Option<ExternalIssuer> {
+    /// `ours` is said where it is not another's.
+    pub(super) fn external_issuer(&mut self, text: &Spanned<String>, ours: &str) -> Option<ExternalIssuer> {
         self.no_placeholder(text.span().start, "issuer", text.get_ref());
         let issuer: ExternalIssuer = self.read(text)?;
         let own: &Issuer = self.surroundings.issuer;
-        let like_ours = |ours: &str| issuer.as_str().trim_end_matches('/').eq_ignore_ascii_case(ours);
-        if like_ours(own.as_str()) || like_ours(&own.join("/assertions")) {
-            self.problem(text.span().start, "this is our own issuer, which is written \"self\"");
+        let is_like = |own: &str| issuer.as_str().trim_end_matches('/').eq_ignore_ascii_case(own);
+        if is_like(own.as_str()) || is_like(&own.join("/assertions")) {
+            self.problem(text.span().start, ours);
             return None;
         }
         Some(issuer)
@@ -202,7 +203,7 @@ impl Check<'_> {
             self.problem(introspection.span().start, says);
             return None;
         };
-        let secret: Option<SecretPlace> = self.secret_place(at, &client.secret);
+        let secret: Option<SecretPlace> = self.place(at, "client.secret", &client.secret);
         if client.id.is_empty() {
             self.problem(at, "client.id is empty");
         }
@@ -210,9 +211,10 @@ impl Check<'_> {
     }
 
     /// The text is not repeated: it may be the secret.
-    fn secret_place(&mut self, at: usize, text: &str) -> Option<SecretPlace> {
+    pub(super) fn place(&mut self, at: usize, what: &str, text: &str) -> Option<SecretPlace> {
+        self.no_placeholder(at, what, text);
         let place = text.parse();
-        place.map_err(|error| self.problem(at, format!("client.secret: {error}"))).ok()
+        place.map_err(|error| self.problem(at, format!("{what}: {error}"))).ok()
     }
 
     fn algorithms(&mut self, at: usize, raw: Option<Vec<Spanned<String>>>) -> Vec<ExternalAlgorithm> {
@@ -227,29 +229,21 @@ impl Check<'_> {
     }
 
     /// https, or http on loopback: keys that anybody on the way can change are no keys, and tokens are shown to nobody.
-    fn issuer_address(&mut self, what: &str, text: &Spanned<String>) -> Option<String> {
+    pub(super) fn issuer_address(&mut self, what: &str, text: &Spanned<String>) -> Option<String> {
         let at = text.span().start;
         self.no_placeholder(at, what, text.get_ref());
-        if let Err(error) = text.get_ref().parse::<UpstreamUrl>() {
-            self.problem(at, format!("{what} {error}"));
+        let url = text.get_ref().parse::<UpstreamUrl>();
+        let url = url.map_err(|error| self.problem(at, format!("{what} {error}"))).ok()?;
+        if url.address().is_some_and(is_never_dialled) {
+            self.problem(at, format!("{what} is an address where no issuer may stand"));
             return None;
         }
-        if !text.get_ref().starts_with("https://") && !is_on_loopback(text.get_ref()) {
+        if !url.is_confidential() {
             self.problem(at, format!("{what} must be https (plain http is for loopback only)"));
             return None;
         }
         Some(text.get_ref().clone())
     }
-}
-
-fn is_on_loopback(address: &str) -> bool {
-    let Some(rest) = address.strip_prefix("http://") else { return false };
-    let authority = rest.split(['/', '?']).next().unwrap_or_default();
-    let host = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((host, _)) => host,
-        None => authority.split(':').next().unwrap_or_default(),
-    };
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]

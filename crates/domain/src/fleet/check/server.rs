@@ -1,12 +1,11 @@
-//! One server of a fleet file: address, placement, scopes.
+//! One server of a fleet file: address, scopes.
 
 use super::Check;
-use crate::fleet::raw::{RawMode, RawScope, RawServer, RawUpstream};
+use crate::fleet::raw::{RawScope, RawServer};
 use crate::policy::MAX_SCOPES;
-use crate::registry::{Name, Placement, ScopeMeaning, Server, Upstream, UpstreamCredential};
+use crate::registry::{Name, ScopeMeaning, Server};
 use portcullis_oauth::resource::ResourceUri;
 use portcullis_oauth::scope::{Scope, ScopeSet};
-use portcullis_oauth::upstream::UpstreamUrl;
 use std::collections::BTreeMap;
 use toml::Spanned;
 
@@ -51,68 +50,6 @@ impl Check<'_> {
             rules,
             name,
         })
-    }
-
-    fn placement(
-        &mut self,
-        at: usize,
-        mode: RawMode,
-        upstream: Option<Spanned<RawUpstream>>,
-        credential: UpstreamCredential,
-    ) -> Option<Placement> {
-        match (mode, upstream) {
-            (RawMode::Direct, None) => Some(Placement::Direct),
-            (RawMode::Direct, Some(upstream)) => {
-                self.problem(
-                    upstream.span().start,
-                    "a direct server has no upstream: callers reach it without the gateway",
-                );
-                None
-            }
-            (RawMode::Gateway, None) => {
-                self.problem(
-                    at,
-                    "a server behind the gateway needs upstream = { url = \"…\" } or { command = \"…\" }",
-                );
-                None
-            }
-            (RawMode::Gateway, Some(upstream)) => {
-                let at = upstream.span().start;
-                self.upstream(at, upstream.into_inner())
-                    .map(|upstream| Placement::Gateway { upstream, credential })
-            }
-        }
-    }
-
-    fn upstream(&mut self, at: usize, raw: RawUpstream) -> Option<Upstream> {
-        if let Some(url) = &raw.url {
-            self.no_placeholder(at, "upstream.url", url);
-        }
-        match (raw.url, raw.command) {
-            (Some(url), None) => match url.parse::<UpstreamUrl>() {
-                Ok(_) => Some(Upstream::Url(url)),
-                Err(error) => {
-                    self.problem(at, format!("upstream.url {error}"));
-                    None
-                }
-            },
-            (None, Some(command)) if self.surroundings.commands.contains(&command) => {
-                Some(Upstream::Command(command))
-            }
-            (None, Some(command)) => {
-                self.problem(
-                    at,
-                    format!(
-                        "no program {command:?} on this machine: add [command.{command}] to portcullis.toml"
-                    ),
-                );
-                None
-            }
-            (Some(_), Some(_)) | (None, None) => {
-                self.problem(at, "upstream needs either url or command");
-                None
-            }
-        }
     }
 
     /// PC-12: "15m" or "900s"; 1 to 60 minutes.

@@ -44,6 +44,12 @@ impl Check<'_> {
                 defaults.upstream_timeout,
                 second..=hour,
             ),
+            upstream_idle: self.life(
+                "limits.upstream_idle",
+                raw.upstream_idle.as_deref(),
+                defaults.upstream_idle,
+                10 * second..=24 * hour,
+            ),
             answer: self.bound("limits.answer", raw.answer, defaults.answer, 1024..=most_bytes),
             programs: self.bound("limits.programs", raw.programs, defaults.programs, 1..=100_000),
             program_idle: self.life("limits.program_idle", idle, defaults.program_idle, second..=24 * hour),
