@@ -15,15 +15,18 @@ use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use forbids::{ForbidHere, Moment};
+use forbids::ForbidHere;
 use pattern::Patterns;
+use standpoint::Kind;
 
 mod compile;
 mod forbids;
 #[cfg(test)]
 mod laws;
+mod standpoint;
 
 pub use forbids::{Forbidden, is_about};
+pub use standpoint::Standpoint;
 mod pattern;
 
 pub use pattern::{covers, glob, meet};
@@ -65,6 +68,7 @@ pub struct ServerPolicy {
 }
 
 /// What somebody holds on a server now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Held {
     ceiling: Bits,
     /// What the token carries and implies.
@@ -289,8 +293,7 @@ impl Policy {
 
     /// The server of this name.
     pub fn server(&self, name: &str) -> Option<&ServerPolicy> {
-        let name: Name = name.parse().ok()?;
-        self.by_name.get(&name).map(|at| &*self.servers[*at])
+        self.by_name.get(name).map(|at| &*self.servers[*at])
     }
 
     /// The server with this canonical URI.
@@ -318,24 +321,31 @@ impl ServerPolicy {
         operation: Operation<'_>,
         circumstances: &Circumstances<'_>,
     ) -> Decision {
-        self.judge(principal, operation, circumstances, Moment::Call)
-    }
-
-    fn judge(
-        &self,
-        principal: &Principal,
-        operation: Operation<'_>,
-        circumstances: &Circumstances<'_>,
-        moment: Moment,
-    ) -> Decision {
-        let held = Held {
-            ceiling: self.ceiling_of(principal, circumstances.now),
-            token: self.closed_bits(&principal.scopes),
-            suspended: self.suspended(principal.into(), circumstances),
-        };
+        let held = self.held(principal, circumstances);
         if let Operation::Connect = operation {
             return self.connect(principal, &held, circumstances);
         }
+        let who = principal.into();
+        let forbidden = |needs| self.forbidden(who, (operation, needs), circumstances);
+        self.judge(principal.into(), &held, operation, forbidden)
+    }
+
+    fn held(&self, principal: &Principal, circumstances: &Circumstances<'_>) -> Held {
+        Held {
+            ceiling: self.ceiling_of(principal, circumstances.now),
+            token: self.closed_bits(&principal.scopes),
+            suspended: self.suspended(principal.into(), circumstances),
+        }
+    }
+
+    /// What rules and scopes say of anything but being connected; `forbidden` what conditions say of what needs these scopes.
+    fn judge(
+        &self,
+        kind: Kind,
+        held: &Held,
+        operation: Operation<'_>,
+        forbidden: impl FnOnce(Bits) -> Option<Forbidden>,
+    ) -> Decision {
         let found = self.needs_of(operation);
         let is_observed = self.server.observe && operation != Operation::Unknown && held.effective() != 0;
         if found.is_none() && !is_observed {
@@ -343,10 +353,10 @@ impl ServerPolicy {
         }
         // What no rule is about might need anything.
         let needs = found.map_or(Bits::MAX, |(_, needs, _)| needs);
-        if let Some(forbidden) = self.forbidden(principal.into(), (operation, needs), circumstances, moment) {
+        if let Some(forbidden) = forbidden(needs) {
             return Decision::Never(Never::Forbidden(forbidden));
         }
-        let (permit, refused) = self.by_scopes(principal, &held, found);
+        let (permit, refused) = self.by_scopes(kind, held, found);
         match refused {
             None => Decision::Permit(permit),
             Some(refused) if is_observed => {
@@ -374,7 +384,7 @@ impl ServerPolicy {
     /// The formula of PC-21: a permit for what `found` needs, and what stands against it.
     fn by_scopes(
         &self,
-        principal: &Principal,
+        kind: Kind,
         held: &Held,
         found: Option<(RuleRef, Bits, Risk)>,
     ) -> (Permit, Option<Refused>) {
@@ -389,11 +399,11 @@ impl ServerPolicy {
             return (permit, None);
         }
         let shortfall = Shortfall { needs: self.names(needs), missing: self.names(missing) };
-        let refused = match principal.subject {
+        let refused = match kind {
             _ if needs & !held.ceiling == 0 => Refused::StepUp(shortfall),
-            Subject::Agent(_) => Refused::Never(Never::BeyondAgent(shortfall)),
-            Subject::External { .. } => Refused::Never(Never::BeyondIssuer(shortfall)),
-            Subject::User(_) => Refused::Never(Never::BeyondUser(shortfall)),
+            Kind::Agent => Refused::Never(Never::BeyondAgent(shortfall)),
+            Kind::External => Refused::Never(Never::BeyondIssuer(shortfall)),
+            Kind::User => Refused::Never(Never::BeyondUser(shortfall)),
         };
         (permit, Some(refused))
     }
@@ -424,11 +434,7 @@ impl ServerPolicy {
         operation: Operation<'_>,
         circumstances: &Circumstances<'_>,
     ) -> bool {
-        match self.judge(principal, operation, circumstances, Moment::Before) {
-            Decision::Permit(_) => true,
-            Decision::StepUp(_) => matches!(principal.subject, Subject::User(_)),
-            Decision::Never(_) => false,
-        }
+        self.shows_from(&self.standpoint(principal, circumstances), operation)
     }
 
     /// What a caller without a token should ask for first: the default scopes, or all there are.
@@ -483,11 +489,8 @@ impl ServerPolicy {
 
     /// What the client may reach (one that registered itself: what all of those may), cut to what the user's roles may.
     fn user_ceiling(&self, client: &ClientId, roles: &[String]) -> Bits {
-        let by_role = roles
-            .iter()
-            .filter_map(|role| role.parse::<Name>().ok())
-            .filter_map(|role| self.roles.get(&role))
-            .fold(0, |all, bits| all | bits);
+        let by_role =
+            roles.iter().filter_map(|role| self.roles.get(role.as_str())).fold(0, |all, bits| all | bits);
         let by_client = match self.clients.get(client) {
             Some(bits) => *bits,
             None if self.registered.contains(client) => 0,
