@@ -70,7 +70,7 @@ impl Upstreams {
         forwarded: Forwarded<'_>,
     ) -> Result<Answer, UpstreamFailure> {
         let id = forwarded.id;
-        let address = forwarded.to.authority().map(ToString::to_string);
+        let to = forwarded.to;
         let request = request(forwarded)?;
         let response = tokio::time::timeout(self.timeout, self.client.request(request))
             .await
@@ -78,6 +78,7 @@ impl Upstreams {
             .map_err(|error| {
                 let failure =
                     if error.is_connect() { UpstreamFailure::Unreachable } else { UpstreamFailure::Garbled };
+                let address = to.authority().map(http::uri::Authority::as_str);
                 tracing::warn!(address, error = &error as &dyn std::error::Error, "{failure}");
                 failure
             })?;

@@ -25,8 +25,8 @@ enum Cut {
     CacheScope(Range<usize>),
     /// `id` of the message.
     Id(Range<usize>),
-    /// One list; not empty.
-    Items(Vec<Item>),
+    /// All of one list that stands between its brackets; not empty.
+    Items(Range<usize>, Vec<Item>),
 }
 
 struct Item {
@@ -88,7 +88,7 @@ impl Page {
     pub(super) fn id(&self) -> Option<&Range<usize>> {
         self.cuts.iter().find_map(|cut| match cut {
             Cut::Id(at) => Some(at),
-            Cut::CacheScope(_) | Cut::Items(_) => None,
+            Cut::CacheScope(_) | Cut::Items(..) => None,
         })
     }
 
@@ -98,7 +98,7 @@ impl Page {
             reader.look.goes_on();
         }
         let lists = self.cuts.iter().filter_map(|cut| match cut {
-            Cut::Items(items) => Some(items),
+            Cut::Items(_, items) => Some(items),
             Cut::CacheScope(_) | Cut::Id(_) => None,
         });
         lists.flatten().map(|item| item.is_shown(text, reader)).collect()
@@ -117,7 +117,7 @@ impl Page {
                 // What one principal sees must not be kept for another.
                 Cut::CacheScope(_) => out.extend_from_slice(b"\"private\""),
                 Cut::Id(at) => out.extend_from_slice(id.map_or(&text[at.clone()], str::as_bytes)),
-                Cut::Items(items) => {
+                Cut::Items(_, items) => {
                     let visible = items.iter().zip(shown.by_ref()).filter(|(_, shown)| **shown);
                     for (number, (item, _)) in visible.enumerate() {
                         if number > 0 {
@@ -136,11 +136,7 @@ impl Page {
 impl Cut {
     fn at(&self) -> Range<usize> {
         match self {
-            Self::CacheScope(at) | Self::Id(at) => at.clone(),
-            Self::Items(items) => match (items.first(), items.last()) {
-                (Some(first), Some(last)) => first.at.start..last.at.end,
-                (None, _) | (_, None) => 0..0,
-            },
+            Self::CacheScope(at) | Self::Id(at) | Self::Items(at, _) => at.clone(),
         }
     }
 }
@@ -159,6 +155,12 @@ impl Item {
 fn place(text: &str, part: &str) -> Range<usize> {
     let start = part.as_ptr().addr() - text.as_ptr().addr();
     start..start + part.len()
+}
+
+/// The same place with the blanks around it.
+fn with_blanks(text: &str, place: Range<usize>) -> Range<usize> {
+    let start = text[..place.start].trim_ascii_end().len();
+    start..text.len() - text[place.end..].trim_ascii_start().len()
 }
 
 /// Reads the members of an object that hold lists, or lead to them.
@@ -201,8 +203,9 @@ impl<'de> Members<'de, '_> {
                 None => ignored(members),
                 Some(kind) => {
                     let items = members.next_value_seed(Items { text: self.text, kind })?;
-                    if !items.is_empty() {
-                        self.page.cuts.push(Cut::Items(items));
+                    if let (Some(first), Some(last)) = (items.first(), items.last()) {
+                        let between = with_blanks(self.text, first.at.start..last.at.end);
+                        self.page.cuts.push(Cut::Items(between, items));
                     }
                     Ok(())
                 }
