@@ -7,6 +7,7 @@ mod fleet;
 mod load;
 mod message;
 mod proxy;
+mod revoke;
 mod stub;
 mod tokens;
 
@@ -29,6 +30,8 @@ enum Program {
     Parse(fleet::ParseArguments),
     /// A reverse proxy that checks nothing: what forwarding costs by itself
     Proxy(proxy::Arguments),
+    /// Puts many revocations into a database
+    Revoke(revoke::Arguments),
     /// An MCP server over stdio that answers at once
     Stdio,
     /// Gets access tokens from a token endpoint, into a file
@@ -43,6 +46,7 @@ async fn main() -> anyhow::Result<()> {
         Program::Parse(arguments) => fleet::parse(&arguments),
         Program::Load(arguments) => load::run(arguments).await,
         Program::Proxy(arguments) => proxy::run(arguments).await,
+        Program::Revoke(arguments) => revoke::run(arguments).await,
         Program::Stdio => stub::stdio().await,
         Program::Tokens(arguments) => tokens::run(arguments).await,
     }

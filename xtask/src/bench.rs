@@ -5,6 +5,7 @@
 mod fleet;
 mod pinned;
 mod report;
+mod scale;
 mod scene;
 mod world;
 
@@ -52,6 +53,18 @@ pub(crate) enum What {
         #[arg(long, value_enum)]
         only: Option<scene::Name>,
     },
+    /// The gateway with many servers, agents and revocations beside one with few; writes its table of docs/benchmarks.md
+    Scale {
+        /// How often each pair is measured
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+        /// The cargo profile to build with; only `dist` goes into the document
+        #[arg(long, value_enum, default_value_t)]
+        profile: Profile,
+        /// Use the programs in this folder instead of building them; leaves the document alone
+        #[arg(long, value_name = "DIR", conflicts_with = "profile")]
+        programs: Option<PathBuf>,
+    },
 }
 
 /// Only `dist` is what users get, and what the document states.
@@ -95,6 +108,21 @@ pub(crate) fn run(what: What) -> Result<Verdict> {
         What::Gateway { rounds, profile, programs, only } => {
             gateway(rounds, profile, programs.as_deref(), only)
         }
+        What::Scale { rounds, profile, programs } => {
+            let is_whole = programs.is_none() && profile == Profile::Dist;
+            let programs = programs_of(programs.as_deref(), profile)?;
+            let mut results = Vec::new();
+            for scale in scale::SCALES {
+                println!("== bench: {}", scale.title);
+                let found = scale::measure(&programs, scale, rounds)?;
+                println!("   {}", report::rise(scale, &found));
+                results.push((scale, found));
+            }
+            if is_whole {
+                report::write_scale(&results)?;
+            }
+            Ok(Verdict::Good)
+        }
     }
 }
 
@@ -113,7 +141,7 @@ fn gateway(
 ) -> Result<Verdict> {
     let is_whole = only.is_none() && programs.is_none() && profile == Profile::Dist;
     let programs = programs_of(programs, profile)?;
-    let world = World::start(&programs)?;
+    let world = World::start(&programs, world::SMALL)?;
     let mut results = Vec::new();
     for scene in SCENES.iter().filter(|scene| only.is_none_or(|only| only == scene.name)) {
         println!("== bench: {}", scene.title);

@@ -14,8 +14,9 @@ use portcullis_oauth::time::Timestamp;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use forbids::{ForbidHere, Moment};
+use forbids::ForbidHere;
 use pattern::Patterns;
+use standpoint::Kind;
 
 mod compile;
 mod decision;
@@ -24,6 +25,7 @@ mod issue;
 #[cfg(test)]
 mod laws;
 mod pattern;
+mod standpoint;
 #[cfg(test)]
 mod tests;
 
@@ -31,6 +33,7 @@ pub use decision::{Decision, Never, Operation, Permit, Refused, RuleRef, Shortfa
 pub use forbids::{Forbidden, is_about};
 pub use issue::{Asker, IssueRefusal};
 pub use pattern::{covers, glob, meet};
+pub use standpoint::Standpoint;
 
 /// Scopes of one server within one snapshot.
 type Bits = u128;
@@ -69,6 +72,7 @@ pub struct ServerPolicy {
 }
 
 /// What somebody holds on a server now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Held {
     ceiling: Bits,
     /// What the token carries and implies.
@@ -161,8 +165,7 @@ impl Policy {
 
     /// The server of this name.
     pub fn server(&self, name: &str) -> Option<&ServerPolicy> {
-        let name: Name = name.parse().ok()?;
-        self.by_name.get(&name).map(|at| &*self.servers[*at])
+        self.by_name.get(name).map(|at| &*self.servers[*at])
     }
 
     /// The server with this canonical URI.
@@ -190,24 +193,31 @@ impl ServerPolicy {
         operation: Operation<'_>,
         circumstances: &Circumstances<'_>,
     ) -> Decision {
-        self.judge(principal, operation, circumstances, Moment::Call)
-    }
-
-    fn judge(
-        &self,
-        principal: &Principal,
-        operation: Operation<'_>,
-        circumstances: &Circumstances<'_>,
-        moment: Moment,
-    ) -> Decision {
-        let held = Held {
-            ceiling: self.ceiling_of(principal, circumstances.now),
-            token: self.closed_bits(&principal.scopes),
-            suspended: self.suspended(principal.into(), circumstances),
-        };
+        let held = self.held(principal, circumstances);
         if let Operation::Connect = operation {
             return self.connect(principal, &held, circumstances);
         }
+        let who = principal.into();
+        let forbidden = |needs| self.forbidden(who, (operation, needs), circumstances);
+        self.judge(principal.into(), &held, operation, forbidden)
+    }
+
+    fn held(&self, principal: &Principal, circumstances: &Circumstances<'_>) -> Held {
+        Held {
+            ceiling: self.ceiling_of(principal, circumstances.now),
+            token: self.closed_bits(&principal.scopes),
+            suspended: self.suspended(principal.into(), circumstances),
+        }
+    }
+
+    /// What rules and scopes say of anything but being connected; `forbidden` what conditions say of what needs these scopes.
+    fn judge(
+        &self,
+        kind: Kind,
+        held: &Held,
+        operation: Operation<'_>,
+        forbidden: impl FnOnce(Bits) -> Option<Forbidden>,
+    ) -> Decision {
         let found = self.needs_of(operation);
         let is_observed = self.server.observe && operation != Operation::Unknown && held.effective() != 0;
         if found.is_none() && !is_observed {
@@ -215,10 +225,10 @@ impl ServerPolicy {
         }
         // What no rule is about might need anything.
         let needs = found.map_or(Bits::MAX, |(_, needs, _)| needs);
-        if let Some(forbidden) = self.forbidden(principal.into(), (operation, needs), circumstances, moment) {
+        if let Some(forbidden) = forbidden(needs) {
             return Decision::Never(Never::Forbidden(forbidden));
         }
-        let (permit, refused) = self.by_scopes(principal, &held, found);
+        let (permit, refused) = self.by_scopes(kind, held, found);
         match refused {
             None => Decision::Permit(permit),
             Some(refused) if is_observed => {
@@ -246,7 +256,7 @@ impl ServerPolicy {
     /// The formula of PC-21: a permit for what `found` needs, and what stands against it.
     fn by_scopes(
         &self,
-        principal: &Principal,
+        kind: Kind,
         held: &Held,
         found: Option<(RuleRef, Bits, Risk)>,
     ) -> (Permit, Option<Refused>) {
@@ -261,11 +271,11 @@ impl ServerPolicy {
             return (permit, None);
         }
         let shortfall = Shortfall { needs: self.names(needs), missing: self.names(missing) };
-        let refused = match principal.subject {
+        let refused = match kind {
             _ if needs & !held.ceiling == 0 => Refused::StepUp(shortfall),
-            Subject::Agent(_) => Refused::Never(Never::BeyondAgent(shortfall)),
-            Subject::External { .. } => Refused::Never(Never::BeyondIssuer(shortfall)),
-            Subject::User(_) => Refused::Never(Never::BeyondUser(shortfall)),
+            Kind::Agent => Refused::Never(Never::BeyondAgent(shortfall)),
+            Kind::External => Refused::Never(Never::BeyondIssuer(shortfall)),
+            Kind::User => Refused::Never(Never::BeyondUser(shortfall)),
         };
         (permit, Some(refused))
     }
@@ -296,11 +306,7 @@ impl ServerPolicy {
         operation: Operation<'_>,
         circumstances: &Circumstances<'_>,
     ) -> bool {
-        match self.judge(principal, operation, circumstances, Moment::Before) {
-            Decision::Permit(_) => true,
-            Decision::StepUp(_) => matches!(principal.subject, Subject::User(_)),
-            Decision::Never(_) => false,
-        }
+        self.shows_from(&self.standpoint(principal, circumstances), operation)
     }
 
     /// What a caller without a token should ask for first: the default scopes, or all there are.
@@ -329,11 +335,8 @@ impl ServerPolicy {
 
     /// What the client may reach (one that registered itself: what all of those may), cut to what the user's roles may.
     fn user_ceiling(&self, client: &ClientId, roles: &[String]) -> Bits {
-        let by_role = roles
-            .iter()
-            .filter_map(|role| role.parse::<Name>().ok())
-            .filter_map(|role| self.roles.get(&role))
-            .fold(0, |all, bits| all | bits);
+        let by_role =
+            roles.iter().filter_map(|role| self.roles.get(role.as_str())).fold(0, |all, bits| all | bits);
         let by_client = match self.clients.get(client) {
             Some(bits) => *bits,
             None if self.registered.contains(client) => 0,

@@ -19,6 +19,7 @@ use portcullis_oauth::scope::{Scope, ScopeSet};
 use portcullis_oauth::time::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
@@ -35,6 +36,12 @@ pub struct InvalidName;
 impl Name {
     /// The text.
     pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for Name {
+    fn borrow(&self) -> &str {
         &self.0
     }
 }

@@ -1,7 +1,6 @@
 //! What an upstream gets instead of the caller's token: a signed assertion, made for it (PC-05).
 
 use portcullis_domain::id::ServerId;
-use portcullis_domain::id::SessionId;
 use portcullis_domain::principal::{Principal, Subject};
 use portcullis_domain::registry::Server;
 use portcullis_guard::assertion::{ASSERTION_LIFE, ASSERTION_TYPE, AssertionClaims};
@@ -28,7 +27,6 @@ pub(crate) struct Assertions {
 struct For {
     subject: Subject,
     client: ClientId,
-    session: SessionId,
     scopes: ScopeSet,
     server: ServerId,
     snapshot: u64,
@@ -56,7 +54,6 @@ impl Assertions {
         let purpose = For {
             subject: principal.subject.clone(),
             client: principal.client_id.clone(),
-            session: principal.session,
             scopes,
             server: server.id,
             snapshot,
@@ -70,7 +67,6 @@ impl Assertions {
             sub: principal.subject.to_string(),
             client_id: principal.client_id.clone(),
             scope: purpose.scopes.clone(),
-            sid: principal.session.to_string(),
             iat: now,
             exp: now + ASSERTION_LIFE,
             jti: unique(),

@@ -16,12 +16,14 @@ use std::sync::Arc;
 
 /// An authenticated caller at a door, by one snapshot.
 pub(crate) struct Caller {
-    pub(crate) principal: Principal,
+    pub(crate) principal: Arc<Principal>,
     /// Asked about again for as long as a stream is open; goes nowhere else.
     pub(crate) token: Arc<str>,
     pub(crate) door: Arc<Door>,
     pub(crate) known: Arc<Known>,
     pub(crate) now: Timestamp,
+    /// Of the last news before it was believed.
+    pub(crate) news: u64,
     /// Where the request comes from, if that is known.
     pub(crate) address: Option<IpAddr>,
 }
@@ -36,6 +38,7 @@ pub(crate) async fn authenticate(
     let address = parts.extensions.get::<ClientAddress>().map(|address| address.0);
     rates.request(address, now).map_err(Refusal::TooOften)?;
     let token = presented(parts)?;
+    let news = knowledge.news();
     let may_check = || rates.may_check(address, now);
     knowledge.ready((&known, &door), token, now, may_check).await.map_err(Refusal::Disbelieved)?;
     let believed = knowledge.believe_if((&known, &door), token, now, may_check);
@@ -46,7 +49,7 @@ pub(crate) async fn authenticate(
     if is_repeated(token, parts) {
         return Err(Refusal::TokenInHeader);
     }
-    Ok(Caller { principal, token: token.into(), door, known, now, address })
+    Ok(Caller { principal, token: token.into(), door, known, now, news, address })
 }
 
 /// The one token in the one place (RFC 6750 s2: one method per request; OAuth 2.1 s5.1: never the query).

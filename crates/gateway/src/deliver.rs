@@ -47,12 +47,9 @@ impl<'a> Delivery<'a> {
     }
 
     fn reader<'r>(&'r self, look: &'r Look<'r>) -> Result<Reader<'r>, Refusal> {
-        Ok(Reader {
-            policy: policy_of(self.caller)?,
-            principal: &self.caller.principal,
-            circumstances: self.caller.circumstances(),
-            look,
-        })
+        let policy = policy_of(self.caller)?;
+        let standpoint = policy.standpoint(&self.caller.principal, &self.caller.circumstances());
+        Ok(Reader { policy, standpoint, look })
     }
 }
 
@@ -129,9 +126,12 @@ impl Inner {
             return if is_response_to(&body, id) { Ok(body) } else { Err(garbled()) };
         }
         let look = Look::new(self.pins_of(delivery.caller)?);
-        let body = list::filtered(&body, delivery.reader(&look)?).map_err(|_| garbled())?;
+        let Caller { known, door, .. } = delivery.caller;
+        let reader = delivery.reader(&look)?;
+        let body = self.lists.filtered(&body, id, &reader, (known, door.server.id)).map_err(|_| garbled())?;
+        drop(reader);
         self.pins.take(look, delivery.lists_tools);
-        if is_response_to(&body, id) { Ok(body.into()) } else { Err(garbled()) }
+        Ok(body)
     }
 
     /// The events up to the answer, read whole, because the list in it is filtered.
@@ -149,7 +149,7 @@ impl Inner {
             let mut written: Vec<u8> = Vec::new();
             while let Some(event) = events.next().await {
                 let event = event.map_err(|_| garbled())?;
-                let (event, message) = filtered_event(event, reader).map_err(|_| garbled())?;
+                let (event, message) = filtered_event(event, &reader).map_err(|_| garbled())?;
                 written.extend_from_slice(&event);
                 if written.len() > most {
                     return Err(garbled());
@@ -188,8 +188,10 @@ impl Inner {
             let policy = known.policy_of(&door).ok_or(BrokenOff)?;
             let circumstances = Circumstances { now: clock(), address, arguments: None };
             let look = Look::new(pins.of(&known, &door).ok_or(BrokenOff)?);
-            let reader = Reader { policy, principal: &principal, circumstances, look: &look };
-            let (event, _) = filtered_event(event?, reader).map_err(|_| BrokenOff)?;
+            let standpoint = policy.standpoint(&principal, &circumstances);
+            let reader = Reader { policy, standpoint, look: &look };
+            let (event, _) = filtered_event(event?, &reader).map_err(|_| BrokenOff)?;
+            drop(reader);
             pins.take(look, false);
             Ok(event)
         });
@@ -226,7 +228,7 @@ fn has_cursor(request: &[u8]) -> bool {
 }
 
 /// The event with any list in it filtered, and the message that it carries.
-fn filtered_event(event: Bytes, reader: Reader<'_>) -> Result<(Bytes, Option<Vec<u8>>), list::Undecodable> {
+fn filtered_event(event: Bytes, reader: &Reader<'_>) -> Result<(Bytes, Option<Vec<u8>>), list::Undecodable> {
     let data = events::data(&event);
     if data.iter().all(u8::is_ascii_whitespace) {
         return Ok((event, None));

@@ -93,7 +93,8 @@ impl Inner {
     ) -> Result<Response<Body>, Refused> {
         let body = self.body(&parts.headers, body).await?;
         let since = Instant::now();
-        let caller = &self.still(caller).await?;
+        let anew = self.still(caller).await?;
+        let caller = anew.as_ref().unwrap_or(caller);
         if is_batch(&parts.headers, &body) {
             return self.post_batch(caller, &parts.headers, &body, since).await;
         }
@@ -180,16 +181,21 @@ impl Inner {
         }
     }
 
-    /// The caller as of now: a body may take its time, and what was believed before it came may have ended since (PC-45).
-    async fn still(&self, caller: &Caller) -> Result<Caller, Refusal> {
+    /// The caller as of now, if that may be another than before: a body may take its time, and what was believed before it came
+    /// may have ended since (PC-45).
+    async fn still(&self, caller: &Caller) -> Result<Option<Caller>, Refusal> {
         let now = (self.settings.clock)();
+        if self.knowledge.is_as_it_was(caller, now) {
+            return Ok(None);
+        }
+        let news = self.knowledge.news();
         let known = self.knowledge.known().filter(|_| self.knowledge.is_fresh(now)).ok_or(Refusal::Stale)?;
         let ready = self.knowledge.ready((&known, &caller.door), &caller.token, now, || Ok(())).await;
         ready.map_err(Refusal::Disbelieved)?;
         let believed = self.knowledge.believe(&known, &caller.door, &caller.token, now);
         let principal = believed.map_err(Refusal::Disbelieved)?;
         let (token, door) = (Arc::clone(&caller.token), Arc::clone(&caller.door));
-        Ok(Caller { principal, token, door, known, now, address: caller.address })
+        Ok(Some(Caller { principal, token, door, known, now, news, address: caller.address }))
     }
 
     /// The session that the message belongs to: known, and the caller's own. Ignored where there are none (RPC-20).

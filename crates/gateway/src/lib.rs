@@ -57,6 +57,7 @@ use axum::routing::any;
 use door::{Behind, Door};
 use figures::Counters;
 use http::{Request, Response};
+use list::Lists;
 use pins::Pinboard;
 use portcullis_domain::pins::Sighting;
 use portcullis_oauth::issuer::{InvalidIssuer, Issuer};
@@ -121,6 +122,7 @@ struct Inner {
     closing: watch::Sender<Closing>,
     strangers: Strangers,
     counters: Counters,
+    lists: Lists,
     pins: Arc<Pinboard>,
     /// Makes names that no other run of any gateway makes.
     run: String,
@@ -161,6 +163,7 @@ impl Gateway {
             closing: watch::Sender::new(Closing::Open),
             strangers: Strangers::default(),
             counters: Counters::default(),
+            lists: Lists::default(),
             pins: Arc::new(Pinboard::new(Arc::clone(&settings.clock))),
             run,
             named: AtomicU64::new(0),

@@ -2,209 +2,33 @@
 //!
 //! By content, whatever its type says (SCOPE-17). Items are passed on as they stand or left out; nothing is printed anew.
 
-use crate::pins::Look;
-use portcullis_domain::condition::Circumstances;
-use portcullis_domain::policy::{Operation, ServerPolicy};
-use portcullis_domain::principal::Principal;
-use portcullis_oauth::strict_json::{self, MemberName};
-use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::value::RawValue;
-use std::borrow::Cow;
-use std::fmt;
+mod kept;
+mod page;
 
-/// Lists are checked no deeper than the JSON library reads.
-const MAX_DEPTH: usize = 100;
+pub(crate) use kept::Lists;
+
+use crate::pins::Look;
+use page::Page;
+use portcullis_domain::policy::{ServerPolicy, Standpoint};
 
 /// The answer is no JSON-RPC message, or one that readers could read differently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Undecodable;
 
 /// Who reads a list, and by which policy.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct Reader<'a> {
     pub(crate) policy: &'a ServerPolicy,
-    pub(crate) principal: &'a Principal,
     /// Without arguments: what only those can forbid is shown.
-    pub(crate) circumstances: Circumstances<'a>,
+    pub(crate) standpoint: Standpoint,
     /// PC-33: what is not as it was approved is left out, and remembered.
     pub(crate) look: &'a Look<'a>,
 }
 
 /// The message, with every list in its result filtered. Messages without a result are passed on as they are.
-pub(crate) fn filtered(message: &[u8], reader: Reader<'_>) -> Result<Vec<u8>, Undecodable> {
-    strict_json::check(message, MAX_DEPTH).map_err(|_| Undecodable)?;
+pub(crate) fn filtered(message: &[u8], reader: &Reader<'_>) -> Result<Vec<u8>, Undecodable> {
     let text = std::str::from_utf8(message).map_err(|_| Undecodable)?;
-    let mut out = Vec::with_capacity(message.len());
-    let mut has_result = false;
-    let rewrite = Rewrite { reader, out: &mut out, level: Level::Envelope { has_result: &mut has_result } };
-    rewrite.deserialize(&mut serde_json::Deserializer::from_str(text)).map_err(|_| Undecodable)?;
-    Ok(if has_result { out } else { message.to_vec() })
-}
-
-/// Writes an object anew, member by member: values as they stand, but for the lists in a result.
-struct Rewrite<'r, 'o> {
-    reader: Reader<'r>,
-    out: &'o mut Vec<u8>,
-    level: Level<'o>,
-}
-
-/// Which object of a message.
-enum Level<'o> {
-    Envelope { has_result: &'o mut bool },
-    Result,
-}
-
-impl Rewrite<'_, '_> {
-    fn member<'de, A: MapAccess<'de>>(&mut self, name: &str, members: &mut A) -> Result<(), A::Error> {
-        match &mut self.level {
-            Level::Envelope { has_result } if name == "result" => {
-                **has_result = true;
-                members.next_value_seed(Rewrite { reader: self.reader, out: self.out, level: Level::Result })
-            }
-            Level::Envelope { .. } => self.as_it_stands(members),
-            Level::Result => self.result_member(name, members),
-        }
-    }
-
-    fn result_member<'de, A: MapAccess<'de>>(&mut self, name: &str, members: &mut A) -> Result<(), A::Error> {
-        let (key, operation): (_, fn(&str) -> Operation<'_>) = match name {
-            "tools" => ("name", |name| Operation::Tool(name)),
-            "prompts" => ("name", |name| Operation::Prompt(name)),
-            "resources" => ("uri", |uri| Operation::Resource(uri)),
-            "resourceTemplates" => ("uriTemplate", |uri| Operation::Resource(uri)),
-            // What one principal sees must not be kept for another.
-            "cacheScope" => {
-                self.out.extend_from_slice(b"\"private\"");
-                return members.next_value::<IgnoredAny>().map(drop);
-            }
-            "nextCursor" => {
-                let cursor: &'de RawValue = members.next_value()?;
-                if cursor.get() != "null" {
-                    self.reader.look.goes_on();
-                }
-                self.out.extend_from_slice(cursor.get().as_bytes());
-                return Ok(());
-            }
-            _ => return self.as_it_stands(members),
-        };
-        members.next_value_seed(Items { reader: self.reader, out: self.out, key, operation })
-    }
-
-    fn as_it_stands<'de, A: MapAccess<'de>>(&mut self, members: &mut A) -> Result<(), A::Error> {
-        let value: &'de RawValue = members.next_value()?;
-        self.out.extend_from_slice(value.get().as_bytes());
-        Ok(())
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Rewrite<'_, '_> {
-    type Value = ();
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Rewrite<'_, '_> {
-    type Value = ();
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("an object")
-    }
-    fn visit_map<A: MapAccess<'de>>(mut self, mut members: A) -> Result<(), A::Error> {
-        self.out.push(b'{');
-        let mut is_first = true;
-        while let Some(name) = members.next_key_seed(MemberName)? {
-            if !is_first {
-                self.out.push(b',');
-            }
-            is_first = false;
-            serde_json::to_writer(&mut *self.out, &name).map_err(A::Error::custom)?;
-            self.out.push(b':');
-            self.member(&name, &mut members)?;
-        }
-        self.out.push(b'}');
-        Ok(())
-    }
-}
-
-/// Writes those items of a list that the reader may see; `key` names them, as `operation` says.
-struct Items<'r, 'o> {
-    reader: Reader<'r>,
-    out: &'o mut Vec<u8>,
-    key: &'static str,
-    operation: fn(&str) -> Operation<'_>,
-}
-
-impl<'de> DeserializeSeed<'de> for Items<'_, '_> {
-    type Value = ();
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_seq(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Items<'_, '_> {
-    type Value = ();
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a list")
-    }
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
-        let Self { reader: Reader { policy, principal, circumstances, look }, out, key, operation } = self;
-        let is_tool = matches!(operation(""), Operation::Tool(_));
-        out.push(b'[');
-        let mut is_first = true;
-        while let Some(item) = items.next_element::<&'de RawValue>()? {
-            let name = text_under(key, item).map_err(A::Error::custom)?;
-            // Every tool is looked at, whoever reads the list.
-            let is_as_pinned = !is_tool || look.tool(name.as_deref(), item);
-            let may_see = |name| policy.shows(principal, operation(name), &circumstances);
-            if !is_as_pinned || !name.as_deref().is_some_and(may_see) {
-                continue;
-            }
-            if !is_first {
-                out.push(b',');
-            }
-            is_first = false;
-            out.extend_from_slice(item.get().as_bytes());
-        }
-        out.push(b']');
-        Ok(())
-    }
-}
-
-/// The text under `key` of an object that names no member twice. `None` when there is none, or it is no text; an error when
-/// `item` is no object.
-fn text_under<'i>(key: &str, item: &'i RawValue) -> serde_json::Result<Option<Cow<'i, str>>> {
-    let mut found = None;
-    let read =
-        serde_json::Deserializer::from_str(item.get()).deserialize_map(Find { key, found: &mut found });
-    match (found, read) {
-        // What follows is not read again: then the reader says that the object does not end.
-        (Some(value), _) if value.get().starts_with('"') => {
-            MemberName.deserialize(&mut serde_json::Deserializer::from_str(value.get())).map(Some)
-        }
-        (Some(_), _) | (None, Ok(())) => Ok(None),
-        (None, Err(error)) => Err(error),
-    }
-}
-
-/// Reads an object up to the member `key`.
-struct Find<'f, 'de> {
-    key: &'f str,
-    found: &'f mut Option<&'de RawValue>,
-}
-
-impl<'de> Visitor<'de> for Find<'_, 'de> {
-    type Value = ();
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("an object")
-    }
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
-        while let Some(name) = members.next_key_seed(MemberName)? {
-            if name == self.key {
-                *self.found = Some(members.next_value()?);
-                return Ok(());
-            }
-            members.next_value::<IgnoredAny>()?;
-        }
-        Ok(())
-    }
+    let page = Page::read(text)?;
+    let shown = page.shown(text, reader);
+    Ok(page.written(message, &shown, None))
 }

@@ -55,7 +55,11 @@ pub(crate) struct Pinboard {
 
 /// Tools that were seen to differ, with the approval that they differed from.
 #[derive(Clone, Default)]
-struct Drifts(HashMap<ServerId, HashMap<String, u64>>);
+struct Drifts {
+    tools: HashMap<ServerId, HashMap<String, u64>>,
+    /// How often there was news.
+    count: u64,
+}
 
 /// What the control room was told of one server.
 struct Told {
@@ -119,7 +123,8 @@ impl Pinboard {
         }
         self.drifts.rcu(|drifts| {
             let mut drifts = Drifts::clone(drifts);
-            let of_server = drifts.0.entry(server).or_default();
+            drifts.count += 1;
+            let of_server = drifts.tools.entry(server).or_default();
             of_server.extend(news.iter().map(|(tool, approval)| (tool.clone(), *approval)));
             drifts
         });
@@ -151,7 +156,7 @@ fn key(seen: &SeenTool) -> (String, Digest, u64) {
 
 impl Drifts {
     fn has(&self, server: ServerId, tool: &str, approval: u64) -> bool {
-        self.0.get(&server).and_then(|tools| tools.get(tool)).is_some_and(|seen| *seen == approval)
+        self.tools.get(&server).and_then(|tools| tools.get(tool)).is_some_and(|seen| *seen == approval)
     }
 }
 

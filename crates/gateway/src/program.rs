@@ -10,6 +10,7 @@ use crate::headers::Era;
 use crate::stdio::StdioFailure;
 use crate::upstream::{CallInfo, StdioAnswer, StdioRequest};
 use futures_util::StreamExt as _;
+use portcullis_domain::principal::Principal;
 use std::sync::Arc;
 
 impl Inner {
@@ -26,7 +27,7 @@ impl Inner {
         let request = StdioRequest {
             server: Arc::clone(&allowed.caller.door.server),
             program: program.clone(),
-            principal: allowed.caller.principal.clone(),
+            principal: Principal::clone(&allowed.caller.principal),
             session: allowed.session.map(str::to_owned),
             stateless: allowed.era == Era::Stateless,
             call: CallInfo {

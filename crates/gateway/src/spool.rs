@@ -3,6 +3,9 @@
 //! `write(2)` before forwarding survives `kill -9`; only a strict record, which is also synced, survives power loss. A
 //! full or broken spool refuses calls. Room for the outcome is reserved with the decision. Closed segments may be moved away
 //! by whoever looks after the machine: what is there is counted again when it nears the bound.
+//!
+//! An outcome may wait a moment for the next record, while other calls are under way: nobody is served by its word, and the
+//! two cost one `write(2)` together.
 
 mod record;
 
@@ -13,6 +16,7 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// What the record of an outcome may take.
 const OUTCOME_ROOM: u64 = 512;
@@ -22,6 +26,12 @@ const SEGMENTS: u64 = 16;
 
 /// Beyond this part of the whole it is said that it fills.
 const NEARLY: (u64, u64) = (4, 5);
+
+/// The longest that an outcome waits for company.
+const WAIT: Duration = Duration::from_millis(100);
+
+/// More outcomes than this, in bytes, wait for nobody.
+const MOST_WAITING: usize = 16 * 1024;
 
 /// Why nothing could be recorded. Then nothing may be done.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +57,10 @@ struct Open {
     reserved: u64,
     number: u64,
     segment: Option<Segment>,
+    /// Outcomes that go with the next record.
+    waiting: Vec<u8>,
+    /// Somebody will see to it that they go.
+    is_settling: bool,
     /// It was said that it fills.
     is_told: bool,
 }
@@ -69,6 +83,8 @@ impl Spool {
             // Also after all segments were moved away: no number is given twice.
             number: segments.iter().map(|(number, _)| *number).fold(noted(&settings.dir)?, u64::max),
             segment: None,
+            waiting: Vec::new(),
+            is_settling: false,
             is_told: false,
         };
         open.next_segment()?;
@@ -107,6 +123,24 @@ impl Spool {
         self.lock().append(&line, 0)
     }
 
+    /// Writes what waits. Its failure is told: nobody waits for its success.
+    fn settle(&self) {
+        let mut open = self.lock();
+        open.is_settling = false;
+        if let Err(error) = open.write(&[]) {
+            tracing::error!(error = %error, "outcomes could not be recorded");
+        }
+    }
+
+    /// Sees to it that what waits does not wait for long.
+    fn settle_soon(&self) {
+        let spool = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(WAIT).await;
+            spool.settle();
+        });
+    }
+
     /// What is written and promised, and what may be.
     pub(crate) fn room(&self) -> (u64, u64) {
         let open = self.lock();
@@ -134,12 +168,18 @@ impl Reserved {
     /// Records how the call ended.
     pub(crate) fn ended(self, ended: &Ended<'_>) -> Result<(), SpoolFailure> {
         let line = record::line(ended).map_err(SpoolFailure::Unwritable)?;
-        let spool = self.spool.clone();
-        let mut open = spool.lock();
         // Still within what was reserved: `self` gives it back only afterwards.
-        open.write(&line).map_err(SpoolFailure::Unwritable)?;
+        let mut open = self.spool.lock();
+        let others_are_under_way = open.reserved > OUTCOME_ROOM;
+        if !others_are_under_way || open.waiting.len() + line.len() > MOST_WAITING {
+            return open.write(&line).map_err(SpoolFailure::Unwritable);
+        }
+        open.waiting.extend_from_slice(&line);
+        let is_seen_to = std::mem::replace(&mut open.is_settling, true);
         drop(open);
-        drop(self);
+        if !is_seen_to {
+            self.spool.settle_soon();
+        }
         Ok(())
     }
 }
@@ -183,7 +223,8 @@ impl Open {
     /// Written and promised.
     fn used(&self) -> u64 {
         let segment = self.segment.as_ref().map_or(0, |segment| segment.bytes);
-        self.closed_bytes.saturating_add(segment).saturating_add(self.reserved)
+        let waiting = self.waiting.len() as u64;
+        self.closed_bytes.saturating_add(segment).saturating_add(self.reserved).saturating_add(waiting)
     }
 
     /// What was moved away counts no more.
@@ -198,7 +239,24 @@ impl Open {
         }
     }
 
+    /// Writes a line, or none, after what waits.
     fn write(&mut self, line: &[u8]) -> io::Result<()> {
+        if self.waiting.is_empty() {
+            return self.write_out(line);
+        }
+        let mut lines = std::mem::take(&mut self.waiting);
+        lines.extend_from_slice(line);
+        let written = self.write_out(&lines);
+        // Also when it failed: an outcome that may be there already is not written twice.
+        lines.clear();
+        self.waiting = lines;
+        written
+    }
+
+    fn write_out(&mut self, line: &[u8]) -> io::Result<()> {
+        if line.is_empty() {
+            return Ok(());
+        }
         let is_long = |segment: &Segment| segment.bytes > self.max_bytes / SEGMENTS;
         if self.segment.as_ref().is_none_or(is_long) {
             self.next_segment()?;

@@ -2,6 +2,7 @@
 
 mod revocations;
 
+use crate::authenticate::Caller;
 use crate::door::Door;
 use crate::external::{self, Believed, Here, Trusts};
 use crate::forward::{self, Targets};
@@ -20,7 +21,7 @@ use portcullis_oauth::jwk::InvalidKeySet;
 use portcullis_oauth::jwt::{Expected, TokenRefusal};
 use portcullis_oauth::time::Timestamp;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -235,6 +236,7 @@ pub(crate) struct Knowledge {
     as_of: AtomicI64,
     feeding: Mutex<()>,
     changed: watch::Sender<u64>,
+    news: AtomicU64,
 }
 
 impl Knowledge {
@@ -249,6 +251,7 @@ impl Knowledge {
             as_of: AtomicI64::new(i64::MIN),
             feeding: Mutex::new(()),
             changed: watch::Sender::new(0),
+            news: AtomicU64::new(0),
         }
     }
 
@@ -280,6 +283,22 @@ impl Knowledge {
         self.known.load().is_some() && now <= self.stale_at() && as_of <= now + self.max_staleness
     }
 
+    /// How often there was news. To be read before anybody is believed: what comes meanwhile is then news again.
+    pub(crate) fn news(&self) -> u64 {
+        self.news.load(Ordering::Acquire)
+    }
+
+    /// Whether asking again who calls must find what it found before: it is the same second, nothing was heard since, and
+    /// nobody else has a say.
+    pub(crate) fn is_as_it_was(&self, caller: &Caller, now: Timestamp) -> bool {
+        let known = self.known.load();
+        now == caller.now
+            && self.news() == caller.news
+            && known.as_ref().is_some_and(|known| Arc::ptr_eq(known, &caller.known))
+            && self.is_fresh(now)
+            && caller.known.trusts.at(caller.door.server.id).is_none()
+    }
+
     /// Who presents `token` to `door` now: a token that was let in before.
     pub(crate) fn believe(
         &self,
@@ -287,7 +306,7 @@ impl Knowledge {
         door: &Door,
         token: &str,
         now: Timestamp,
-    ) -> Result<Principal, Disbelief> {
+    ) -> Result<Arc<Principal>, Disbelief> {
         self.believe_if((known, door), token, now, || Ok(()))
     }
 
@@ -298,13 +317,13 @@ impl Knowledge {
         token: &str,
         now: Timestamp,
         may_check: impl FnOnce() -> Result<(), TooOften>,
-    ) -> Result<Principal, Disbelief> {
+    ) -> Result<Arc<Principal>, Disbelief> {
         let mut may_check = Some(may_check);
         let mut may_check = || may_check.take().map_or(Ok(()), |may_check| may_check());
         if let Some(trust) = known.trusts.at(door.server.id) {
             match trust.believe(known.here(door, now), token, &mut may_check)? {
                 Believed::Own => {}
-                Believed::Other(principal) => return self.unless_revoked(principal, door),
+                Believed::Other(principal) => return self.unless_revoked(Arc::new(principal), door),
             }
         }
         let expected = Expected {
@@ -319,7 +338,7 @@ impl Knowledge {
         self.unless_revoked(principal, door)
     }
 
-    fn unless_revoked(&self, principal: Principal, door: &Door) -> Result<Principal, Disbelief> {
+    fn unless_revoked(&self, principal: Arc<Principal>, door: &Door) -> Result<Arc<Principal>, Disbelief> {
         if self.revocations.load().concern(&principal, door.server.id) {
             Err(Disbelief::Revoked)
         } else {
@@ -345,6 +364,13 @@ impl Knowledge {
     pub(crate) fn feed(&self, bytes: &[u8], now: Timestamp) -> Result<(), FeedError> {
         let update: Update = serde_json::from_slice(bytes).map_err(FeedError::Malformed)?;
         let _one_at_a_time = self.feeding.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = self.take(update, now);
+        // Also of one that was refused: it may have been taken in part.
+        self.news.fetch_add(1, Ordering::Release);
+        taken
+    }
+
+    fn take(&self, update: Update, now: Timestamp) -> Result<(), FeedError> {
         let before = self.known.load_full();
         let as_of = match update {
             Update::Fresh { number, as_of } => {

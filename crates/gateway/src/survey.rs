@@ -143,7 +143,15 @@ impl Inner {
             expires_at: now + PATIENCE,
         };
         let door = Arc::clone(known.door_of(server)?);
-        Some(Caller { principal, token: PROBE.into(), door, known: Arc::clone(known), now, address: None })
+        Some(Caller {
+            principal: Arc::new(principal),
+            token: PROBE.into(),
+            door,
+            known: Arc::clone(known),
+            now,
+            news: 0,
+            address: None,
+        })
     }
 
     async fn look_as(&self, caller: &Caller, era: Era) -> Result<Survey, SurveyFailure> {
@@ -186,9 +194,9 @@ impl Talk<'_> {
     /// Through the same filter as everybody's lists; what it lets through is nobody's.
     fn compare(&self, answer: &[u8], look: &Look<'_>) -> Result<(), SurveyFailure> {
         let policy = policy_of(self.caller).map_err(|_| SurveyFailure::Unknown)?;
-        let circumstances = self.caller.circumstances();
-        let reader = Reader { policy, principal: &self.caller.principal, circumstances, look };
-        list::filtered(answer, reader).map(drop).map_err(|_| SurveyFailure::Garbled)
+        let standpoint = policy.standpoint(&self.caller.principal, &self.caller.circumstances());
+        let reader = Reader { policy, standpoint, look };
+        list::filtered(answer, &reader).map(drop).map_err(|_| SurveyFailure::Garbled)
     }
 
     async fn begin(&mut self) -> Result<(), SurveyFailure> {

@@ -35,8 +35,6 @@ pub struct AssertionClaims {
     pub client_id: ClientId,
     /// What the caller may do here now.
     pub scope: ScopeSet,
-    /// The session that the call belongs to.
-    pub sid: String,
     /// When it was made.
     pub iat: Timestamp,
     /// End.
@@ -54,8 +52,6 @@ pub struct Caller {
     pub client_id: ClientId,
     /// What the caller may do here.
     pub scopes: ScopeSet,
-    /// The session that the call belongs to.
-    pub session: String,
 }
 
 /// Verifies the assertions that are made for one server.
@@ -94,12 +90,7 @@ impl AssertionVerifier {
         if claims.exp > claims.iat + ASSERTION_LIFE {
             return Err(TokenRefusal::Lifetime);
         }
-        Ok(Caller {
-            subject: claims.sub,
-            client_id: claims.client_id,
-            scopes: claims.scope,
-            session: claims.sid,
-        })
+        Ok(Caller { subject: claims.sub, client_id: claims.client_id, scopes: claims.scope })
     }
 }
 
@@ -117,7 +108,6 @@ mod tests {
             sub: "usr_1".into(),
             client_id: "cli_1".parse().unwrap(),
             scope: "a:read".parse().unwrap(),
-            sid: "ses_1".into(),
             iat: NOW,
             exp: NOW + ASSERTION_LIFE,
             jti: "x".into(),

@@ -15,7 +15,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub struct Verifier {
     document: JwkSet,
     keys: KeySet,
-    good_signatures: Mutex<BoundedMap<[u8; 32], Arc<AccessClaims>>>,
+    good_signatures: Mutex<BoundedMap<[u8; 32], Arc<Signed>>>,
+}
+
+/// What was signed.
+struct Signed {
+    claims: AccessClaims,
+    /// None: an id of another shape. Signed by our key, but not as a token of ours.
+    principal: Option<Arc<Principal>>,
 }
 
 impl Verifier {
@@ -38,7 +45,7 @@ impl Verifier {
     /// Who presents `token`, if it is an access token signed by one of the keys that counts for `expected`, now.
     pub fn verify(&self, token: &str, expected: &Expected<'_>) -> Result<Principal, TokenRefusal> {
         let Ok(verified) = self.verify_if(token, expected, || Ok::<_, Infallible>(()));
-        verified
+        verified.map(Arc::unwrap_or_clone)
     }
 
     /// The same, where a signature that was not checked before is only checked if `may_check` allows it. It is asked for
@@ -51,41 +58,39 @@ impl Verifier {
         token: &str,
         expected: &Expected<'_>,
         may_check: impl FnOnce() -> Result<(), R>,
-    ) -> Result<Result<Principal, TokenRefusal>, R> {
-        let claims = match self.signed_claims(token, may_check)? {
-            Ok(claims) => claims,
-            Err(refusal) => return Ok(Err(refusal)),
-        };
-        Ok(claims.check(expected).and_then(|()| {
-            // An id of another shape: signed by our key, but not as a token of ours.
-            Principal::try_from(AccessClaims::clone(&claims)).map_err(|_| TokenRefusal::Claims)
+    ) -> Result<Result<Arc<Principal>, TokenRefusal>, R> {
+        let signed = self.signed(token, may_check)?;
+        Ok(signed.and_then(|signed| {
+            signed.claims.check(expected)?;
+            signed.principal.as_ref().map(Arc::clone).ok_or(TokenRefusal::Claims)
         }))
     }
 
-    fn signed_claims<R>(
+    fn signed<R>(
         &self,
         token: &str,
         may_check: impl FnOnce() -> Result<(), R>,
-    ) -> Result<Result<Arc<AccessClaims>, TokenRefusal>, R> {
+    ) -> Result<Result<Arc<Signed>, TokenRefusal>, R> {
         if token.len() > jwt::MAX_TOKEN_BYTES {
             return Ok(Err(TokenRefusal::Size));
         }
         let hash = sha256(token.as_bytes());
-        if let Some(claims) = self.remembered().get(&hash) {
-            return Ok(Ok(Arc::clone(claims)));
+        if let Some(signed) = self.remembered().get(&hash) {
+            return Ok(Ok(Arc::clone(signed)));
         }
         may_check()?;
         Ok(self.open(token, hash))
     }
 
-    fn open(&self, token: &str, hash: [u8; 32]) -> Result<Arc<AccessClaims>, TokenRefusal> {
+    fn open(&self, token: &str, hash: [u8; 32]) -> Result<Arc<Signed>, TokenRefusal> {
         let opened = jwt::open::<AccessClaims>(token, ACCESS_TOKEN_TYPE, &self.keys)?;
-        let claims = Arc::new(opened.claims);
-        self.remembered().insert(hash, Arc::clone(&claims));
-        Ok(claims)
+        let principal = Principal::try_from(opened.claims.clone()).ok().map(Arc::new);
+        let signed = Arc::new(Signed { claims: opened.claims, principal });
+        self.remembered().insert(hash, Arc::clone(&signed));
+        Ok(signed)
     }
 
-    fn remembered(&self) -> std::sync::MutexGuard<'_, BoundedMap<[u8; 32], Arc<AccessClaims>>> {
+    fn remembered(&self) -> std::sync::MutexGuard<'_, BoundedMap<[u8; 32], Arc<Signed>>> {
         // Nothing panics while holding the lock; were it so, the map would still be whole.
         self.good_signatures.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -8,10 +8,11 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// A client identifier (RFC 6749 s2.2): printable ASCII, at most 512 bytes; unique within the issuer.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ClientId(String);
+pub struct ClientId(Arc<str>);
 
 /// The text is no client identifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,7 +30,7 @@ impl FromStr for ClientId {
     type Err = InvalidClientId;
     fn from_str(text: &str) -> Result<Self, InvalidClientId> {
         if (1..=512).contains(&text.len()) && text.bytes().all(|b| (0x21..=0x7e).contains(&b)) {
-            Ok(Self(text.to_owned()))
+            Ok(Self(text.into()))
         } else {
             Err(InvalidClientId)
         }

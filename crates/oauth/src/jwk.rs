@@ -4,7 +4,9 @@ mod external;
 
 pub use external::{ExternalAlgorithm, ExternalKeySet, InvalidAlgorithm, InvalidExternalKeySet};
 
-use jsonwebtoken::DecodingKey;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ParsedPublicKey};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -44,7 +46,13 @@ pub struct JwkSet {
 
 /// Keys ready to verify with, looked up by `kid` (RFC 8725 s3.10: a map look-up and nothing else).
 pub struct KeySet {
-    keys: BTreeMap<String, (Algorithm, DecodingKey)>,
+    keys: BTreeMap<String, VerifyingKey>,
+}
+
+/// A public key. Read once: reading checks that it is a point of the curve.
+pub(crate) struct VerifyingKey {
+    pub(crate) algorithm: Algorithm,
+    key: ParsedPublicKey,
 }
 
 /// A key set that cannot be used.
@@ -66,9 +74,8 @@ impl KeySet {
             if key.kty != "EC" || key.crv != "P-256" || key.usage != "sig" {
                 return Err(InvalidKeySet::UnsupportedKey);
             }
-            let decoding =
-                DecodingKey::from_ec_components(&key.x, &key.y).map_err(|_| InvalidKeySet::UnsupportedKey)?;
-            if keys.insert(key.kid.clone(), (key.alg, decoding)).is_some() {
+            let verifying = VerifyingKey::of(key).ok_or(InvalidKeySet::UnsupportedKey)?;
+            if keys.insert(key.kid.clone(), verifying).is_some() {
                 return Err(InvalidKeySet::DuplicateKeyId);
             }
         }
@@ -80,8 +87,25 @@ impl KeySet {
         self.keys.contains_key(kid)
     }
 
-    pub(crate) fn find(&self, kid: &str) -> Option<&(Algorithm, DecodingKey)> {
+    pub(crate) fn find(&self, kid: &str) -> Option<&VerifyingKey> {
         self.keys.get(kid)
+    }
+}
+
+impl VerifyingKey {
+    fn of(jwk: &PublicJwk) -> Option<Self> {
+        let Algorithm::ES256 = jwk.alg;
+        let coordinate = |text: &str| <[u8; 32]>::try_from(URL_SAFE_NO_PAD.decode(text).ok()?).ok();
+        // SEC 1 s2.3.4: an uncompressed point.
+        let point = [&[4][..], &coordinate(&jwk.x)?, &coordinate(&jwk.y)?].concat();
+        let key = ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).ok()?;
+        Some(Self { algorithm: jwk.alg, key })
+    }
+
+    /// Whether `signature` (RFC 7518 s3.4: both integers, as base64url) is of this text by this key.
+    pub(crate) fn signed(&self, message: &[u8], signature: &str) -> bool {
+        let signature = URL_SAFE_NO_PAD.decode(signature);
+        signature.is_ok_and(|signature| self.key.verify_sig(message, &signature).is_ok())
     }
 }
 

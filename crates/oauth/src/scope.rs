@@ -3,10 +3,11 @@
 use crate::serde_as_text;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// One scope token: printable ASCII without space, `"` and `\` (OAuth 2.1 s1.4.1). Compared byte for byte.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Scope(String);
+pub struct Scope(Arc<str>);
 
 /// The text is no scope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,7 +26,7 @@ impl FromStr for Scope {
     fn from_str(text: &str) -> Result<Self, InvalidScope> {
         let legal = |byte: u8| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
         if (1..=128).contains(&text.len()) && text.bytes().all(legal) {
-            Ok(Self(text.to_owned()))
+            Ok(Self(text.into()))
         } else {
             Err(InvalidScope)
         }

@@ -176,12 +176,12 @@ fn names_of(origin: &str) -> Vec<String> {
     let has_port = host.rfind(':').is_some_and(|colon| !host[colon..].contains(']'));
     let default_port = if origin.starts_with("https:") { 443 } else { 80 };
     let written_out = (!has_port).then(|| format!("{host}:{default_port}"));
-    written_out.into_iter().chain([host]).collect()
+    written_out.into_iter().chain([host.to_owned()]).collect()
 }
 
 /// `host[:port]` of an origin, which is canonical: no default port.
-pub(crate) fn host_of(origin: &str) -> String {
-    origin.split_once("://").map_or(origin, |(_, host)| host).to_owned()
+pub(crate) fn host_of(origin: &str) -> &str {
+    origin.split_once("://").map_or(origin, |(_, host)| host)
 }
 
 fn gateway_settings(config: &Config, clock: &Clock, traces: Option<&Traces>) -> Settings {

@@ -1,14 +1,13 @@
-//! What holds for every request: transport only, never permission. The order is in `router`.
+//! What holds for every request: transport only, never permission. The order is in `router` and `front`.
 
 use crate::app::App;
-use crate::ops::figures::Endpoint;
 use crate::telemetry;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use futures_util::FutureExt as _;
 use http::uri::Authority;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,21 +17,21 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A panic is a fault of ours: 500, and nothing of it in the answer.
 pub(crate) async fn survive(request: Request, next: Next) -> Response {
-    let path = request.uri().path().to_owned();
-    AssertUnwindSafe(next.run(request)).catch_unwind().await.unwrap_or_else(|_| {
-        tracing::error!(http.path = path, "a handler panicked");
+    let path = request.uri().clone();
+    surviving(&path, next.run(request)).await
+}
+
+/// The same for what answers by itself.
+pub(crate) async fn surviving(uri: &Uri, answer: impl Future<Output = Response>) -> Response {
+    AssertUnwindSafe(answer).catch_unwind().await.unwrap_or_else(|_| {
+        tracing::error!(http.path = uri.path(), "a handler panicked");
         plain(StatusCode::INTERNAL_SERVER_ERROR, "Something went wrong on our side.\n")
     })
 }
 
-/// Takes requests for our own names only: no other site can make a browser talk to us under its name (DNS rebinding), and
-/// no proxy can be led to keep an answer under a wrong one.
-pub(crate) async fn known_host(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    match named_host(&request) {
-        Named::One(host) if is_ours(&app, &host) => next.run(request).await,
-        Named::One(_) => plain(StatusCode::MISDIRECTED_REQUEST, "This server has another name.\n"),
-        Named::Unclear => plain(StatusCode::BAD_REQUEST, "The request must name exactly one host.\n"),
-    }
+/// One span per request of the authority. Calls have spans of the gateway's own.
+pub(crate) async fn traced(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    telemetry::request(&app, request, next).await
 }
 
 pub(crate) enum Named {
@@ -59,7 +58,7 @@ pub(crate) fn named_host(request: &Request) -> Named {
     }
 }
 
-fn is_ours(app: &App, host: &str) -> bool {
+pub(crate) fn is_ours(app: &App, host: &str) -> bool {
     if app.current.load().hosts.contains(host) {
         return true;
     }
@@ -73,19 +72,8 @@ pub(crate) fn is_our_address(app: &App, host: &str) -> bool {
         || (listen.ip().is_loopback() && host == format!("localhost:{}", listen.port()))
 }
 
-/// Headers that make a browser careful, and the count of answers. Pages say more precisely what they need; what a handler set stays.
-pub(crate) async fn security_headers(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let below = request.uri().path().strip_prefix(app.config.issuer.path());
-    let endpoint = Endpoint::of(below.unwrap_or_else(|| request.uri().path()));
-    // Calls have spans of the gateway's own.
-    let mut response = if let Endpoint::Gateway = endpoint {
-        next.run(request).await
-    } else {
-        telemetry::request(&app, request, next).await
-    };
-    // Counted here, where every request passes: one more layer would cost more than the counting.
-    app.figures.request(endpoint, response.status());
-    let headers = response.headers_mut();
+/// Headers that make a browser careful. Pages say more precisely what they need; what a handler set stays.
+pub(crate) fn make_careful(app: &App, headers: &mut HeaderMap) {
     default(headers, header::CACHE_CONTROL, "no-store");
     default(
         headers,
@@ -97,7 +85,6 @@ pub(crate) async fn security_headers(State(app): State<Arc<App>>, request: Reque
     if app.config.issuer.is_https() {
         default(headers, header::STRICT_TRANSPORT_SECURITY, "max-age=31536000");
     }
-    response
 }
 
 fn default(headers: &mut HeaderMap, name: HeaderName, value: &'static str) {
@@ -117,7 +104,7 @@ pub(crate) async fn not_found() -> Response {
     plain(StatusCode::NOT_FOUND, "There is nothing here.\n")
 }
 
-fn plain(status: StatusCode, says: &'static str) -> Response {
+pub(crate) fn plain(status: StatusCode, says: &'static str) -> Response {
     (status, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], says).into_response()
 }
 

@@ -19,6 +19,7 @@ mod fault;
 pub mod feed;
 pub mod fleet;
 mod flow;
+mod front;
 mod issuer;
 mod jobs;
 pub mod keys;

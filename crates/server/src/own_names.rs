@@ -4,19 +4,10 @@
 //! people do not know it by, and no path of ours is in the way of a server's.
 
 use crate::app::{App, host_of};
-use crate::layers::{self, Named, named_host};
+use crate::layers;
 use axum::extract::{Request, State};
-use axum::middleware::Next;
 use axum::response::Response;
 use std::sync::Arc;
-
-/// Hands what is asked under a server's own name to the gateway. Names were checked before.
-pub(crate) async fn apart(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    match named_host(&request) {
-        Named::One(host) if !is_authority(&app, &host) => app.gateway.answer(request).await,
-        Named::One(_) | Named::Unclear => next.run(request).await,
-    }
-}
 
 /// What no route is about: a server at a path that is not of the usual form, or nothing.
 pub(crate) async fn other_path(State(app): State<Arc<App>>, request: Request) -> Response {
@@ -28,7 +19,7 @@ pub(crate) async fn other_path(State(app): State<Arc<App>>, request: Request) ->
 }
 
 /// Whether it is the issuer's name, or our address itself.
-fn is_authority(app: &App, host: &str) -> bool {
+pub(crate) fn is_authority(app: &App, host: &str) -> bool {
     let default_port = if app.config.issuer.is_https() { ":443" } else { ":80" };
     let issuer = host_of(app.config.issuer.origin());
     host.strip_suffix(default_port).unwrap_or(host) == issuer || layers::is_our_address(app, host)

@@ -5,7 +5,7 @@ use crate::console::{self, overview};
 use crate::issuer::{authorize, consent, cors, introspect, jwks, metadata, register, revoke, token};
 use crate::login::{password, sign_in, sign_out};
 use crate::pages::{self, account};
-use crate::{api, layers, own_names};
+use crate::{api, front, layers, own_names};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state, map_response};
@@ -83,15 +83,12 @@ fn people() -> Router<Arc<App>> {
         .route("/assets/style.css", get(pages::style))
 }
 
-/// What holds for every request. The last one listed is the first to see a request.
+/// What holds for everything above, and before it what every request meets. The last one listed is the first to see a request.
 fn layered(app: &Arc<App>, router: Router) -> Router {
-    router
-        // Under a server's own name there is the gateway only.
-        .layer(from_fn_with_state(Arc::clone(app), own_names::apart))
-        // No host, no answer: everything below may rely on being called by a name of ours.
-        .layer(from_fn_with_state(Arc::clone(app), layers::known_host))
+    let routes = router
         // A panic below ends in 500.
         .layer(from_fn(layers::survive))
-        // Over every answer, those of the layers above included.
-        .layer(from_fn_with_state(Arc::clone(app), layers::security_headers))
+        // And that in the span.
+        .layer(from_fn_with_state(Arc::clone(app), layers::traced));
+    front::before(app, routes)
 }

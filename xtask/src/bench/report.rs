@@ -5,6 +5,7 @@ use std::fs;
 use anyhow::{Context, Result};
 
 use super::fleet::{Cost, Found};
+use super::scale::{self, Rise, Scale};
 use super::scene::{Goal, Outcome, Scene, Side};
 use super::world::Sizes;
 use crate::shell;
@@ -12,6 +13,7 @@ use crate::shell;
 const DOCUMENT: &str = "docs/benchmarks.md";
 const BEGIN: &str = "<!-- written by `cargo xtask bench gateway`: begin -->\n";
 const BEGIN_FLEET: &str = "<!-- written by `cargo xtask bench fleet`: begin -->\n";
+const BEGIN_SCALE: &str = "<!-- written by `cargo xtask bench scale`: begin -->\n";
 const END: &str = "<!-- end -->";
 
 const HEAD: &str = "\
@@ -78,6 +80,28 @@ pub(super) fn sizes(sizes: &Sizes) -> String {
 pub(super) fn write(results: &[(&Scene, Outcome)], found: &Sizes) -> Result<()> {
     let rows: String = results.iter().map(|(scene, outcome)| line(scene, outcome) + "\n").collect();
     replace(BEGIN, &format!("{HEAD}{rows}\n{}", sizes(found)))
+}
+
+/// One row of the table of sizes.
+pub(super) fn rise(scale: &Scale, found: &scale::Found) -> String {
+    let scale::Found { seen, fresh, resident_kib, most_kib } = found;
+    let title = scale.title;
+    let part = |rise: &Rise| {
+        let percent = (rise.ratio - 1.0) * 100.0;
+        format!("{:.1} → {:.1} µs, **{percent:+.0} %**", rise.small, rise.large)
+    };
+    let (seen, fresh) = (part(seen), part(fresh));
+    format!("| {title} | {seen} | {fresh} | {} MiB | {} MiB |", resident_kib / 1024, most_kib / 1024)
+}
+
+/// Replaces the table of sizes in the document.
+pub(super) fn write_scale(results: &[(&Scale, scale::Found)]) -> Result<()> {
+    const HEAD: &str = "\
+| | token seen before, CPU | each token new, CPU | resident after the calls | the most it ever was |
+|---|---|---|---|---|
+";
+    let rows: String = results.iter().map(|(scale, found)| rise(scale, found) + "\n").collect();
+    replace(BEGIN_SCALE, &format!("{HEAD}{rows}"))
 }
 
 /// Replaces the table of the fleet in the document.

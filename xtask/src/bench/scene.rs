@@ -1,5 +1,7 @@
 //! What is called, and what the calls cost: in turn through the bare proxy and through the gateway.
 
+use std::path::{Path, PathBuf};
+
 use anyhow::Result;
 use serde::Deserialize;
 
@@ -117,36 +119,63 @@ struct Found {
     p99_us: u64,
 }
 
-struct Round {
-    cpu_us: f64,
+pub(super) struct Round {
+    pub(super) cpu_us: f64,
     found: Found,
 }
 
-pub(super) fn measure(world: &World, scene: &Scene, rounds: usize) -> Result<Outcome> {
-    let tokens = world.tokens(scene.server, scene.tokens(rounds))?;
-    // A program over stdio has no address.
-    let is_compared = !matches!(scene.goal, Goal::Calls(_));
-    let through = |subject: &Pinned, url: String, calls: usize, skip: usize| -> Result<Round> {
+impl Scene {
+    /// A program over stdio has no address.
+    fn has_address(&self) -> bool {
+        !matches!(self.goal, Goal::Calls(_))
+    }
+
+    fn through(
+        &self,
+        world: &World,
+        (subject, url): (&Pinned, String),
+        tokens: &Path,
+        (calls, skip): (usize, usize),
+    ) -> Result<Round> {
         let mut load = on_core(world.cores.rest, &world.bench);
-        load.args(["load", "--what", scene.what, "--url", &url, "--calls", &calls.to_string()]);
-        load.args(["--connections", &scene.connections.to_string(), "--skip", &skip.to_string()]);
-        load.arg("--tokens").arg(&tokens);
-        if is_compared {
+        load.args(["load", "--what", self.what, "--url", &url, "--calls", &calls.to_string()]);
+        load.args(["--connections", &self.connections.to_string(), "--skip", &skip.to_string()]);
+        load.arg("--tokens").arg(tokens);
+        if self.has_address() {
             load.args(["--upstream", &world.upstream_at]);
         }
         let before = subject.ticks()?;
         let found = printed::<Found>(&mut load)?;
         let cpu_us = world.microseconds(subject.ticks()? - before, found.calls);
         Ok(Round { cpu_us, found })
-    };
+    }
+
+    /// So many calls through the gateway of this world.
+    pub(super) fn through_gateway(
+        &self,
+        world: &World,
+        tokens: &Path,
+        calls_and_skip: (usize, usize),
+    ) -> Result<Round> {
+        let url = format!("http://{}/mcp/{}", world.gateway_at, self.server);
+        self.through(world, (&world.gateway, url), tokens, calls_and_skip)
+    }
+
+    /// Tokens for all of its rounds.
+    pub(super) fn tokens_of(&self, world: &World, rounds: usize) -> Result<PathBuf> {
+        world.tokens(self.server, self.tokens(rounds))
+    }
+}
+
+pub(super) fn measure(world: &World, scene: &Scene, rounds: usize) -> Result<Outcome> {
+    let tokens = scene.tokens_of(world, rounds)?;
+    let is_compared = scene.has_address();
     let bare = |calls, skip| {
         let url = format!("http://{}/{}", world.proxy_at, scene.server);
-        is_compared.then(|| through(&world.proxy, url, calls, skip)).transpose()
+        let through = || scene.through(world, (&world.proxy, url), &tokens, (calls, skip));
+        is_compared.then(through).transpose()
     };
-    let gateway = |calls, skip| {
-        let url = format!("http://{}/mcp/{}", world.gateway_at, scene.server);
-        through(&world.gateway, url, calls, skip)
-    };
+    let gateway = |calls, skip| scene.through_gateway(world, &tokens, (calls, skip));
     bare(scene.warm_up(), 0)?;
     gateway(scene.warm_up(), 0)?;
     let (mut bares, mut gateways) = (Vec::new(), Vec::new());

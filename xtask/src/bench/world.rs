@@ -15,9 +15,20 @@ use super::Programs;
 use super::pinned::{Cores, Pinned, on_core};
 use crate::shell;
 
-/// Servers of the fleet that are called, and as many others as make ten.
+/// Servers of the fleet that are called; there are as many others as the size says.
 const CALLED: [&str; 5] = ["call", "sse", "big", "list", "stdio"];
-const OTHERS: usize = 5;
+
+/// How much the gateway has to know.
+#[derive(Clone, Copy)]
+pub(super) struct Size {
+    pub(super) servers: usize,
+    pub(super) agents: usize,
+    /// Sessions that are no longer believed, although their tokens have not expired.
+    pub(super) revocations: usize,
+}
+
+/// What the scenes are measured with.
+pub(super) const SMALL: Size = Size { servers: 10, agents: 10, revocations: 0 };
 
 pub(super) struct World {
     pub(super) cores: Cores,
@@ -50,7 +61,7 @@ pub(super) struct Sizes {
 struct Elapsed {}
 
 impl World {
-    pub(super) fn start(programs: &Programs) -> Result<Self> {
+    pub(super) fn start(programs: &Programs, size: Size) -> Result<Self> {
         let cores = Cores::find()?;
         let folder = tempfile::tempdir()?;
         let at = |name: &str| folder.path().join(name);
@@ -60,10 +71,15 @@ impl World {
         let mut proxy = on_core(cores.subject, &programs.bench);
         let proxy = proxy.args(["proxy", "--listen", &proxy_at, "--to", &upstream_at]);
         let proxy = Pinned::start(proxy, &at("proxy.log"))?;
-        fs::write(at("fleet.toml"), fleet(&upstream_at, folder.path()))?;
+        fs::write(at("fleet.toml"), fleet(size, &upstream_at, folder.path()))?;
         fs::write(at("portcullis.toml"), configuration(cores, &programs.bench)?)?;
         // The first start makes keys and a first password, for which a slow hash takes much memory once.
         drop(ready(programs, cores, folder.path(), &gateway_at)?);
+        if size.revocations > 0 {
+            let mut revoke = shell::program(&programs.bench);
+            revoke.args(["revoke", "--count", &size.revocations.to_string()]);
+            printed::<Elapsed>(revoke.arg("--database").arg(at("data").join("portcullis.db")))?;
+        }
         let gateway = ready(programs, cores, folder.path(), &gateway_at)?;
         until(|| Ok(TcpStream::connect(&proxy_at).is_ok()))?;
         let idle_kib = gateway.memory("VmRSS")?;
@@ -154,10 +170,10 @@ fn serve(programs: &Programs, cores: Cores, folder: &Path, address: &str) -> Res
     Pinned::start(&mut gateway, &folder.join("gateway.log"))
 }
 
-fn fleet(upstream: &str, folder: &Path) -> String {
+fn fleet(size: Size, upstream: &str, folder: &Path) -> String {
     let mut text = String::new();
     let mut access = String::new();
-    let others = (1..=OTHERS).map(|number| format!("other{number}"));
+    let others = (CALLED.len()..size.servers).map(|number| format!("other{number}"));
     for name in CALLED.iter().map(ToString::to_string).chain(others) {
         let behind = match name.as_str() {
             "stdio" => r#"command = "stub""#.to_owned(),
@@ -193,8 +209,29 @@ scopes = ["items:write"]
          credential = {{ secret = {{ deliver = \"file:{}\" }} }}\n",
         file.display()
     );
+    for number in 1..size.agents {
+        let _ = write!(
+            text,
+            "\n[[agent]]\nname = \"agent{number}\"\nowner = \"bench\"\n\
+             access = {{ call = [\"items:read\"], other{} = [\"items:read\", \"items:write\"] }}\n",
+            CALLED.len() + number % (size.servers - CALLED.len())
+        );
+    }
+    text.push_str(CONDITIONS);
     text
 }
+
+/// Looked at in every call, and none of them refuses one.
+const CONDITIONS: &str = r#"
+[[forbid]]
+name = "no writes at night"
+scopes = ["items:write"]
+when = { inside = "22:00-06:00 Europe/Amsterdam" }
+[[forbid]]
+name = "reads from this machine only"
+tools = ["read_*"]
+when = { address_not_in = ["127.0.0.0/8"] }
+"#;
 
 /// The program behind the stdio server is no part of what is measured: it runs on the other core.
 fn configuration(cores: Cores, bench: &Path) -> Result<String> {

@@ -35,7 +35,7 @@ pub(super) struct ForbidHere {
 
 /// Whether conditions on arguments count.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Moment {
+enum Moment {
     /// They do; unknown ones forbid.
     Call,
     /// They wait for the call.
@@ -162,11 +162,28 @@ impl ServerPolicy {
         who: Who<'_>,
         (operation, needs): (Operation<'_>, Bits),
         circumstances: &Circumstances<'_>,
-        moment: Moment,
     ) -> Option<Forbidden> {
-        let mut forbids = self.forbids.iter();
-        let first = forbids
-            .find(|here| here.is_about(operation, needs) && here.holds_for(who, circumstances, moment));
+        let first = self
+            .forbids
+            .iter()
+            .find(|here| here.is_about(operation, needs) && here.holds_for(who, circumstances, Moment::Call));
+        first.map(|here| Forbidden { by: here.what.forbid.name.clone() })
+    }
+
+    /// Those that hold before a call, whatever its arguments will be.
+    pub(super) fn holding(&self, who: Who<'_>, circumstances: &Circumstances<'_>) -> Vec<usize> {
+        let holds = |here: &ForbidHere| here.holds_for(who, circumstances, Moment::Before);
+        self.forbids.iter().enumerate().filter(|(_, here)| holds(here)).map(|(at, _)| at).collect()
+    }
+
+    /// The first of these that is about the operation, which needs these scopes.
+    pub(super) fn forbidden_by(
+        &self,
+        holding: &[usize],
+        (operation, needs): (Operation<'_>, Bits),
+    ) -> Option<Forbidden> {
+        let mut holding = holding.iter().filter_map(|at| self.forbids.get(*at));
+        let first = holding.find(|here| here.is_about(operation, needs));
         first.map(|here| Forbidden { by: here.what.forbid.name.clone() })
     }
 

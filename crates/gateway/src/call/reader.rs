@@ -22,7 +22,8 @@ pub(crate) fn parse(body: &[u8], token: &str, max_depth: usize) -> Result<Call, 
     if text.trim_ascii_start().starts_with('[') {
         return Err(unreadable(ParseRefusal::Batch));
     }
-    let mut reading = Reading { token, facts: Facts::default(), refusal: None };
+    let hidden = may_be_escaped(text).then_some(token);
+    let mut reading = Reading { hidden, facts: Facts::default(), refusal: None };
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let shape =
         Walk { reading: &mut reading, place: Place::Envelope, depth_left: max_depth.min(DEPTH_LIMIT) }
@@ -45,8 +46,15 @@ fn holds(text: &str, token: &str) -> bool {
     text.contains(end) && text.contains(token)
 }
 
+/// Whether the text may hold a token that the search of the raw text does not find: of the characters of a token (RFC 6750
+/// s2.1) only these escapes stand for one.
+fn may_be_escaped(text: &str) -> bool {
+    text.contains(r"\u") || text.contains(r"\/")
+}
+
 struct Reading<'t> {
-    token: &'t str,
+    /// The token, if it may stand escaped somewhere.
+    hidden: Option<&'t str>,
     facts: Facts,
     refusal: Option<ParseRefusal>,
 }
@@ -59,7 +67,7 @@ impl Reading<'_> {
 
     /// The raw text was searched; what was escaped in it is searched here.
     fn check_unescaped<E: serde::de::Error>(&mut self, text: &str) -> Result<(), E> {
-        if holds(text, self.token) {
+        if self.hidden.is_some_and(|token| holds(text, token)) {
             return Err(self.refuse(ParseRefusal::TokenInside));
         }
         Ok(())

@@ -3,7 +3,6 @@
 use super::ServerPins;
 use portcullis_domain::id::ServerId;
 use portcullis_domain::pins::{Definition, MAX_TOOLS, SeenTool, Standing, Unpinnable, is_nameable};
-use serde_json::value::RawValue;
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
@@ -42,7 +41,7 @@ impl<'a> Look<'a> {
     }
 
     /// Sees a tool of the list; whether it may be shown, if the caller may call it.
-    pub(crate) fn tool(&self, name: Option<&str>, item: &RawValue) -> bool {
+    pub(crate) fn tool(&self, name: Option<&str>, item: &str) -> bool {
         let tools = self.pins.tools;
         if !tools.are_watched() {
             return true;
@@ -55,7 +54,7 @@ impl<'a> Look<'a> {
             Standing::Held(pin) | Standing::Pinned(pin) => pin.approval,
             Standing::Free | Standing::NotApproved => 0,
         };
-        let definition = match Definition::read(item.get()) {
+        let definition = match Definition::read(item) {
             Ok(definition) => definition,
             Err(Unpinnable::Malformed | Unpinnable::TooLong) => Definition::of_unreadable(name),
         };
@@ -80,6 +79,17 @@ impl<'a> Look<'a> {
     /// Another page follows.
     pub(crate) fn goes_on(&self) {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).goes_on = true;
+    }
+
+    /// Whether there is nothing that anybody needs to be told.
+    pub(crate) fn found_nothing(&self) -> bool {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.tools.is_empty() && seen.drifted.is_empty()
+    }
+
+    /// How much this node had seen to differ when the look began.
+    pub(crate) fn drifts(&self) -> u64 {
+        self.pins.drifts.count
     }
 
     pub(super) fn found(self) -> Found {

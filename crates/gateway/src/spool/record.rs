@@ -3,18 +3,23 @@
 
 use crate::authorize::Permits;
 use crate::ledger::What;
+use portcullis_domain::id::{ServerId, SessionId, TokenId};
 use portcullis_domain::policy::{Permit, RuleRef};
-use portcullis_domain::principal::Principal;
+use portcullis_domain::principal::{Principal, Subject};
 use portcullis_domain::registry::{Name, Server};
 use portcullis_oauth::scope::ScopeSet;
 use portcullis_oauth::time::Timestamp;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+use std::fmt::Display;
 use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
 /// Longest text of a caller's choice, in characters.
 const MAX_WORD: usize = 200;
+
+/// Of nearly all records.
+const USUAL_LENGTH: usize = 768;
 
 /// Most rules that one record names.
 const MOST_RULES: usize = 32;
@@ -62,19 +67,19 @@ struct DecidedLine<'a> {
     outcome: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
-    subject: String,
+    subject: AsText<'a, Subject>,
     client: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     agent: Option<&'a Name>,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     roles: &'a [String],
-    session: String,
-    token: String,
-    server: String,
+    session: SessionId,
+    token: TokenId,
+    server: ServerId,
     server_name: &'a str,
-    method: String,
+    method: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    object: Option<String>,
+    object: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     object_kind: Option<&'static str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -105,11 +110,11 @@ struct EndedLine<'a> {
 
 /// Something that is one line of the spool.
 pub(crate) trait Record {
-    fn to_json(&self) -> serde_json::Result<Vec<u8>>;
+    fn write(&self, line: &mut Vec<u8>) -> serde_json::Result<()>;
 }
 
 impl Record for Decided<'_> {
-    fn to_json(&self) -> serde_json::Result<Vec<u8>> {
+    fn write(&self, line: &mut Vec<u8>) -> serde_json::Result<()> {
         let (outcome, reason, rules, needed) = match &self.judgement {
             Judgement::Allowed(permits) => {
                 let needed = permits.iter().fold(ScopeSet::default(), |all, permit| all.union(permit.used()));
@@ -124,19 +129,19 @@ impl Record for Decided<'_> {
             Judgement::Refused { condition, .. } => (None, *condition),
             Judgement::Allowed(permits) => (permits.observed(), None),
         };
-        serde_json::to_vec(&DecidedLine {
+        let record = DecidedLine {
             kind: "call.decided",
             at: self.at,
             call: self.call,
             outcome,
             reason,
-            subject: self.principal.subject.to_string(),
+            subject: AsText(&self.principal.subject),
             client: self.principal.client_id.as_str(),
             agent: self.agent,
             roles: &self.principal.roles,
-            session: self.principal.session.to_string(),
-            token: self.principal.token.to_string(),
-            server: self.server.id.to_string(),
+            session: self.principal.session,
+            token: self.principal.token,
+            server: self.server.id,
             server_name: self.server.name.as_str(),
             method: cut(self.what.method),
             object: self.what.object.map(cut),
@@ -148,26 +153,29 @@ impl Record for Decided<'_> {
             condition,
             observed,
             address: self.address,
-        })
+        };
+        serde_json::to_writer(line, &record)
     }
 }
 
 impl Record for Ended<'_> {
-    fn to_json(&self) -> serde_json::Result<Vec<u8>> {
-        serde_json::to_vec(&EndedLine {
+    fn write(&self, line: &mut Vec<u8>) -> serde_json::Result<()> {
+        let record = EndedLine {
             kind: "call.ended",
             at: self.at,
             call: self.call,
             status: self.status,
             how: self.how,
             milliseconds: u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX),
-        })
+        };
+        serde_json::to_writer(line, &record)
     }
 }
 
 /// The record with its line end.
 pub(super) fn line(record: &impl Record) -> io::Result<Vec<u8>> {
-    let mut line = record.to_json().map_err(io::Error::other)?;
+    let mut line = Vec::with_capacity(USUAL_LENGTH);
+    record.write(&mut line).map_err(io::Error::other)?;
     line.push(b'\n');
     Ok(line)
 }
@@ -183,6 +191,16 @@ fn rules(permits: &Permits) -> Vec<RuleRef> {
     rules
 }
 
-fn cut(text: &str) -> String {
-    text.chars().take(MAX_WORD).collect()
+fn cut(text: &str) -> &str {
+    let end = text.char_indices().nth(MAX_WORD).map_or(text.len(), |(at, _)| at);
+    text.get(..end).unwrap_or(text)
+}
+
+/// Written as it is printed.
+struct AsText<'a, T>(&'a T);
+
+impl<T: Display> Serialize for AsText<'_, T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self.0)
+    }
 }

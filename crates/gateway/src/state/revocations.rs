@@ -1,52 +1,78 @@
 //! What is no longer believed, although its tokens have not expired (PC-45).
 
-use portcullis_domain::id::ServerId;
+use portcullis_domain::id::{ServerId, SessionId, TokenId};
 use portcullis_domain::principal::{Principal, Revocation, RevokedTarget, Subject};
 use portcullis_oauth::time::Timestamp;
 use std::collections::HashMap;
+use std::hash::{BuildHasher as _, Hash, RandomState};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// An entry is kept this much longer than its last token lives: leeway, and clocks that differ.
 const MARGIN: Duration = Duration::from_mins(5);
 
-/// An expiring log.
-#[derive(Clone, Debug, Default)]
+/// So many that of a million entries a part is copied in no time.
+const PARTS: usize = 256;
+
+/// An expiring log. One log shares with the next all its parts but those that something was added to.
+#[derive(Clone)]
 pub(crate) struct Revocations {
-    entries: HashMap<RevokedTarget, Entry>,
+    parts: Vec<Arc<Part>>,
+    hasher: RandomState,
+    /// The part that is swept next.
+    next: usize,
 }
 
-#[derive(Clone, Copy, Debug)]
+/// There may be very many sessions and tokens, so of them nothing is kept but until when they count.
+#[derive(Clone, Default)]
+struct Part {
+    sessions: HashMap<SessionId, End>,
+    tokens: HashMap<TokenId, End>,
+    others: HashMap<RevokedTarget, Entry>,
+}
+
+/// Seconds since 1970. One beyond them all never ends.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct End(u32);
+
+#[derive(Clone, Copy)]
 struct Entry {
     at: Timestamp,
     until: Timestamp,
 }
 
+impl Default for Revocations {
+    fn default() -> Self {
+        Self { parts: vec![Arc::default(); PARTS], hasher: RandomState::new(), next: 0 }
+    }
+}
+
 impl Revocations {
-    /// This log with `new` added and what nobody can present any more left out.
+    /// This log with `new` added, and with some of what nobody can present any more left out: all of it, after as many
+    /// additions as there are parts.
     pub(crate) fn with(&self, new: &[Revocation], now: Timestamp) -> Self {
-        let mut entries = self.entries.clone();
-        entries.retain(|_, entry| !(entry.until + MARGIN).has_passed(now));
+        let mut log = self.clone();
         for revocation in new {
-            let entry = Entry { at: revocation.at, until: revocation.until };
-            entries
-                .entry(revocation.target.clone())
-                .and_modify(|known| {
-                    known.at = known.at.max(entry.at);
-                    known.until = known.until.max(entry.until);
-                })
-                .or_insert(entry);
+            let place = log.place_of(&revocation.target);
+            Arc::make_mut(&mut log.parts[place]).add(revocation);
         }
-        Self { entries }
+        let swept = &mut log.parts[log.next];
+        if swept.holds_what_is_over(now) {
+            Arc::make_mut(swept).sweep(now);
+        }
+        log.next = (log.next + 1) % PARTS;
+        log
     }
 
     /// Whether the token that speaks for `principal` on `server` is revoked, itself or with what it hangs from.
     pub(crate) fn concern(&self, principal: &Principal, server: ServerId) -> bool {
         let up_to = |target: RevokedTarget| {
-            self.entries.get(&target).is_some_and(|entry| principal.issued_at <= entry.at)
+            let entry = self.parts[self.place_of(&target)].others.get(&target);
+            entry.is_some_and(|entry| principal.issued_at <= entry.at)
         };
-        let ever = |target: RevokedTarget| self.entries.contains_key(&target);
-        ever(RevokedTarget::Token(principal.token))
-            || ever(RevokedTarget::Session(principal.session))
+        let Principal { token, session, .. } = principal;
+        self.parts[self.place(token)].tokens.contains_key(token)
+            || self.parts[self.place(session)].sessions.contains_key(session)
             || up_to(RevokedTarget::All)
             || up_to(RevokedTarget::Server(server))
             || match &principal.subject {
@@ -59,6 +85,67 @@ impl Revocations {
                 Subject::Agent(client) => up_to(RevokedTarget::Client(client.clone())),
             }
     }
+
+    fn place_of(&self, target: &RevokedTarget) -> usize {
+        match target {
+            RevokedTarget::Session(session) => self.place(session),
+            RevokedTarget::Token(token) => self.place(token),
+            RevokedTarget::All | RevokedTarget::Client(_) | RevokedTarget::User(_) => self.place(target),
+        }
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "any part of a hash is as good")]
+    fn place(&self, key: &impl Hash) -> usize {
+        self.hasher.hash_one(key) as usize % PARTS
+    }
+}
+
+impl Part {
+    fn add(&mut self, revocation: &Revocation) {
+        let end = End::of(revocation.until);
+        let longer = |known: &mut End| *known = end.max(*known);
+        match &revocation.target {
+            RevokedTarget::Session(session) => {
+                self.sessions.entry(*session).and_modify(longer).or_insert(end);
+            }
+            RevokedTarget::Token(token) => {
+                self.tokens.entry(*token).and_modify(longer).or_insert(end);
+            }
+            target @ (RevokedTarget::All | RevokedTarget::Client(_) | RevokedTarget::User(_)) => {
+                let entry = Entry { at: revocation.at, until: revocation.until };
+                let known = self.others.entry(target.clone()).or_insert(entry);
+                known.at = known.at.max(entry.at);
+                known.until = known.until.max(entry.until);
+            }
+        }
+    }
+
+    fn holds_what_is_over(&self, now: Timestamp) -> bool {
+        self.sessions.values().chain(self.tokens.values()).any(|end| end.is_over(now))
+            || self.others.values().any(|entry| is_over(entry.until, now))
+    }
+
+    fn sweep(&mut self, now: Timestamp) {
+        self.sessions.retain(|_, end| !end.is_over(now));
+        self.tokens.retain(|_, end| !end.is_over(now));
+        self.others.retain(|_, entry| !is_over(entry.until, now));
+        self.sessions.shrink_to_fit();
+        self.tokens.shrink_to_fit();
+    }
+}
+
+impl End {
+    fn of(until: Timestamp) -> Self {
+        Self(u32::try_from(until.seconds().max(0)).unwrap_or(u32::MAX))
+    }
+
+    fn is_over(self, now: Timestamp) -> bool {
+        self.0 != u32::MAX && is_over(Timestamp::from_seconds(self.0.into()), now)
+    }
+}
+
+fn is_over(until: Timestamp, now: Timestamp) -> bool {
+    (until + MARGIN).has_passed(now)
 }
 
 #[cfg(test)]
@@ -121,6 +208,29 @@ mod tests {
         let at_end = NOW + Duration::from_mins(16);
         assert!(log.with(&[], at_end).concern(&principal(NOW), HERE));
         let long_after = NOW + Duration::from_mins(15) + MARGIN;
-        assert!(!log.with(&[], long_after).concern(&principal(NOW), HERE));
+        let swept = (0..PARTS).fold(log, |log, _| log.with(&[], long_after));
+        assert!(!swept.concern(&principal(NOW), HERE));
+    }
+
+    #[test]
+    fn pc_45_of_very_many_entries_few_are_copied_and_each_counts() {
+        let session = |number: u32| {
+            let mut bytes = [0; 16];
+            bytes[..4].copy_from_slice(&number.to_be_bytes());
+            SessionId::from_bytes(bytes)
+        };
+        let revoked = |number| Revocation {
+            target: RevokedTarget::Session(session(number)),
+            at: NOW,
+            until: Timestamp::from_seconds(i64::MAX),
+        };
+        let many: Vec<_> = (0..10_000).map(revoked).collect();
+        let log = Revocations::default().with(&many, NOW);
+        let more = log.with(&[revoked(10_000)], NOW);
+        let shared = log.parts.iter().zip(&more.parts).filter(|(one, other)| Arc::ptr_eq(one, other));
+        assert_eq!(shared.count(), PARTS - 1);
+        let of = |number| Principal { session: session(number), ..principal(NOW) };
+        assert!((0..=10_000).all(|number| more.concern(&of(number), HERE)));
+        assert!(!log.concern(&of(10_000), HERE) && !more.concern(&of(10_001), HERE), "the log of before is what it was");
     }
 }

@@ -1,6 +1,11 @@
 //! Lists show what their reader may call: PC-22, SCOPE-12, SCOPE-17.
 
 use crate::world::{META, World, json, legacy, request, respond, tool};
+use portcullis_domain::condition::Forbid;
+use portcullis_domain::registry::Pinning;
+use portcullis_domain::snapshot::Snapshot;
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 const TOOLS: &str = r#"{"jsonrpc":"2.0","id":1,"result":{"resultType":"complete","tools":[ {"name":"list_notes","inputSchema":{"n":1.10}} ,{"name":"create_note"},{"name":"wipe"},{"name":"hidden"},{"nameless":1}],"nextCursor":"c","cacheScope":"public","ttlMs":5}}"#;
 
@@ -26,6 +31,92 @@ async fn pc_22_an_agent_sees_what_it_may_call_a_person_also_what_consent_would_o
         .collect();
     assert_eq!(names, ["list_notes", "create_note"]);
     world.refused(tool(&world.token(), "hidden"), 403).await;
+}
+
+/// A list that the upstream repeats, whoever asks, with the id of the request.
+fn repeats(world: &World, tools: &'static str) {
+    world.upstream.answers(move |seen| {
+        let id = crate::world::request_id(seen).unwrap();
+        json(
+            200,
+            &format!(r#"{{"id":{id},"result":{{"tools":[{tools}],"cacheScope":"public"}},"jsonrpc":"2.0"}}"#),
+        )
+    });
+}
+
+const REPEATED: &str = r#"{"name":"list_notes"},{"name":"create_note"},{"name":"wipe"}"#;
+
+/// Asks with this id; what is to be seen.
+async fn listed(world: &World, token: &str, id: &str) -> String {
+    let body = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/list","params":{{{META}}}}}"#);
+    let answered = world.served(list(token, "tools/list").body(body)).await;
+    let start = format!(r#"{{"id":{id},"result":{{"tools":["#);
+    let rest = answered.text().strip_prefix(&start).expect("the answer to this request").to_owned();
+    rest.strip_suffix(r#"],"cacheScope":"private"},"jsonrpc":"2.0"}"#).expect("whole").to_owned()
+}
+
+fn without_pins(snapshot: &mut Snapshot) {
+    snapshot.servers[0].pinning = Pinning::Off;
+}
+
+#[tokio::test]
+async fn pc_22_a_repeated_list_is_filtered_for_each_reader_by_the_policy_of_now() {
+    let world = World::with(|_| (), without_pins).await;
+    repeats(&world, REPEATED);
+    let (agent, person) = (world.token(), world.user_token("notes:write"));
+    for id in ["1", "22", "\"three\"", "1"] {
+        assert_eq!(listed(&world, &agent, id).await, r#"{"name":"list_notes"}"#);
+        assert_eq!(listed(&world, &person, id).await, r#"{"name":"list_notes"},{"name":"create_note"}"#);
+    }
+    // Today's policy, whatever was found by yesterday's.
+    let mut tightened = world.snapshot.clone();
+    tightened.roles[0].access = BTreeMap::from([("notes".parse().unwrap(), "notes:read".parse().unwrap())]);
+    world.feed_snapshot(&tightened);
+    assert_eq!(listed(&world, &person, "5").await, r#"{"name":"list_notes"}"#);
+    // What is forbidden by the hour, in the hour that it is.
+    let mut by_the_hour = world.snapshot.clone();
+    by_the_hour.forbids = vec![Forbid {
+        name: "no reading now".into(),
+        tools: vec!["list_*".into()],
+        when: serde_json::from_str(r#"{"inside":"08:00-09:00 UTC"}"#).unwrap(),
+        ..Forbid::default()
+    }];
+    world.feed_snapshot(&by_the_hour);
+    // The world begins at 08:00 UTC.
+    assert_eq!(listed(&world, &agent, "6").await, "");
+    world.advance(Duration::from_mins(59));
+    world.feed_snapshot(&by_the_hour);
+    assert_eq!(listed(&world, &world.token(), "7").await, "");
+    world.advance(Duration::from_mins(1));
+    world.feed_snapshot(&by_the_hour);
+    assert_eq!(listed(&world, &world.token(), "8").await, r#"{"name":"list_notes"}"#);
+}
+
+#[tokio::test]
+async fn ups_03_a_repeated_list_still_answers_its_own_request_or_nothing() {
+    let world = World::with(|_| (), without_pins).await;
+    repeats(&world, REPEATED);
+    assert_eq!(listed(&world, &world.token(), "1").await, r#"{"name":"list_notes"}"#);
+    for id in ["2", "\"1\"", "01", "1,\"id\":1"] {
+        world.upstream.answers(move |_| {
+            json(
+                200,
+                &format!(
+                    r#"{{"id":{id},"result":{{"tools":[{REPEATED}],"cacheScope":"public"}},"jsonrpc":"2.0"}}"#
+                ),
+            )
+        });
+        let answered = world.send(list(&world.token(), "tools/list")).await;
+        assert_eq!(answered.status, 502, "{id}: {}", answered.text());
+    }
+    // Of the same length, and not the same.
+    repeats(&world, r#"{"name":"list_notes"},{"name":"create_note"},{"name":"list"}"#);
+    assert_eq!(listed(&world, &world.token(), "1").await, r#"{"name":"list_notes"}"#);
+    repeats(&world, r#"{"name":"create_note"},{"name":"list_notes"},{"name":"list_notes"}"#);
+    let twice = r#"{"name":"list_notes"},{"name":"list_notes"}"#;
+    assert_eq!(listed(&world, &world.token(), "1").await, twice);
+    repeats(&world, r#"{"name":"wipe","name":"list_notes"}"#);
+    assert_eq!(world.send(list(&world.token(), "tools/list")).await.status, 502, "RPC-07");
 }
 
 #[tokio::test]

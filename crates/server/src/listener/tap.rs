@@ -12,6 +12,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// Larger heads are refused by the parser before anybody looks here.
 const KEPT: usize = 40 * 1024;
 
+/// Room for nearly every head is kept from one request to the next.
+const USUAL: usize = 2048;
+
 /// A stream whose first bytes were read already, and whose request heads are kept.
 pub(super) struct Tapped {
     stream: Stream,
@@ -34,15 +37,22 @@ struct Kept {
 impl Kept {
     fn take_in(&mut self, bytes: &[u8]) {
         if self.answered {
-            *self = Self::default();
+            self.forget();
+            (self.complete, self.answered) = (false, false);
         }
-        for byte in bytes {
+        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
             if self.complete || self.head.len() >= KEPT {
                 return;
             }
-            self.head.push(*byte);
-            self.complete = *byte == b'\n' && head::is_complete(&self.head);
+            let room = KEPT - self.head.len();
+            self.head.extend_from_slice(line.get(..room).unwrap_or(line));
+            self.complete = head::is_complete(&self.head);
         }
+    }
+
+    fn forget(&mut self) {
+        self.head.clear();
+        self.head.shrink_to(USUAL);
     }
 }
 
@@ -51,10 +61,12 @@ impl Tap {
     /// previous one was answered) is refused only where its framing matters.
     pub(super) fn check<B>(&self, request: &Request<B>) -> Result<(), Fault> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let line = format!("{} ", request.method());
-        if kept.complete && kept.head.starts_with(line.as_bytes()) {
+        let after_method = kept.head.strip_prefix(request.method().as_str().as_bytes());
+        if kept.complete && after_method.is_some_and(|rest| rest.starts_with(b" ")) {
+            let checked = head::check(&kept.head);
             // Taken: a second request that came with the first must not pass by the first one's head.
-            return head::check(&std::mem::take(&mut kept.head));
+            kept.forget();
+            return checked;
         }
         if request.headers().contains_key(header::TRANSFER_ENCODING) {
             return Err(Fault::Unseen);
