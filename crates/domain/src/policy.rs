@@ -91,6 +91,7 @@ struct CompiledRule {
     tools: Patterns,
     prompts: Patterns,
     resources: Patterns,
+    methods: Vec<String>,
     needs: Bits,
     risk: Risk,
 }
@@ -122,13 +123,15 @@ pub enum UnusableSnapshot {
 pub enum Operation<'a> {
     /// What belongs to being connected at all: initialize, discovery, ping, lists (filtered), notifications.
     Connect,
+    /// A method that MCP itself has no meaning for: a rule can name it.
+    Method(&'a str),
     /// Get a prompt.
     Prompt(&'a str),
     /// Read a resource.
     Resource(&'a str),
     /// Call a tool.
     Tool(&'a str),
-    /// A method that nobody gave a meaning here.
+    /// A method that has no meaning here, and that no rule can give one.
     Unknown,
 }
 
@@ -337,7 +340,8 @@ impl ServerPolicy {
             return self.connect(principal, &held, circumstances);
         }
         let found = self.needs_of(operation);
-        let is_observed = self.server.observe && operation != Operation::Unknown && held.effective() != 0;
+        let has_meaning = !matches!(operation, Operation::Method(_) | Operation::Unknown);
+        let is_observed = self.server.observe && has_meaning && held.effective() != 0;
         if found.is_none() && !is_observed {
             return Decision::Never(Never::NoRule);
         }
@@ -502,6 +506,7 @@ impl ServerPolicy {
             Operation::Tool(name) => rule.tools.is_match(name),
             Operation::Prompt(name) => rule.prompts.is_match(name),
             Operation::Resource(uri) => rule.resources.is_match(uri),
+            Operation::Method(name) => rule.methods.iter().any(|method| method == name),
             Operation::Connect | Operation::Unknown => false,
         };
         let mut found: Option<(RuleRef, Bits, Risk)> = None;

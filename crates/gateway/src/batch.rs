@@ -4,7 +4,7 @@
 //! go there one by one, each as its own bytes, so that what was decided is what the upstream reads, whether it knows
 //! batches or not. The order of requests is left to whoever serves them (JSON-RPC 2.0 s6).
 
-mod reply;
+pub(crate) mod reply;
 mod split;
 
 use crate::Inner;

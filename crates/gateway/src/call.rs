@@ -61,6 +61,8 @@ pub(crate) enum Aim {
     CompleteResource(String),
     /// `initialize`, `server/discover`, `ping`, known notifications, responses: what belongs to being connected.
     Connect,
+    /// A method that MCP itself has no meaning for: a rule can name it.
+    Method(String),
     /// `prompts/get`.
     GetPrompt(String),
     /// `initialize`: begins a session.
@@ -71,7 +73,7 @@ pub(crate) enum Aim {
     Listen(Vec<String>),
     /// `resources/read`.
     ReadResource(String),
-    /// A method that nobody gave a meaning here.
+    /// A method that has no meaning here, and that no rule can give one.
     Unknown,
     /// `resources/subscribe` and `resources/unsubscribe`.
     WatchResource(String),
@@ -90,6 +92,7 @@ impl Aim {
             Self::Listen(resources) => std::iter::once(Operation::Connect)
                 .chain(resources.iter().map(|uri| Operation::Resource(uri)))
                 .collect(),
+            Self::Method(name) => vec![Operation::Method(name)],
             Self::Unknown => vec![Operation::Unknown],
         }
     }
@@ -98,6 +101,7 @@ impl Aim {
     pub(crate) fn object_kind(&self) -> Option<&'static str> {
         match self {
             Self::CallTool(_) => Some("tool"),
+            Self::Method(_) => Some("method"),
             Self::CompletePrompt(_) | Self::GetPrompt(_) => Some("prompt"),
             Self::CompleteResource(_) | Self::ReadResource(_) | Self::WatchResource(_) => Some("resource"),
             Self::Listen(resources) if resources.is_empty() => None,
@@ -109,7 +113,10 @@ impl Aim {
     /// What it is done to, for the record.
     pub(crate) fn object(&self) -> Option<&str> {
         match self {
-            Self::CallTool(name) | Self::CompletePrompt(name) | Self::GetPrompt(name) => Some(name),
+            Self::CallTool(name)
+            | Self::CompletePrompt(name)
+            | Self::GetPrompt(name)
+            | Self::Method(name) => Some(name),
             Self::CompleteResource(uri) | Self::ReadResource(uri) | Self::WatchResource(uri) => Some(uri),
             Self::Listen(resources) => resources.first().map(String::as_str),
             Self::Connect | Self::Initialize | Self::List | Self::Unknown => None,

@@ -193,8 +193,13 @@ impl Inner {
             pins.take(look, false);
             Ok(event)
         });
+        self.endless(caller, filtered.boxed(), slot)
+    }
+
+    /// Events of ours that answer no request, for as long as the caller may be connected.
+    pub(crate) fn endless(&self, caller: &Caller, events: Events, slot: Slot) -> Response<Body> {
         let outgoing = Outgoing {
-            events: filtered.boxed(),
+            events,
             watch: self.watch(caller, Aim::Connect, None),
             id: None,
             slot,
@@ -203,7 +208,7 @@ impl Inner {
         event_stream(outgoing.into_body())
     }
 
-    fn watch(&self, caller: &Caller, aim: Aim, arguments: Option<InMessage>) -> Watch {
+    pub(crate) fn watch(&self, caller: &Caller, aim: Aim, arguments: Option<InMessage>) -> Watch {
         Watch {
             knowledge: Arc::clone(&self.knowledge),
             pins: Arc::clone(&self.pins),

@@ -1,7 +1,7 @@
 //! One server behind the gateway, with everything about it that does not depend on the caller.
 
 use portcullis_domain::policy::ServerPolicy;
-use portcullis_domain::registry::{Placement, Server, Upstream, UpstreamCredential};
+use portcullis_domain::registry::{OtherTransport, Placement, Server, Upstream, UpstreamCredential};
 use portcullis_guard::challenge::Challenges;
 use std::sync::Arc;
 
@@ -54,6 +54,18 @@ impl Door {
             "" => "/",
             path => path,
         }
+    }
+
+    /// Where it takes other transports: right below its own path.
+    pub(crate) fn line_paths(&self) -> impl Iterator<Item = (String, OtherTransport)> + '_ {
+        let own = self.server.canonical_uri.path();
+        self.server.other_transports.iter().map(move |transport| {
+            let below = match transport {
+                OtherTransport::HttpSse => "sse",
+                OtherTransport::Websocket => "ws",
+            };
+            (format!("{}/{below}", own.trim_end_matches('/')), *transport)
+        })
     }
 
     /// Its web origin.

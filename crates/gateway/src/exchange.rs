@@ -93,18 +93,28 @@ impl Inner {
         body: Body,
     ) -> Result<Response<Body>, Refused> {
         let body = self.body(&parts.headers, body).await?;
+        self.take(caller, &parts.headers, body).await
+    }
+
+    /// What came, whole: one message, or several where the revision has batches.
+    pub(crate) async fn take(
+        &self,
+        caller: &Caller,
+        headers: &HeaderMap,
+        body: Bytes,
+    ) -> Result<Response<Body>, Refused> {
         let since = Instant::now();
         let caller = &self.still(caller).await?;
-        if is_batch(&parts.headers, &body) {
-            return self.post_batch(caller, &parts.headers, &body, since).await;
+        if is_batch(headers, &body) {
+            return self.post_batch(caller, headers, &body, since).await;
         }
         let call = parse(&body, &caller.token, self.settings.limits.json_depth).map_err(|bad| {
             let mut refused = Refused::from(Refusal::Unreadable(bad.reason));
             refused.id = bad.id;
             refused
         })?;
-        let span = self.span_of(&parts.headers, &call, caller.door.server.name.as_str());
-        let served = span.around(self.post_call((caller, since), &parts.headers, (&call, body), &span)).await;
+        let span = self.span_of(headers, &call, caller.door.server.name.as_str());
+        let served = span.around(self.post_call((caller, since), headers, (&call, body), &span)).await;
         span.served(served)
     }
 
@@ -155,7 +165,7 @@ impl Inner {
     }
 
     /// The body, whole and bounded; refused by its headers alone where that is possible (RPC-15, RPC-19, HTTP-18).
-    async fn body(&self, headers: &HeaderMap, body: Body) -> Result<Bytes, Refusal> {
+    pub(crate) async fn body(&self, headers: &HeaderMap, body: Body) -> Result<Bytes, Refusal> {
         let limits = &self.settings.limits;
         if headers.get_all(header::CONTENT_TYPE).iter().count() > 1
             || content_type(headers).is_none_or(|stated| stated != "application/json")
@@ -182,7 +192,7 @@ impl Inner {
     }
 
     /// The caller as of now: a body may take its time, and what was believed before it came may have ended since (PC-45).
-    async fn still(&self, caller: &Caller) -> Result<Caller, Refusal> {
+    pub(crate) async fn still(&self, caller: &Caller) -> Result<Caller, Refusal> {
         let now = (self.settings.clock)();
         let known = self.knowledge.known().filter(|_| self.knowledge.is_fresh(now)).ok_or(Refusal::Stale)?;
         let ready = self.knowledge.ready((&known, &caller.door), &caller.token, now, || Ok(())).await;

@@ -24,6 +24,7 @@ mod figures;
 mod forward;
 mod headers;
 mod ledger;
+mod line;
 mod list;
 mod metadata;
 mod pins;
@@ -56,6 +57,7 @@ use axum::routing::any;
 use figures::Counters;
 use forward::Upstreams;
 use http::{Request, Response};
+use line::Lines;
 use pins::Pinboard;
 use portcullis_domain::pins::Sighting;
 use portcullis_oauth::issuer::{InvalidIssuer, Issuer};
@@ -118,6 +120,7 @@ struct Inner {
     rates: Rates,
     upstreams: Upstreams,
     children: stdio::Children,
+    lines: Lines,
     closing: watch::Sender<Closing>,
     strangers: Strangers,
     counters: Counters,
@@ -142,7 +145,8 @@ impl Gateway {
         let mut chance = StdRng::try_from_rng(&mut SysRng).map_err(StartError::Chance)?;
         let run = random_name(&mut chance);
         let chance = Mutex::new(chance);
-        let mint = Arc::new(move || random_name(&mut chance.lock().unwrap_or_else(PoisonError::into_inner)));
+        let mint: stdio::MintSession =
+            Arc::new(move || random_name(&mut chance.lock().unwrap_or_else(PoisonError::into_inner)));
         let limits = &settings.limits;
         let knowledge = Knowledge::new(
             settings.issuer.clone(),
@@ -164,6 +168,7 @@ impl Gateway {
             slots: Slots::new(limits.calls_per_principal),
             rates: Rates::new(limits.calls_per_minute, limits.bad_signatures_per_minute),
             upstreams: Upstreams::new(limits)?,
+            lines: Lines::new(Arc::clone(&mint)),
             children: stdio::Children::new(limits.into(), mint, Arc::clone(&settings.secrets)),
             closing: watch::Sender::new(Closing::Open),
             strangers: Strangers::default(),
@@ -183,7 +188,7 @@ impl Gateway {
         self.inner.knowledge.feed(bytes, now)
     }
 
-    /// The routes below the issuer's own host: `/mcp/{name}` and the metadata of protected resources. To be merged
+    /// The routes below the issuer's own host: `/mcp/{name}`, other transports below it, and the metadata of protected resources. To be merged
     /// beside other routes, not nested: paths are compared whole.
     pub fn router(&self) -> axum::Router {
         let base = self.inner.settings.issuer.path();
@@ -193,6 +198,8 @@ impl Gateway {
         };
         axum::Router::new()
             .route(&format!("{base}/mcp/{{name}}"), serve())
+            .route(&format!("{base}/mcp/{{name}}/sse"), serve())
+            .route(&format!("{base}/mcp/{{name}}/ws"), serve())
             .route("/.well-known/oauth-protected-resource/{*path}", serve())
             .route("/.well-known/oauth-protected-resource", serve())
     }

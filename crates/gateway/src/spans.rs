@@ -155,8 +155,9 @@ impl Inner {
     pub(crate) fn span_of(&self, headers: &HeaderMap, call: &Call, server: &str) -> Span<'_> {
         Span(self.settings.spans.as_deref().map(|spans| {
             let (around, link) = spans.around_call(headers, call);
-            // What nobody gave a meaning is a text of the caller's.
-            let method = if call.aim == Aim::Unknown { "unknown" } else { &*call.method };
+            // What MCP gave no meaning is a text of the caller's.
+            let is_theirs = matches!(call.aim, Aim::Method(_) | Aim::Unknown);
+            let method = if is_theirs { "unknown" } else { &*call.method };
             let target = call.aim.object().filter(|name| is_plain(name));
             let target = target.zip(target_key(&call.aim));
             let name = match target {
@@ -200,6 +201,7 @@ fn target_key(aim: &Aim) -> Option<&'static str> {
         | Aim::Initialize
         | Aim::List
         | Aim::Listen(_)
+        | Aim::Method(_)
         | Aim::ReadResource(_)
         | Aim::Unknown
         | Aim::WatchResource(_) => None,

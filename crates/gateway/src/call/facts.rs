@@ -1,6 +1,7 @@
 //! What the pass over a body found, and what that makes of it.
 
 use super::{Aim, Call, Kind, ParseRefusal};
+use portcullis_domain::method::nameable;
 use serde_json::value::RawValue;
 
 /// The largest integer that every reader sees alike (RFC 7493 s2.2).
@@ -128,7 +129,7 @@ impl Facts {
             "initialize" => Aim::Initialize,
             "tools/list" | "prompts/list" | "resources/list" | "resources/templates/list" => Aim::List,
             "server/discover" | "ping" | "logging/setLevel" => Aim::Connect,
-            _ => Aim::Unknown,
+            other => named_by_a_rule(other),
         })
     }
 
@@ -183,8 +184,13 @@ fn aim_of_notification(method: &str) -> Aim {
         | "notifications/cancelled"
         | "notifications/progress"
         | "notifications/roots/list_changed" => Aim::Connect,
-        _ => Aim::Unknown,
+        other => named_by_a_rule(other),
     }
+}
+
+/// What MCP gave a meaning elsewhere gets none from a rule: another name for it would be a way around the rules about it.
+fn named_by_a_rule(method: &str) -> Aim {
+    if nameable(method).is_ok() { Aim::Method(method.to_owned()) } else { Aim::Unknown }
 }
 
 /// A name or URI that rules can be matched with: text without control characters, where readers in C-like languages stop.
