@@ -71,6 +71,8 @@ pub(crate) enum Refusal {
     TooOften(TooOften),
     UnknownServer,
     UnknownSession,
+    /// None, or somebody else's.
+    UnknownTask,
     Unreadable(ParseRefusal),
     /// WebSocket begins with an upgrade of HTTP/1.1.
     UpgradeNeeded,
@@ -207,6 +209,8 @@ impl Refusal {
             Self::UnknownServer | Self::UnknownSession => {
                 Shown::new(StatusCode::NOT_FOUND, code::NO_SESSION, sentence)
             }
+            // 2025-11-25 "Tasks", and the extension: invalid params.
+            Self::UnknownTask => bad(code::INVALID_PARAMS, sentence),
             Self::UpgradeNeeded => Shown {
                 extra: Some((header::UPGRADE, HeaderValue::from_static("websocket"))),
                 ..Shown::new(StatusCode::UPGRADE_REQUIRED, code::INVALID_REQUEST, sentence)

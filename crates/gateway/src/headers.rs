@@ -134,7 +134,7 @@ fn is_date(text: &str) -> bool {
 
 fn needs_name(aim: &Aim) -> bool {
     match aim {
-        Aim::CallTool(_) | Aim::GetPrompt(_) | Aim::ReadResource(_) => true,
+        Aim::CallTool(_) | Aim::GetPrompt(_) | Aim::ReadResource(_) | Aim::Task(_) => true,
         Aim::CompletePrompt(_)
         | Aim::CompleteResource(_)
         | Aim::Connect

@@ -9,6 +9,7 @@ mod assertion;
 mod authenticate;
 mod authorize;
 mod batch;
+mod cache_scope;
 mod call;
 mod circumstances;
 #[cfg(test)]
@@ -27,6 +28,7 @@ mod ledger;
 mod line;
 mod list;
 mod metadata;
+mod notices;
 mod pins;
 mod program;
 mod rates;
@@ -40,6 +42,7 @@ mod stdio;
 mod strangers;
 mod stream;
 mod survey;
+mod tasks;
 mod upstream;
 mod verbs;
 
@@ -74,6 +77,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use strangers::Strangers;
 use stream::{Closing, Slots};
+use tasks::Tasks;
 use tokio::sync::{mpsc, watch};
 
 /// The gateway. Cheap to clone; clones are the same gateway.
@@ -115,6 +119,7 @@ struct Inner {
     knowledge: Arc<Knowledge>,
     assertions: Assertions,
     sessions: Sessions,
+    tasks: Arc<Tasks>,
     spool: Spool,
     slots: Slots,
     rates: Rates,
@@ -164,6 +169,7 @@ impl Gateway {
             knowledge: Arc::new(knowledge),
             assertions: Assertions::new(assertion_issuer, assertion_key),
             sessions: Sessions::new(limits.sessions),
+            tasks: Arc::new(Tasks::new(limits.sessions)),
             spool,
             slots: Slots::new(limits.calls_per_principal),
             rates: Rates::new(limits.calls_per_minute, limits.bad_signatures_per_minute),

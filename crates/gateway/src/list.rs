@@ -3,6 +3,7 @@
 //! By content, whatever its type says (SCOPE-17). Items are passed on as they stand or left out; nothing is printed anew.
 
 use crate::pins::Look;
+use crate::tasks::Tasks;
 use portcullis_domain::condition::Circumstances;
 use portcullis_domain::policy::{Operation, ServerPolicy};
 use portcullis_domain::principal::Principal;
@@ -24,6 +25,8 @@ pub(crate) struct Undecodable;
 pub(crate) struct Reader<'a> {
     pub(crate) policy: &'a ServerPolicy,
     pub(crate) principal: &'a Principal,
+    /// Of which a list of tasks shows the reader's own.
+    pub(crate) tasks: &'a Tasks,
     /// Without arguments: what only those can forbid is shown.
     pub(crate) circumstances: Circumstances<'a>,
     /// PC-33: what is not as it was approved is left out, and remembered.
@@ -67,11 +70,12 @@ impl Rewrite<'_, '_> {
     }
 
     fn result_member<'de, A: MapAccess<'de>>(&mut self, name: &str, members: &mut A) -> Result<(), A::Error> {
-        let (key, operation): (_, fn(&str) -> Operation<'_>) = match name {
-            "tools" => ("name", |name| Operation::Tool(name)),
-            "prompts" => ("name", |name| Operation::Prompt(name)),
-            "resources" => ("uri", |uri| Operation::Resource(uri)),
-            "resourceTemplates" => ("uriTemplate", |uri| Operation::Resource(uri)),
+        let listed = match name {
+            "tools" => Listed::Tools,
+            "prompts" => Listed::Prompts,
+            "resources" => Listed::Resources,
+            "resourceTemplates" => Listed::Templates,
+            "tasks" => Listed::Tasks,
             // What one principal sees must not be kept for another.
             "cacheScope" => {
                 self.out.extend_from_slice(b"\"private\"");
@@ -87,7 +91,7 @@ impl Rewrite<'_, '_> {
             }
             _ => return self.as_it_stands(members),
         };
-        members.next_value_seed(Items { reader: self.reader, out: self.out, key, operation })
+        members.next_value_seed(Items { reader: self.reader, out: self.out, listed })
     }
 
     fn as_it_stands<'de, A: MapAccess<'de>>(&mut self, members: &mut A) -> Result<(), A::Error> {
@@ -126,12 +130,48 @@ impl<'de> Visitor<'de> for Rewrite<'_, '_> {
     }
 }
 
-/// Writes those items of a list that the reader may see; `key` names them, as `operation` says.
+/// What a list is of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Listed {
+    Prompts,
+    Resources,
+    Tasks,
+    Templates,
+    Tools,
+}
+
+impl Listed {
+    /// The member that names an item.
+    fn key(self) -> &'static str {
+        match self {
+            Self::Prompts | Self::Tools => "name",
+            Self::Resources => "uri",
+            Self::Tasks => "taskId",
+            Self::Templates => "uriTemplate",
+        }
+    }
+}
+
+impl Reader<'_> {
+    fn may_see(&self, listed: Listed, name: &str) -> bool {
+        let shows = |operation| self.policy.shows(self.principal, operation, &self.circumstances);
+        match listed {
+            Listed::Prompts => shows(Operation::Prompt(name)),
+            Listed::Resources | Listed::Templates => shows(Operation::Resource(name)),
+            Listed::Tasks => {
+                let made_by = self.tasks.of(self.policy.server().id, name, self.principal);
+                made_by.is_some_and(|made_by| shows(Operation::Tool(&made_by.tool)))
+            }
+            Listed::Tools => shows(Operation::Tool(name)),
+        }
+    }
+}
+
+/// Writes those items of a list that the reader may see.
 struct Items<'r, 'o> {
     reader: Reader<'r>,
     out: &'o mut Vec<u8>,
-    key: &'static str,
-    operation: fn(&str) -> Operation<'_>,
+    listed: Listed,
 }
 
 impl<'de> DeserializeSeed<'de> for Items<'_, '_> {
@@ -147,16 +187,14 @@ impl<'de> Visitor<'de> for Items<'_, '_> {
         formatter.write_str("a list")
     }
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
-        let Self { reader: Reader { policy, principal, circumstances, look }, out, key, operation } = self;
-        let is_tool = matches!(operation(""), Operation::Tool(_));
+        let Self { reader, out, listed } = self;
         out.push(b'[');
         let mut is_first = true;
         while let Some(item) = items.next_element::<&'de RawValue>()? {
-            let name = text_under(key, item).map_err(A::Error::custom)?;
+            let name = text_under(listed.key(), item).map_err(A::Error::custom)?;
             // Every tool is looked at, whoever reads the list.
-            let is_as_pinned = !is_tool || look.tool(name.as_deref(), item);
-            let may_see = |name| policy.shows(principal, operation(name), &circumstances);
-            if !is_as_pinned || !name.as_deref().is_some_and(may_see) {
+            let is_as_pinned = listed != Listed::Tools || reader.look.tool(name.as_deref(), item);
+            if !is_as_pinned || !name.as_deref().is_some_and(|name| reader.may_see(listed, name)) {
                 continue;
             }
             if !is_first {

@@ -194,7 +194,7 @@ impl Inner {
 /// Resources are left out: a URI may hold what is nobody's business.
 fn target_key(aim: &Aim) -> Option<&'static str> {
     match aim {
-        Aim::CallTool(_) => Some("gen_ai.tool.name"),
+        Aim::CallTool(_) | Aim::Task(_) => Some("gen_ai.tool.name"),
         Aim::GetPrompt(_) | Aim::CompletePrompt(_) => Some("gen_ai.prompt.name"),
         Aim::CompleteResource(_)
         | Aim::Connect

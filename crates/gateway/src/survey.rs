@@ -187,7 +187,8 @@ impl Talk<'_> {
     fn compare(&self, answer: &[u8], look: &Look<'_>) -> Result<(), SurveyFailure> {
         let policy = policy_of(self.caller).map_err(|_| SurveyFailure::Unknown)?;
         let circumstances = self.caller.circumstances();
-        let reader = Reader { policy, principal: &self.caller.principal, circumstances, look };
+        let (principal, tasks) = (&self.caller.principal, &*self.gateway.tasks);
+        let reader = Reader { policy, principal, tasks, circumstances, look };
         list::filtered(answer, reader).map(drop).map_err(|_| SurveyFailure::Garbled)
     }
 

@@ -53,6 +53,7 @@ impl Refusal {
             Self::TooManyCalls => "too many calls of this caller are under way".to_owned(),
             Self::UnknownServer => "not found".to_owned(),
             Self::UnknownSession => "no such session: begin a new one".to_owned(),
+            Self::UnknownTask => "no such task".to_owned(),
             Self::UpgradeNeeded => {
                 "here is WebSocket: send an upgrade of HTTP/1.1 as RFC 6455 has it, with the subprotocol mcp or none"
                     .to_owned()
@@ -99,6 +100,7 @@ impl Refusal {
             Self::TooManyCalls => "too_many_calls",
             Self::UnknownServer => "unknown_server",
             Self::UnknownSession => "unknown_session",
+            Self::UnknownTask => "unknown_task",
             Self::UpgradeNeeded => "upgrade_needed",
             Self::Unreadable(refusal) => parse_reason(*refusal),
             Self::Upstream(failure) => failure.reason(),
