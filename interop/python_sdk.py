@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 import httpx2
 from mcp import Client
 from mcp.client.auth import OAuthClientProvider
+from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.auth import AuthorizationCodeResult, OAuthClientMetadata
 
@@ -181,6 +182,24 @@ async def restart(report, url, person, storage, mode, tool):
     report.check(person.approvals == approvals, "nobody is asked")
 
 
+async def over_sse(report, caller, mode, version, tool):
+    approvals = caller.person.approvals
+    async with Client(sse_client(f"{caller.url}/sse", auth=caller.oauth, timeout=30), mode=mode) as client:
+        spoken = client.protocol_version
+        result = await call(client, tool)
+        refused = None
+        try:
+            await client.call_tool("no_such_tool", {})
+        except Exception as error:
+            refused = str(error)
+        again = await call(client, tool)
+    report.check(not result.is_error, f"{tool} answers over HTTP+SSE")
+    report.check(spoken == version, f"both speak {version}", spoken)
+    report.check(refused is not None, "a tool that nobody may call is refused", "it was called")
+    report.check(not again.is_error, "and the connection goes on")
+    report.check(caller.person.approvals == approvals, "nobody is asked")
+
+
 async def elsewhere(report, url, access_token):
     body = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}
     headers = {"Accept": "application/json, text/event-stream", "MCP-Protocol-Version": "2025-11-25"}
@@ -201,6 +220,8 @@ async def main(demo):
         await report.story("notes: a tool beyond the token", step_up, notes, mode, "create_note")
         await report.story("notes: forced refresh", forced_refresh, notes, mode, "list_notes")
         await report.story("notes: a restart", restart, urls["notes"], notes.person, notes.storage, mode, "list_notes")
+        # It is a session, whatever else the client speaks.
+        await report.story("notes: HTTP+SSE", over_sse, notes, mode, "2025-11-25", "list_notes")
         ops = Caller(urls["ops"], Person(**demo["user"]))
         await report.story("ops: first contact", first_contact, ops, mode, version, "uptime")
         await report.story("ops: forced refresh", forced_refresh, ops, mode, "uptime")

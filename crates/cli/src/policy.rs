@@ -102,6 +102,10 @@ struct What {
     /// Read this resource
     #[arg(long, value_name = "URI")]
     resource: Option<String>,
+
+    /// Use this method, which MCP itself has no meaning for
+    #[arg(long, value_name = "METHOD")]
+    method: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -124,9 +128,9 @@ async fn explain(explain: Explain) -> Result<(), Failure> {
     let mut question = serde_json::Map::from_iter([("server".to_owned(), Value::from(explain.server))]);
     let Who { agent, user, client } = explain.who;
     let Circumstances { at, address, arguments } = explain.circumstances;
-    let What { tool, prompt, resource } = explain.what;
+    let What { tool, prompt, resource, method } = explain.what;
     let who = [("agent", agent), ("user", user), ("client", client)];
-    let what = [("tool", tool), ("prompt", prompt), ("resource", resource)];
+    let what = [("tool", tool), ("prompt", prompt), ("resource", resource), ("method", method)];
     let said = who.into_iter().chain(what).chain([("at", at), ("address", address)]);
     for (name, value) in said {
         question.extend(value.map(|value| (name.to_owned(), Value::from(value))));

@@ -155,7 +155,7 @@ impl Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::Name;
+    use crate::registry::{Name, OtherTransport};
 
     const GOOD: &str = r#"
 [[server]]
@@ -352,6 +352,42 @@ access = { notes = ["notes:read"] }
         }
         let risky = rule("\"*\"", "\"r\"") + &rule("\"drop\"", "\"r\"") + "risk = \"high\"\n";
         parse(&server(&risky)).unwrap();
+    }
+
+    #[test]
+    fn pc_07_rules_name_methods_exactly_and_none_that_mcp_has_a_meaning_for() {
+        let with = |methods: &str| {
+            format!(
+                "[[server]]\nname = \"x\"\nmode = \"direct\"\nscopes = {{ r = \"Read\" }}\n[[server.rule]]\nmethods = [{methods}]\nscopes = [\"r\"]\n"
+            )
+        };
+        let fleet = parse(&with("\"com.example/a\"")).unwrap();
+        assert_eq!(fleet.servers[0].rules[0].methods, ["com.example/a"]);
+        for (methods, says) in [
+            ("\"tools/call\"", "\"tools/call\": MCP gives this method a meaning"),
+            ("\"Tasks/Result\"", "MCP gives this method a meaning"),
+            ("\"com.example/*\"", "written as it is sent"),
+            ("\"\"", "written as it is sent"),
+            ("\"a/b\", \"a/b\"", "write it once"),
+        ] {
+            told(&with(methods), &[(6, says)]);
+        }
+    }
+
+    #[test]
+    fn pc_01_other_transports_are_words_and_for_servers_behind_the_gateway() {
+        let behind = GOOD.replacen(
+            "[server.scopes]",
+            "other_transports = [\"websocket\", \"http_sse\"]\n[server.scopes]",
+            1,
+        );
+        let fleet = parse(&behind).unwrap();
+        let both = [OtherTransport::HttpSse, OtherTransport::Websocket];
+        assert!(fleet.servers[0].other_transports.iter().eq(&both));
+        assert!(parse(GOOD).unwrap().servers[0].other_transports.is_empty(), "off by default");
+        assert!(parse(&behind.replace("http_sse", "sse")).is_err());
+        let direct = "[[server]]\nname = \"x\"\nmode = \"direct\"\nother_transports = [\"http_sse\"]\n";
+        told(direct, &[(2, "a direct server has no other_transports")]);
     }
 
     #[test]

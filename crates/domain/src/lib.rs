@@ -9,6 +9,7 @@ pub mod document;
 pub mod fleet;
 pub mod grant;
 pub mod id;
+pub mod method;
 pub mod pins;
 pub mod policy;
 pub mod principal;

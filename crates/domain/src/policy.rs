@@ -99,6 +99,7 @@ struct CompiledRule {
     tools: Patterns,
     prompts: Patterns,
     resources: Patterns,
+    methods: Vec<String>,
     needs: Bits,
     risk: Risk,
 }
@@ -219,7 +220,8 @@ impl ServerPolicy {
         forbidden: impl FnOnce(Bits) -> Option<Forbidden>,
     ) -> Decision {
         let found = self.needs_of(operation);
-        let is_observed = self.server.observe && operation != Operation::Unknown && held.effective() != 0;
+        let has_meaning = !matches!(operation, Operation::Method(_) | Operation::Unknown);
+        let is_observed = self.server.observe && has_meaning && held.effective() != 0;
         if found.is_none() && !is_observed {
             return Decision::Never(Never::NoRule);
         }
@@ -351,6 +353,7 @@ impl ServerPolicy {
             Operation::Tool(name) => rule.tools.is_match(name),
             Operation::Prompt(name) => rule.prompts.is_match(name),
             Operation::Resource(uri) => rule.resources.is_match(uri),
+            Operation::Method(name) => rule.methods.iter().any(|method| method == name),
             Operation::Connect | Operation::Unknown => false,
         };
         let mut found: Option<(RuleRef, Bits, Risk)> = None;

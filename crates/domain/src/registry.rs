@@ -20,7 +20,7 @@ use portcullis_oauth::time::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::borrow::Borrow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
@@ -107,6 +107,9 @@ pub struct Server<Id = ServerId> {
     /// How its tool definitions are held (PC-33).
     #[serde(default)]
     pub pinning: Pinning,
+    /// How else than by Streamable HTTP it may be spoken to (PC-01).
+    #[serde(default)]
+    pub other_transports: BTreeSet<OtherTransport>,
     /// Whose tokens count (PC-06).
     #[serde(default)]
     pub issuers: Issuers,
@@ -132,6 +135,7 @@ impl<Id> Server<Id> {
             owners: self.owners,
             observe: self.observe,
             pinning: self.pinning,
+            other_transports: self.other_transports,
             issuers: self.issuers,
             default_scopes: self.default_scopes,
             scopes: self.scopes,
@@ -179,6 +183,16 @@ pub enum Pinning {
     Off,
 }
 
+/// How else than by Streamable HTTP, which is always served, a server behind the gateway may be spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OtherTransport {
+    /// The pair of 2024-11-05: a GET stream at `/sse` below the server's address, and POSTs to an address that it names.
+    HttpSse,
+    /// WebSocket at `/ws` below the server's address.
+    Websocket,
+}
+
 /// What needs which scopes. Patterns are exact names or globs, where `*` is any run of characters.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rule {
@@ -188,6 +202,9 @@ pub struct Rule {
     pub prompts: Vec<String>,
     /// Resource URIs.
     pub resources: Vec<String>,
+    /// Methods that MCP itself has no meaning for, by their exact names.
+    #[serde(default)]
+    pub methods: Vec<String>,
     /// All of these are needed; never empty.
     pub scopes: ScopeSet,
     /// Marked on the consent page; audited strictly.

@@ -130,6 +130,7 @@ pub(crate) mod tests {
             tools: vec![tool.to_owned()],
             prompts: vec![],
             resources: vec![],
+            methods: vec![],
             scopes: scopes(needs),
             risk: crate::registry::Risk::Usual,
         }
@@ -161,6 +162,7 @@ pub(crate) mod tests {
                 owners: vec![],
                 observe: false,
                 pinning: crate::registry::Pinning::default(),
+                other_transports: std::collections::BTreeSet::default(),
                 issuers: crate::registry::Issuers::default(),
                 default_scopes: scopes("notes:read"),
                 scopes: BTreeMap::from([

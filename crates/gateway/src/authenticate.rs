@@ -15,6 +15,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 /// An authenticated caller at a door, by one snapshot.
+#[derive(Clone)]
 pub(crate) struct Caller {
     pub(crate) principal: Arc<Principal>,
     /// Asked about again for as long as a stream is open; goes nowhere else.

@@ -55,7 +55,7 @@ pub(crate) enum Denial {
     Never(Never),
     /// Asking for these scopes can help.
     StepUp(Shortfall),
-    /// A method that nobody gave a meaning here.
+    /// A method that has no meaning here, and that no rule names.
     UnknownMethod,
     /// The tool of this server is not as it was approved (PC-33).
     Unpinned(Unpinned, Name),
@@ -83,6 +83,9 @@ pub(crate) fn authorize(
                 // No more scopes help with a tool that nobody may call.
                 pins.admit(operation).map_err(unpinned)?;
                 lacking = Some(together(lacking, shortfall));
+            }
+            Decision::Never(Never::NoRule) if matches!(call.aim, Aim::Method(_)) => {
+                return Err(Denial::UnknownMethod);
             }
             Decision::Never(never) => return Err(Denial::Never(never)),
         }

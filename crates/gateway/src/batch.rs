@@ -4,17 +4,16 @@
 //! go there one by one, each as its own bytes, so that what was decided is what the upstream reads, whether it knows
 //! batches or not. The order of requests is left to whoever serves them (JSON-RPC 2.0 s6).
 
-mod reply;
+pub(crate) mod reply;
 mod split;
 
 use crate::Inner;
 use crate::authenticate::Caller;
 use crate::authorize::Permits;
 use crate::call::{Call, Kind};
-use crate::circumstances::InMessage;
 use crate::deliver::empty;
 use crate::error::Refusal;
-use crate::exchange::{Allowed, Refused, policy_of};
+use crate::exchange::{Allowed, Refused, arguments_of, policy_of};
 use crate::headers::{self, Era, parameters};
 use crate::ledger::{Recorded, What};
 use crate::stream::Slot;
@@ -48,7 +47,10 @@ impl Inner {
         body: &Bytes,
         since: Instant,
     ) -> Result<Response<Body>, Refused> {
-        let messages = split(body, &caller.token, self.settings.limits.json_depth)?;
+        let mut messages = split(body, &caller.token, self.settings.limits.json_depth)?;
+        for message in &mut messages {
+            self.look_up(caller, &mut message.call);
+        }
         // One was counted before the body was read.
         let more = u32::try_from(messages.len().saturating_sub(1)).unwrap_or(u32::MAX);
         self.rates.messages(caller, more).map_err(Refusal::TooOften)?;
@@ -98,7 +100,8 @@ impl Inner {
         let session = self.session_of(caller, headers, &message.call, era)?;
         let by_name = policy_of(caller)?.asks_for_arguments();
         parameters::check(headers, &message.body, by_name).map_err(Refusal::Headers)?;
-        let permits = self.permits(caller, &message.call, era, &InMessage(message.body.clone()))?;
+        let permits =
+            self.permits(caller, &message.call, era, &arguments_of(&message.call, &message.body))?;
         Ok((session, permits))
     }
 

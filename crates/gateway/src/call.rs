@@ -11,8 +11,10 @@ mod tests;
 
 pub(crate) use reader::parse;
 
+use crate::tasks::MadeBy;
 use portcullis_domain::policy::Operation;
 use serde_json::value::RawValue;
+use std::sync::Arc;
 
 /// One JSON-RPC message of a client.
 #[derive(Debug)]
@@ -25,7 +27,7 @@ pub(crate) struct Call {
     pub(crate) method: String,
     /// What the method means here.
     pub(crate) aim: Aim,
-    /// What `Mcp-Name` must repeat: `params.name` or `params.uri`.
+    /// What `Mcp-Name` must repeat: `params.name`, `params.uri` or, of a task, `params.taskId`.
     pub(crate) name: Option<String>,
     /// `params._meta.progressToken` as it stands in the text.
     pub(crate) progress_token: Option<Box<RawValue>>,
@@ -61,6 +63,8 @@ pub(crate) enum Aim {
     CompleteResource(String),
     /// `initialize`, `server/discover`, `ping`, known notifications, responses: what belongs to being connected.
     Connect,
+    /// A method that MCP itself has no meaning for: a rule can name it.
+    Method(String),
     /// `prompts/get`.
     GetPrompt(String),
     /// `initialize`: begins a session.
@@ -71,10 +75,25 @@ pub(crate) enum Aim {
     Listen(Vec<String>),
     /// `resources/read`.
     ReadResource(String),
-    /// A method that nobody gave a meaning here.
+    /// What is done with a task: `tasks/get`, `tasks/result`, `tasks/cancel`, `tasks/update`.
+    Task(OfTask),
+    /// A method that has no meaning here, and that no rule can give one.
     Unknown,
     /// `resources/subscribe` and `resources/unsubscribe`.
     WatchResource(String),
+}
+
+/// A task, and what made it once that was looked up; before, nothing is permitted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct OfTask {
+    pub(crate) id: String,
+    pub(crate) made_by: Option<Arc<MadeBy>>,
+}
+
+impl OfTask {
+    fn tool(&self) -> Option<&str> {
+        self.made_by.as_ref().map(|made_by| &*made_by.tool)
+    }
 }
 
 impl Aim {
@@ -90,6 +109,8 @@ impl Aim {
             Self::Listen(resources) => std::iter::once(Operation::Connect)
                 .chain(resources.iter().map(|uri| Operation::Resource(uri)))
                 .collect(),
+            Self::Method(name) => vec![Operation::Method(name)],
+            Self::Task(task) => vec![task.tool().map_or(Operation::Unknown, Operation::Tool)],
             Self::Unknown => vec![Operation::Unknown],
         }
     }
@@ -98,6 +119,8 @@ impl Aim {
     pub(crate) fn object_kind(&self) -> Option<&'static str> {
         match self {
             Self::CallTool(_) => Some("tool"),
+            Self::Task(task) => task.tool().map(|_| "tool"),
+            Self::Method(_) => Some("method"),
             Self::CompletePrompt(_) | Self::GetPrompt(_) => Some("prompt"),
             Self::CompleteResource(_) | Self::ReadResource(_) | Self::WatchResource(_) => Some("resource"),
             Self::Listen(resources) if resources.is_empty() => None,
@@ -109,9 +132,13 @@ impl Aim {
     /// What it is done to, for the record.
     pub(crate) fn object(&self) -> Option<&str> {
         match self {
-            Self::CallTool(name) | Self::CompletePrompt(name) | Self::GetPrompt(name) => Some(name),
+            Self::CallTool(name)
+            | Self::CompletePrompt(name)
+            | Self::GetPrompt(name)
+            | Self::Method(name) => Some(name),
             Self::CompleteResource(uri) | Self::ReadResource(uri) | Self::WatchResource(uri) => Some(uri),
             Self::Listen(resources) => resources.first().map(String::as_str),
+            Self::Task(task) => task.tool(),
             Self::Connect | Self::Initialize | Self::List | Self::Unknown => None,
         }
     }

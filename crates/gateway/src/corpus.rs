@@ -49,7 +49,7 @@ fn read(body: &[u8]) -> Value {
     let Ok(call) = call::parse(body, "the caller's token", depth) else {
         return Value::Null;
     };
-    if call.aim == Aim::Unknown {
+    if matches!(call.aim, Aim::Method(_) | Aim::Unknown) {
         return Value::Null;
     }
     let kind = match call.kind {

@@ -3,15 +3,18 @@
 use crate::Inner;
 use crate::answer::{Answer, UpstreamFailure, is_response_to};
 use crate::authenticate::Caller;
+use crate::cache_scope::private;
 use crate::call::{Aim, Call, Kind};
 use crate::circumstances::InMessage;
 use crate::error::{Refusal, code, rpc_error};
 use crate::events::{self, BrokenOff};
-use crate::exchange::{Allowed, policy_of};
+use crate::exchange::{Allowed, arguments_of, policy_of};
 use crate::headers::{Era, SESSION_ID};
 use crate::list::{self, Reader};
+use crate::notices::may_hear;
 use crate::pins::Look;
 use crate::stream::{Outgoing, Slot, Watch};
+use crate::tasks::{MayBegin, Tasks};
 use axum::body::Body;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -33,23 +36,27 @@ pub(crate) struct Delivery<'a> {
     slot: Slot,
     /// Where conditions ask for them.
     arguments: Option<InMessage>,
+    /// Whether its answer may be a task.
+    may_begin: Option<MayBegin>,
     /// Whether it asks for the tools from the first on.
     lists_tools: bool,
 }
 
 impl<'a> Delivery<'a> {
-    pub(crate) fn of(allowed: &Allowed<'a>, slot: Slot) -> Self {
+    pub(crate) fn of(allowed: &Allowed<'a>, slot: Slot, tasks: &Arc<Tasks>) -> Self {
         let Allowed { caller, call, era, session, .. } = *allowed;
         let asked_for = policy_of(caller).is_ok_and(ServerPolicy::asks_for_arguments);
-        let arguments = asked_for.then(|| InMessage(allowed.body.clone()));
+        let arguments = asked_for.then(|| arguments_of(call, &allowed.body));
+        let may_begin = MayBegin::of(tasks, caller, (call, era, &allowed.body), asked_for);
         let lists_tools = call.method == "tools/list" && !has_cursor(&allowed.body);
-        Self { caller, call, era, session, slot, arguments, lists_tools }
+        Self { caller, call, era, session, slot, arguments, may_begin, lists_tools }
     }
 
-    fn reader<'r>(&'r self, look: &'r Look<'r>) -> Result<Reader<'r>, Refusal> {
+    fn reader<'r>(&'r self, look: &'r Look<'r>, tasks: &'r Tasks) -> Result<Reader<'r>, Refusal> {
+        let principal = &self.caller.principal;
         let policy = policy_of(self.caller)?;
-        let standpoint = policy.standpoint(&self.caller.principal, &self.caller.circumstances());
-        Ok(Reader { policy, standpoint, look })
+        let standpoint = policy.standpoint(principal, &self.caller.circumstances());
+        Ok(Reader { policy, principal, tasks, standpoint, look })
     }
 }
 
@@ -123,11 +130,20 @@ impl Inner {
     fn answer_body(&self, body: Bytes, id: &RawValue, delivery: &Delivery<'_>) -> Result<Bytes, Refusal> {
         let garbled = || Refusal::Upstream(UpstreamFailure::Garbled);
         if delivery.call.aim != Aim::List {
-            return if is_response_to(&body, id) { Ok(body) } else { Err(garbled()) };
+            if !is_response_to(&body, id) {
+                return Err(garbled());
+            }
+            if is_cached(delivery.call) {
+                return private(body).map_err(|_| garbled());
+            }
+            if let Some(may_begin) = &delivery.may_begin {
+                may_begin.look_at(&body).map_err(|_| garbled())?;
+            }
+            return Ok(body);
         }
         let look = Look::new(self.pins_of(delivery.caller)?);
         let Caller { known, door, .. } = delivery.caller;
-        let reader = delivery.reader(&look)?;
+        let reader = delivery.reader(&look, &self.tasks)?;
         let body = self.lists.filtered(&body, id, &reader, (known, door.server.id)).map_err(|_| garbled())?;
         drop(reader);
         self.pins.take(look, delivery.lists_tools);
@@ -143,7 +159,7 @@ impl Inner {
     ) -> Result<Body, Refusal> {
         let garbled = || Refusal::Upstream(UpstreamFailure::Garbled);
         let look = Look::new(self.pins_of(delivery.caller)?);
-        let reader = delivery.reader(&look)?;
+        let reader = delivery.reader(&look, &self.tasks)?;
         let most = self.settings.limits.answer_bytes;
         let collect = async {
             let mut written: Vec<u8> = Vec::new();
@@ -166,6 +182,13 @@ impl Inner {
     }
 
     fn stream(&self, events: Events, id: Option<Box<RawValue>>, delivery: Delivery<'_>) -> Body {
+        let events = if matches!(delivery.call.aim, Aim::Listen(_)) {
+            self.heard_by(delivery.caller, events)
+        } else if is_cached(delivery.call) {
+            kept_private(events)
+        } else {
+            looked_at(events, delivery.may_begin)
+        };
         let outgoing = Outgoing {
             events,
             watch: self.watch(delivery.caller, delivery.call.aim.clone(), delivery.arguments),
@@ -176,27 +199,42 @@ impl Inner {
         outgoing.into_body()
     }
 
-    /// A stream that answers no request: what a session has to say. Lists may be replayed on it, and are filtered.
+    /// A stream that answers no request: what a session has to say.
     pub(crate) fn session_stream(&self, caller: &Caller, events: Events, slot: Slot) -> Response<Body> {
+        let heard = self.heard_by(caller, events);
+        self.endless(caller, heard, slot)
+    }
+
+    /// What of a long stream is for the caller to hear at the moment when it is said. Lists may be replayed on it, and are
+    /// filtered.
+    fn heard_by(&self, caller: &Caller, events: Events) -> Events {
         let knowledge = Arc::clone(&self.knowledge);
         let door = Arc::clone(&caller.door);
         let principal = caller.principal.clone();
-        let pins = Arc::clone(&self.pins);
+        let (pins, tasks) = (Arc::clone(&self.pins), Arc::clone(&self.tasks));
         let (clock, address) = (Arc::clone(&self.settings.clock), caller.address);
-        let filtered = events.map(move |event| {
+        let heard = events.map(move |event| {
             let known = knowledge.known().ok_or(BrokenOff)?;
             let policy = known.policy_of(&door).ok_or(BrokenOff)?;
             let circumstances = Circumstances { now: clock(), address, arguments: None };
             let look = Look::new(pins.of(&known, &door).ok_or(BrokenOff)?);
-            let standpoint = policy.standpoint(&principal, &circumstances);
-            let reader = Reader { policy, standpoint, look: &look };
-            let (event, _) = filtered_event(event?, &reader).map_err(|_| BrokenOff)?;
+            let (principal, tasks) = (&*principal, &*tasks);
+            let standpoint = policy.standpoint(principal, &circumstances);
+            let reader = Reader { policy, principal, tasks, standpoint, look: &look };
+            let (event, message) = filtered_event(event?, &reader).map_err(|_| BrokenOff)?;
+            let is_theirs = message.is_none_or(|message| may_hear(&message, &reader, &circumstances));
             drop(reader);
             pins.take(look, false);
-            Ok(event)
+            // The stream is alive all the same.
+            Ok(if is_theirs { event } else { Bytes::from_static(b":\n\n") })
         });
+        heard.boxed()
+    }
+
+    /// Events of ours that answer no request, for as long as the caller may be connected.
+    pub(crate) fn endless(&self, caller: &Caller, events: Events, slot: Slot) -> Response<Body> {
         let outgoing = Outgoing {
-            events: filtered.boxed(),
+            events,
             watch: self.watch(caller, Aim::Connect, None),
             id: None,
             slot,
@@ -205,7 +243,7 @@ impl Inner {
         event_stream(outgoing.into_body())
     }
 
-    fn watch(&self, caller: &Caller, aim: Aim, arguments: Option<InMessage>) -> Watch {
+    pub(crate) fn watch(&self, caller: &Caller, aim: Aim, arguments: Option<InMessage>) -> Watch {
         Watch {
             knowledge: Arc::clone(&self.knowledge),
             pins: Arc::clone(&self.pins),
@@ -225,6 +263,33 @@ impl Inner {
 fn has_cursor(request: &[u8]) -> bool {
     let request: serde_json::Value = serde_json::from_slice(request).unwrap_or_default();
     !request["params"]["cursor"].is_null()
+}
+
+/// Whether clients may keep the answer (2026-07-28 "Caching"); lists are rewritten by their filter.
+fn is_cached(call: &Call) -> bool {
+    matches!(call.aim, Aim::ReadResource(_)) || call.method == "server/discover"
+}
+
+/// The same events, kept for nobody else.
+fn kept_private(events: Events) -> Events {
+    let private = events.map(|event| {
+        let event = event?;
+        let data = Bytes::from(events::data(&event));
+        let rewritten = private(data.clone()).map_err(|_| BrokenOff)?;
+        Ok(if rewritten == data { event } else { events::with_data(&event, &rewritten) })
+    });
+    private.boxed()
+}
+
+/// The same events, where one of them may begin a task.
+fn looked_at(events: Events, may_begin: Option<MayBegin>) -> Events {
+    let Some(may_begin) = may_begin else { return events };
+    let looked_at = events.map(move |event| {
+        let event = event?;
+        may_begin.look_at(&events::data(&event)).map_err(|_| BrokenOff)?;
+        Ok(event)
+    });
+    looked_at.boxed()
 }
 
 /// The event with any list in it filtered, and the message that it carries.

@@ -2,7 +2,7 @@
 
 use crate::forward::{Target, Targets};
 use portcullis_domain::policy::ServerPolicy;
-use portcullis_domain::registry::{Placement, Server, Upstream};
+use portcullis_domain::registry::{OtherTransport, Placement, Server, Upstream};
 use portcullis_guard::challenge::Challenges;
 use std::sync::Arc;
 
@@ -53,6 +53,18 @@ impl Door {
             "" => "/",
             path => path,
         }
+    }
+
+    /// Where it takes other transports: right below its own path.
+    pub(crate) fn line_paths(&self) -> impl Iterator<Item = (String, OtherTransport)> + '_ {
+        let own = self.server.canonical_uri.path();
+        self.server.other_transports.iter().map(move |transport| {
+            let below = match transport {
+                OtherTransport::HttpSse => "sse",
+                OtherTransport::Websocket => "ws",
+            };
+            (format!("{}/{below}", own.trim_end_matches('/')), *transport)
+        })
     }
 
     /// Its web origin.

@@ -10,7 +10,7 @@ use crate::answer::UpstreamFailure;
 use crate::authorize::Denial;
 use crate::call::ParseRefusal;
 use crate::door::Door;
-use crate::headers::{HeaderRefusal, SUPPORTED};
+use crate::headers::{HeaderRefusal, SUPPORTED, WITH_SESSIONS};
 use crate::rates::TooOften;
 use crate::state::Disbelief;
 use axum::body::Body;
@@ -60,6 +60,8 @@ pub(crate) enum Refusal {
     NoToken,
     Presented(BearerRefusal),
     ResponseOutsideSession,
+    /// A line has one session.
+    SecondSession,
     SessionNeeded,
     Spool,
     Stale,
@@ -69,7 +71,11 @@ pub(crate) enum Refusal {
     TooOften(TooOften),
     UnknownServer,
     UnknownSession,
+    /// None, or somebody else's.
+    UnknownTask,
     Unreadable(ParseRefusal),
+    /// WebSocket begins with an upgrade of HTTP/1.1.
+    UpgradeNeeded,
     Upstream(UpstreamFailure),
 }
 
@@ -176,6 +182,7 @@ impl Refusal {
             | Self::DuplicateInFlight
             | Self::HostUnclear
             | Self::ResponseOutsideSession
+            | Self::SecondSession
             | Self::SessionNeeded => bad(code::INVALID_REQUEST, sentence),
             Self::ForeignHost => Shown::new(StatusCode::MISDIRECTED_REQUEST, code::INVALID_REQUEST, sentence),
             Self::ForeignOrigin => Shown::new(StatusCode::FORBIDDEN, code::INVALID_REQUEST, sentence),
@@ -202,6 +209,12 @@ impl Refusal {
             Self::UnknownServer | Self::UnknownSession => {
                 Shown::new(StatusCode::NOT_FOUND, code::NO_SESSION, sentence)
             }
+            // 2025-11-25 "Tasks", and the extension: invalid params.
+            Self::UnknownTask => bad(code::INVALID_PARAMS, sentence),
+            Self::UpgradeNeeded => Shown {
+                extra: Some((header::UPGRADE, HeaderValue::from_static("websocket"))),
+                ..Shown::new(StatusCode::UPGRADE_REQUIRED, code::INVALID_REQUEST, sentence)
+            },
             Self::Unreadable(refusal) => bad(unreadable_code(*refusal), sentence),
             Self::Upstream(failure) => upstream_failed(*failure, sentence, context),
         }
@@ -244,6 +257,10 @@ fn header_refused(refusal: &HeaderRefusal, sentence: String) -> Shown {
             bad(code::HEADER_MISMATCH)
         }
         HeaderRefusal::MissingMeta => bad(code::INVALID_PARAMS),
+        HeaderRefusal::NeedsSession(requested) => Shown {
+            data: Some(json!({ "supported": WITH_SESSIONS, "requested": requested })),
+            ..bad(code::UNSUPPORTED_VERSION)
+        },
         HeaderRefusal::Unsupported(requested) => Shown {
             data: Some(json!({
                 "supported": SUPPORTED,

@@ -5,7 +5,7 @@ use crate::answer::{Answer, UpstreamFailure};
 use crate::authenticate::Caller;
 use crate::authorize::{Denial, Permits, authorize};
 use crate::batch::is_batch;
-use crate::call::{Aim, Call, Kind, parse};
+use crate::call::{Aim, Call, Kind, OfTask, parse};
 use crate::circumstances::InMessage;
 use crate::deliver::Delivery;
 use crate::door::Behind;
@@ -92,19 +92,30 @@ impl Inner {
         body: Body,
     ) -> Result<Response<Body>, Refused> {
         let body = self.body(&parts.headers, body).await?;
+        self.take(caller, &parts.headers, body).await
+    }
+
+    /// What came, whole: one message, or several where the revision has batches.
+    pub(crate) async fn take(
+        &self,
+        caller: &Caller,
+        headers: &HeaderMap,
+        body: Bytes,
+    ) -> Result<Response<Body>, Refused> {
         let since = Instant::now();
         let anew = self.still(caller).await?;
         let caller = anew.as_ref().unwrap_or(caller);
-        if is_batch(&parts.headers, &body) {
-            return self.post_batch(caller, &parts.headers, &body, since).await;
+        if is_batch(headers, &body) {
+            return self.post_batch(caller, headers, &body, since).await;
         }
-        let call = parse(&body, &caller.token, self.settings.limits.json_depth).map_err(|bad| {
+        let mut call = parse(&body, &caller.token, self.settings.limits.json_depth).map_err(|bad| {
             let mut refused = Refused::from(Refusal::Unreadable(bad.reason));
             refused.id = bad.id;
             refused
         })?;
-        let span = self.span_of(&parts.headers, &call, caller.door.server.name.as_str());
-        let served = span.around(self.post_call((caller, since), &parts.headers, (&call, body), &span)).await;
+        self.look_up(caller, &mut call);
+        let span = self.span_of(headers, &call, caller.door.server.name.as_str());
+        let served = span.around(self.post_call((caller, since), headers, (&call, body), &span)).await;
         span.served(served)
     }
 
@@ -121,7 +132,7 @@ impl Inner {
         let refused = |refusal| Refused::of(refusal, call, Some(era));
         let deciding = span.part("decide", SpanKind::Internal);
         let session = self.session_of(caller, headers, call, era).map_err(refused)?;
-        let arguments = InMessage(body.clone());
+        let arguments = arguments_of(call, &body);
         let by_name = policy_of(caller).map_err(refused)?.asks_for_arguments();
         parameters::check(headers, &body, by_name).map_err(|bad| refused(Refusal::Headers(bad)))?;
         let permits = self.permits(caller, call, era, &arguments).map_err(refused)?;
@@ -148,14 +159,14 @@ impl Inner {
         asking.ended(answered.as_ref().map_or_else(Refusal::reason, |_| ANSWERED));
         recorded.upstream_answered();
         let delivered = match answered {
-            Ok(answer) => self.deliver(answer, Delivery::of(&allowed, slot)).await,
+            Ok(answer) => self.deliver(answer, Delivery::of(&allowed, slot, &self.tasks)).await,
             Err(refusal) => Err(refusal),
         };
         self.conclude(recorded, delivered)
     }
 
     /// The body, whole and bounded; refused by its headers alone where that is possible (RPC-15, RPC-19, HTTP-18).
-    async fn body(&self, headers: &HeaderMap, body: Body) -> Result<Bytes, Refusal> {
+    pub(crate) async fn body(&self, headers: &HeaderMap, body: Body) -> Result<Bytes, Refusal> {
         let limits = &self.settings.limits;
         if headers.get_all(header::CONTENT_TYPE).iter().count() > 1
             || content_type(headers).is_none_or(|stated| stated != "application/json")
@@ -183,7 +194,7 @@ impl Inner {
 
     /// The caller as of now, if that may be another than before: a body may take its time, and what was believed before it came
     /// may have ended since (PC-45).
-    async fn still(&self, caller: &Caller) -> Result<Option<Caller>, Refusal> {
+    pub(crate) async fn still(&self, caller: &Caller) -> Result<Option<Caller>, Refusal> {
         let now = (self.settings.clock)();
         if self.knowledge.is_as_it_was(caller, now) {
             return Ok(None);
@@ -226,6 +237,13 @@ impl Inner {
         }
     }
 
+    /// Which call made a task. What is not the caller's own is not there.
+    pub(crate) fn look_up(&self, caller: &Caller, call: &mut Call) {
+        if let Aim::Task(task) = &mut call.aim {
+            task.made_by = self.tasks.of(caller.door.server.id, &task.id, &caller.principal);
+        }
+    }
+
     /// Takes an allowed call to its upstream; consumes the permits.
     pub(crate) async fn pass_on(&self, permits: Permits, allowed: &Allowed<'_>) -> Result<Answer, Refusal> {
         // 2026-07-28 knows no notification of a client over HTTP (RPC-17): taken, with no effect.
@@ -263,6 +281,9 @@ impl Inner {
         if era == Era::Stateless && call.aim == Aim::Initialize {
             return Err(Refusal::Denied(Denial::UnknownMethod));
         }
+        if let Aim::Task(OfTask { made_by: None, .. }) = &call.aim {
+            return Err(Refusal::UnknownTask);
+        }
         let circumstances = Circumstances { arguments: Some(arguments), ..caller.circumstances() };
         let rules = (policy_of(caller)?, &self.pins_of(caller)?);
         authorize(rules, &caller.principal, call, &circumstances).map_err(Refusal::Denied)
@@ -271,6 +292,15 @@ impl Inner {
     /// Within one snapshot a door always has its pins.
     pub(crate) fn pins_of<'c>(&self, caller: &'c Caller) -> Result<ServerPins<'c>, Refusal> {
         self.pins.of(&caller.known, &caller.door).ok_or(Refusal::UnknownServer)
+    }
+}
+
+/// What conditions on arguments look at: of a task, those of the call that made it.
+pub(crate) fn arguments_of(call: &Call, body: &Bytes) -> InMessage {
+    if let Aim::Task(OfTask { made_by: Some(made_by), .. }) = &call.aim {
+        InMessage(made_by.message.clone().unwrap_or_default())
+    } else {
+        InMessage(body.clone())
     }
 }
 

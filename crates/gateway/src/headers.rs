@@ -17,6 +17,9 @@ pub(crate) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event
 /// Revisions that are served, newest first.
 pub(crate) const SUPPORTED: [&str; 4] = ["2026-07-28", "2025-11-25", "2025-06-18", FIRST_WITH_HTTP];
 
+/// Those that begin with `initialize`, with the first of all, which knows HTTP+SSE only.
+pub(crate) const WITH_SESSIONS: [&str; 4] = ["2025-11-25", "2025-06-18", FIRST_WITH_HTTP, "2024-11-05"];
+
 /// The first with Streamable HTTP: the only one with batches, and without a header for the version.
 pub(crate) const FIRST_WITH_HTTP: &str = "2025-03-26";
 
@@ -43,6 +46,9 @@ pub(crate) enum HeaderRefusal {
         "params._meta must hold io.modelcontextprotocol/protocolVersion and io.modelcontextprotocol/clientCapabilities"
     )]
     MissingMeta,
+    /// On a connection that is one session: a message of a revision without sessions.
+    #[error("this transport serves revisions that begin with initialize")]
+    NeedsSession(Option<String>),
     /// More than once, or not text.
     #[error("the {0} header must stand once, in visible ASCII")]
     Repeated(HeaderName),
@@ -116,6 +122,11 @@ fn served(version: &str) -> Result<Era, HeaderRefusal> {
     }
 }
 
+/// A message that names its revision itself, where there can be none such.
+pub(crate) fn needs_session(version: &str) -> HeaderRefusal {
+    HeaderRefusal::NeedsSession(is_date(version).then(|| version.to_owned()))
+}
+
 /// Only what looks like a revision is repeated to the caller.
 fn is_date(text: &str) -> bool {
     text.len() == 10 && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-')
@@ -123,13 +134,14 @@ fn is_date(text: &str) -> bool {
 
 fn needs_name(aim: &Aim) -> bool {
     match aim {
-        Aim::CallTool(_) | Aim::GetPrompt(_) | Aim::ReadResource(_) => true,
+        Aim::CallTool(_) | Aim::GetPrompt(_) | Aim::ReadResource(_) | Aim::Task(_) => true,
         Aim::CompletePrompt(_)
         | Aim::CompleteResource(_)
         | Aim::Connect
         | Aim::Initialize
         | Aim::List
         | Aim::Listen(_)
+        | Aim::Method(_)
         | Aim::Unknown
         | Aim::WatchResource(_) => false,
     }

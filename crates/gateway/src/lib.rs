@@ -9,6 +9,7 @@ mod assertion;
 mod authenticate;
 mod authorize;
 mod batch;
+mod cache_scope;
 mod call;
 mod circumstances;
 #[cfg(test)]
@@ -25,8 +26,10 @@ mod figures;
 mod forward;
 mod headers;
 mod ledger;
+mod line;
 mod list;
 mod metadata;
+mod notices;
 mod pins;
 mod program;
 mod rates;
@@ -40,6 +43,7 @@ mod stdio;
 mod strangers;
 mod stream;
 mod survey;
+mod tasks;
 mod upstream;
 mod verbs;
 
@@ -57,6 +61,7 @@ use axum::routing::any;
 use door::{Behind, Door};
 use figures::Counters;
 use http::{Request, Response};
+use line::Lines;
 use list::Lists;
 use pins::Pinboard;
 use portcullis_domain::pins::Sighting;
@@ -74,6 +79,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use strangers::Strangers;
 use stream::{Closing, Slots};
+use tasks::Tasks;
 use tokio::sync::{mpsc, watch};
 
 /// The gateway. Cheap to clone; clones are the same gateway.
@@ -115,10 +121,12 @@ struct Inner {
     knowledge: Arc<Knowledge>,
     assertions: Assertions,
     sessions: Sessions,
+    tasks: Arc<Tasks>,
     spool: Spool,
     slots: Slots,
     rates: Rates,
     children: stdio::Children,
+    lines: Lines,
     closing: watch::Sender<Closing>,
     strangers: Strangers,
     counters: Counters,
@@ -144,7 +152,8 @@ impl Gateway {
         let mut chance = StdRng::try_from_rng(&mut SysRng).map_err(StartError::Chance)?;
         let run = random_name(&mut chance);
         let chance = Mutex::new(chance);
-        let mint = Arc::new(move || random_name(&mut chance.lock().unwrap_or_else(PoisonError::into_inner)));
+        let mint: stdio::MintSession =
+            Arc::new(move || random_name(&mut chance.lock().unwrap_or_else(PoisonError::into_inner)));
         let limits = &settings.limits;
         let knowledge = Knowledge::new(
             settings.issuer.clone(),
@@ -156,9 +165,11 @@ impl Gateway {
             knowledge: Arc::new(knowledge),
             assertions: Assertions::new(assertion_issuer, assertion_key),
             sessions: Sessions::new(limits.sessions),
+            tasks: Arc::new(Tasks::new(limits.sessions)),
             spool,
             slots: Slots::new(limits.calls_per_principal),
             rates: Rates::new(limits.calls_per_minute, limits.bad_signatures_per_minute),
+            lines: Lines::new(Arc::clone(&mint)),
             children: stdio::Children::new(limits.into(), mint, Arc::clone(&settings.secrets)),
             closing: watch::Sender::new(Closing::Open),
             strangers: Strangers::default(),
@@ -179,7 +190,7 @@ impl Gateway {
         self.inner.knowledge.feed(bytes, now)
     }
 
-    /// The routes below the issuer's own host: `/mcp/{name}` and the metadata of protected resources. To be merged
+    /// The routes below the issuer's own host: `/mcp/{name}`, other transports below it, and the metadata of protected resources. To be merged
     /// beside other routes, not nested: paths are compared whole.
     pub fn router(&self) -> axum::Router {
         let base = self.inner.settings.issuer.path();
@@ -189,6 +200,8 @@ impl Gateway {
         };
         axum::Router::new()
             .route(&format!("{base}/mcp/{{name}}"), serve())
+            .route(&format!("{base}/mcp/{{name}}/sse"), serve())
+            .route(&format!("{base}/mcp/{{name}}/ws"), serve())
             .route("/.well-known/oauth-protected-resource/{*path}", serve())
             .route("/.well-known/oauth-protected-resource", serve())
     }

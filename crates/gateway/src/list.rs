@@ -8,8 +8,10 @@ mod page;
 pub(crate) use kept::Lists;
 
 use crate::pins::Look;
+use crate::tasks::Tasks;
 use page::Page;
 use portcullis_domain::policy::{ServerPolicy, Standpoint};
+use portcullis_domain::principal::Principal;
 
 /// The answer is no JSON-RPC message, or one that readers could read differently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +21,9 @@ pub(crate) struct Undecodable;
 #[derive(Clone)]
 pub(crate) struct Reader<'a> {
     pub(crate) policy: &'a ServerPolicy,
+    pub(crate) principal: &'a Principal,
+    /// Of which a list of tasks shows the reader's own.
+    pub(crate) tasks: &'a Tasks,
     /// Without arguments: what only those can forbid is shown.
     pub(crate) standpoint: Standpoint,
     /// PC-33: what is not as it was approved is left out, and remembered.

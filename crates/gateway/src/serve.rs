@@ -10,14 +10,35 @@ use crate::{cors, metadata};
 use axum::body::Body;
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, header};
+use portcullis_domain::registry::OtherTransport;
 use std::sync::Arc;
 
 /// Where a request was sent.
 enum Place {
     /// A server's MCP endpoint.
     Endpoint(Arc<Door>),
+    /// Where a server takes another transport.
+    Line(Arc<Door>, OtherTransport),
     /// A server's metadata.
     Metadata(Arc<Door>),
+}
+
+/// How a server is spoken to.
+#[derive(Clone, Copy)]
+enum Way {
+    Streamable,
+    Other(OtherTransport),
+}
+
+impl Way {
+    fn allows(self, method: &Method) -> Result<(), Refusal> {
+        let (allowed, all): (&[Method], _) = match self {
+            Self::Streamable => (&[Method::POST, Method::GET, Method::DELETE], "POST, GET, DELETE, OPTIONS"),
+            Self::Other(OtherTransport::HttpSse) => (&[Method::GET, Method::POST], "GET, POST, OPTIONS"),
+            Self::Other(OtherTransport::Websocket) => (&[Method::GET], "GET, OPTIONS"),
+        };
+        if allowed.contains(method) { Ok(()) } else { Err(Refusal::MethodNotAllowed(all)) }
+    }
 }
 
 impl Inner {
@@ -29,7 +50,10 @@ impl Inner {
         };
         match find(&known, &parts) {
             Ok(Place::Metadata(door)) => self.describe(&door, &parts),
-            Ok(Place::Endpoint(door)) => self.at_door(&known, &door, parts, body).await,
+            Ok(Place::Endpoint(door)) => self.at_door((&known, &door), Way::Streamable, parts, body).await,
+            Ok(Place::Line(door, transport)) => {
+                self.at_door((&known, &door), Way::Other(transport), parts, body).await
+            }
             Err(refusal) => self.refuse_stranger(&refusal, None),
         }
     }
@@ -37,7 +61,9 @@ impl Inner {
     /// Whether something is served at this path, under some host.
     pub(crate) fn owns(&self, path: &str) -> bool {
         self.knowledge.known().is_some_and(|known| {
-            !known.doors_at(path).is_empty() || !known.doors_described_at(path).is_empty()
+            !known.doors_at(path).is_empty()
+                || !known.doors_described_at(path).is_empty()
+                || !known.lines_at(path).is_empty()
         })
     }
 
@@ -50,9 +76,9 @@ impl Inner {
     }
 
     async fn at_door(
-        &self,
-        known: &Arc<Known>,
-        door: &Arc<Door>,
+        self: &Arc<Self>,
+        (known, door): (&Arc<Known>, &Arc<Door>),
+        way: Way,
         parts: Parts,
         body: Body,
     ) -> Response<Body> {
@@ -63,8 +89,8 @@ impl Inner {
         let response = if parts.method == Method::OPTIONS {
             cors::preflight(&parts.headers)
         } else {
-            match self.admit(known, door, &parts).await {
-                Ok(caller) => self.for_caller(&caller, &parts, body).await,
+            match self.admit((known, door), way, &parts).await {
+                Ok(caller) => self.for_caller(&caller, way, &parts, body).await,
                 Err(refusal) => self.refuse_stranger(&refusal, Some(door)),
             }
         };
@@ -91,10 +117,13 @@ impl Inner {
         }
     }
 
-    async fn admit(&self, known: &Arc<Known>, door: &Arc<Door>, parts: &Parts) -> Result<Caller, Refusal> {
-        if !matches!(parts.method, Method::POST | Method::GET | Method::DELETE) {
-            return Err(Refusal::MethodNotAllowed("POST, GET, DELETE, OPTIONS"));
-        }
+    async fn admit(
+        &self,
+        (known, door): (&Arc<Known>, &Arc<Door>),
+        way: Way,
+        parts: &Parts,
+    ) -> Result<Caller, Refusal> {
+        way.allows(&parts.method)?;
         let now = (self.settings.clock)();
         if !self.knowledge.is_fresh(now) {
             return Err(Refusal::Stale);
@@ -103,12 +132,35 @@ impl Inner {
         authenticate((&self.knowledge, &self.rates), place, parts, now).await
     }
 
-    async fn for_caller(&self, caller: &Caller, parts: &Parts, body: Body) -> Response<Body> {
+    async fn for_caller(
+        self: &Arc<Self>,
+        caller: &Caller,
+        way: Way,
+        parts: &Parts,
+        body: Body,
+    ) -> Response<Body> {
         if let Err(too_often) = self.rates.messages(caller, 1) {
             return self.refuse_caller(caller, &Refusal::TooOften(too_often).into());
         }
+        let served = match way {
+            Way::Streamable => self.streamable(caller, parts, body).await,
+            Way::Other(OtherTransport::HttpSse) => self.http_sse(caller, parts, body).await,
+            Way::Other(OtherTransport::Websocket) => self.websocket(caller, parts).await,
+        };
+        match served {
+            Ok(response) => response,
+            Err(refused) => self.refuse_caller(caller, &refused),
+        }
+    }
+
+    async fn streamable(
+        &self,
+        caller: &Caller,
+        parts: &Parts,
+        body: Body,
+    ) -> Result<Response<Body>, Refused> {
         let at = caller.door.server.name.as_str();
-        let served = match parts.method {
+        match parts.method {
             Method::GET => {
                 let span = self.span_of_verb(&parts.headers, "GET", at);
                 let done = span.around(self.listen(caller, parts, &span)).await;
@@ -120,10 +172,6 @@ impl Inner {
                 span.served(done)
             }
             _ => self.post(caller, parts, body).await,
-        };
-        match served {
-            Ok(response) => response,
-            Err(refused) => self.refuse_caller(caller, &refused),
         }
     }
 
@@ -150,15 +198,17 @@ fn find(known: &Known, parts: &Parts) -> Result<Place, Refusal> {
     let path = parts.uri.path();
     let endpoints = known.doors_at(path);
     let described = known.doors_described_at(path);
-    if endpoints.is_empty() && described.is_empty() {
+    let lines = known.lines_at(path);
+    if endpoints.is_empty() && described.is_empty() && lines.is_empty() {
         return Err(Refusal::UnknownServer);
     }
     let stated = stated_hosts(parts)?;
-    let here = |doors: &[Arc<Door>]| {
-        doors.iter().find(|door| stated.iter().all(|host| door.is_addressed_by(host))).cloned()
-    };
+    let is_here = |door: &Door| stated.iter().all(|host| door.is_addressed_by(host));
+    let here = |doors: &[Arc<Door>]| doors.iter().find(|door| is_here(door)).cloned();
+    let line = || lines.iter().find(|(door, _)| is_here(door)).cloned();
     here(endpoints)
         .map(Place::Endpoint)
+        .or_else(|| line().map(|(door, transport)| Place::Line(door, transport)))
         .or_else(|| here(described).map(Place::Metadata))
         .ok_or(Refusal::ForeignHost)
 }

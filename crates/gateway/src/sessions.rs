@@ -12,7 +12,7 @@ const MAX_ID: usize = 512;
 
 /// Whose session it is. There is one issuer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Owner {
+pub(crate) struct Owner {
     subject: Subject,
     client: ClientId,
 }
@@ -69,7 +69,7 @@ impl Sessions {
 }
 
 impl Owner {
-    fn of(principal: &Principal) -> Self {
+    pub(crate) fn of(principal: &Principal) -> Self {
         Self { subject: principal.subject.clone(), client: principal.client_id.clone() }
     }
 }

@@ -155,8 +155,9 @@ impl Inner {
     pub(crate) fn span_of(&self, headers: &HeaderMap, call: &Call, server: &str) -> Span<'_> {
         Span(self.settings.spans.as_deref().map(|spans| {
             let (around, link) = spans.around_call(headers, call);
-            // What nobody gave a meaning is a text of the caller's.
-            let method = if call.aim == Aim::Unknown { "unknown" } else { &*call.method };
+            // What MCP gave no meaning is a text of the caller's.
+            let is_theirs = matches!(call.aim, Aim::Method(_) | Aim::Unknown);
+            let method = if is_theirs { "unknown" } else { &*call.method };
             let target = call.aim.object().filter(|name| is_plain(name));
             let target = target.zip(target_key(&call.aim));
             let name = match target {
@@ -193,13 +194,14 @@ impl Inner {
 /// Resources are left out: a URI may hold what is nobody's business.
 fn target_key(aim: &Aim) -> Option<&'static str> {
     match aim {
-        Aim::CallTool(_) => Some("gen_ai.tool.name"),
+        Aim::CallTool(_) | Aim::Task(_) => Some("gen_ai.tool.name"),
         Aim::GetPrompt(_) | Aim::CompletePrompt(_) => Some("gen_ai.prompt.name"),
         Aim::CompleteResource(_)
         | Aim::Connect
         | Aim::Initialize
         | Aim::List
         | Aim::Listen(_)
+        | Aim::Method(_)
         | Aim::ReadResource(_)
         | Aim::Unknown
         | Aim::WatchResource(_) => None,

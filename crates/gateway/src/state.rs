@@ -12,7 +12,7 @@ use portcullis_domain::id::ServerId;
 use portcullis_domain::pins::PinnedTools;
 use portcullis_domain::policy::{Policy, ServerPolicy, UnusableSnapshot};
 use portcullis_domain::principal::{Principal, Revocation, Subject};
-use portcullis_domain::registry::{Name, Server};
+use portcullis_domain::registry::{Name, OtherTransport, Server};
 use portcullis_domain::snapshot::{ChangedAgents, Snapshot, Update};
 use portcullis_guard::verifier::Verifier;
 use portcullis_oauth::client::ClientId;
@@ -89,6 +89,7 @@ pub(crate) struct Known {
     targets: Arc<Targets>,
     by_path: Arc<HashMap<String, Vec<Arc<Door>>>>,
     by_metadata_path: Arc<HashMap<String, Vec<Arc<Door>>>>,
+    by_line_path: Arc<HashMap<String, Vec<(Arc<Door>, OtherTransport)>>>,
 }
 
 impl Known {
@@ -104,6 +105,7 @@ impl Known {
         let mut by_path: HashMap<String, Vec<Arc<Door>>> = HashMap::new();
         let mut by_metadata_path: HashMap<String, Vec<Arc<Door>>> = HashMap::new();
         let targets = Targets::of(&snapshot.servers, before.map(|before| &*before.targets), &means.upstreams);
+        let mut by_line_path: HashMap<String, Vec<(Arc<Door>, OtherTransport)>> = HashMap::new();
         for door in policy.servers().filter_map(|policy| Door::of(policy, &targets)) {
             let door = Arc::new(door);
             let same_path = by_path.entry(door.path().to_owned()).or_default();
@@ -111,6 +113,9 @@ impl Known {
                 return Err(FeedError::SharedAddress);
             }
             same_path.push(Arc::clone(&door));
+            for (path, transport) in door.line_paths() {
+                by_line_path.entry(path).or_default().push((Arc::clone(&door), transport));
+            }
             by_metadata_path.entry(door.metadata_path.clone()).or_default().push(door);
         }
         let mut names: Vec<_> = policy.servers().map(|entry| &entry.server().name).collect();
@@ -139,6 +144,7 @@ impl Known {
             targets: Arc::new(targets),
             by_path: Arc::new(by_path),
             by_metadata_path: Arc::new(by_metadata_path),
+            by_line_path: Arc::new(by_line_path),
             policy,
         })
     }
@@ -156,6 +162,11 @@ impl Known {
     /// The doors that stand at exactly this path; more than one only under different hosts.
     pub(crate) fn doors_at(&self, path: &str) -> &[Arc<Door>] {
         self.by_path.get(path).map_or(&[], Vec::as_slice)
+    }
+
+    /// The doors that take another transport at exactly this path.
+    pub(crate) fn lines_at(&self, path: &str) -> &[(Arc<Door>, OtherTransport)] {
+        self.by_line_path.get(path).map_or(&[], Vec::as_slice)
     }
 
     /// The doors whose metadata stands at exactly this path.

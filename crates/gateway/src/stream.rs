@@ -57,14 +57,14 @@ pub(crate) struct Watch {
 
 /// Why a stream ends before its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Over {
+pub(crate) enum Over {
     GoingDown,
     NotAllowed,
 }
 
 impl Watch {
     /// Returns when the stream must end. Asks anew each time it is called; may be dropped at any moment.
-    async fn over(&mut self, is_endless: bool) -> Over {
+    pub(crate) async fn over(&mut self, is_endless: bool) -> Over {
         loop {
             self.changes.mark_unchanged();
             let closing = *self.closing.borrow_and_update();

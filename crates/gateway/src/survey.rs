@@ -194,8 +194,9 @@ impl Talk<'_> {
     /// Through the same filter as everybody's lists; what it lets through is nobody's.
     fn compare(&self, answer: &[u8], look: &Look<'_>) -> Result<(), SurveyFailure> {
         let policy = policy_of(self.caller).map_err(|_| SurveyFailure::Unknown)?;
-        let standpoint = policy.standpoint(&self.caller.principal, &self.caller.circumstances());
-        let reader = Reader { policy, standpoint, look };
+        let principal = &self.caller.principal;
+        let standpoint = policy.standpoint(principal, &self.caller.circumstances());
+        let reader = Reader { policy, principal, tasks: &self.gateway.tasks, standpoint, look };
         list::filtered(answer, &reader).map(drop).map_err(|_| SurveyFailure::Garbled)
     }
 

@@ -12,12 +12,14 @@ use serde::Deserialize;
 
 use super::shown;
 use crate::leash::{Leash, Terms};
+use crate::shell;
 
 pub(crate) struct Demo {
     /// `demo.json`: addresses and credentials for scripts.
     pub(crate) facts: PathBuf,
     /// What it logged, as opposed to what it printed for a person to use.
     pub(crate) log: PathBuf,
+    data: PathBuf,
     _leash: Leash,
 }
 
@@ -57,7 +59,23 @@ impl Demo {
         let facts = data.join("demo.json");
         until_ready(&mut leash, &facts)
             .with_context(|| format!("see {} and {}", shown(&stdout), shown(&stderr)))?;
-        Ok(Self { facts, log: stderr, _leash: leash })
+        Ok(Self { facts, log: stderr, data, _leash: leash })
+    }
+
+    /// Lets clients of HTTP+SSE in at `notes`, as an operator would: export, change, apply.
+    pub(crate) fn takes_http_sse(&self, binary: &Path) -> Result<()> {
+        let fleet = self.data.with_file_name("fleet.toml");
+        let portcullis = |arguments: &[&str], file: &Path| {
+            let mut command = Command::new(binary);
+            command.args(arguments).arg(file).arg("--data").arg(&self.data);
+            if shell::succeeds(&mut command)? { Ok(()) } else { bail!("{arguments:?} failed") }
+        };
+        portcullis(&["export", "--output"], &fleet)?;
+        let name = "name = \"notes\"\n";
+        let text = fs::read_to_string(&fleet)?;
+        let changed = text.replacen(name, &format!("{name}other_transports = [\"http_sse\"]\n"), 1);
+        fs::write(&fleet, changed)?;
+        portcullis(&["apply", "--yes"], &fleet)
     }
 }
 

@@ -28,6 +28,7 @@ pub(crate) fn typescript(bench: &Bench) -> Result<Verdict> {
 
 fn drive(bench: &Bench, folder: &Path, mut client: Command) -> Result<Verdict> {
     let demo = Demo::start(&bench.binary, folder, Log::Everything)?;
+    demo.takes_http_sse(&bench.binary)?;
     let good = shell::succeeds(client.arg(&demo.facts))?;
     let hits = secrets::scan_file(&demo.log)?;
     for hit in &hits {

@@ -142,7 +142,8 @@ impl FieldChange {
 
     fn may_close_a_server(&self) -> bool {
         let anew = ["mode", "upstream", "credential", "labels", "pinning", "observe"];
-        anew.iter().any(|field| self.is_in(field)) || self.replaces("rule") || self.replaces("owners")
+        anew.iter().any(|field| self.is_in(field))
+            || ["rule", "owners", "other_transports"].iter().any(|field| self.replaces(field))
     }
 
     fn may_stop_a_program(&self) -> bool {

@@ -3,9 +3,9 @@
 use super::{Difference, Fleet, Surroundings};
 use crate::condition::Forbid;
 use crate::registry::{
-    Access, Agent, Client, ClientAuth, ClientCertificate, ClientCredentials, Issuers, Members, Name, Pinning,
-    Placement, Proof, Risk, Role, Rule, ScopeClaim, ScopeMeaning, SecretPlace, Server, TokenEndpoint,
-    TokenType, TrustedIssuer, Upstream, UpstreamCredential, UpstreamTls,
+    Access, Agent, Client, ClientAuth, ClientCertificate, ClientCredentials, Issuers, Members, Name,
+    OtherTransport, Pinning, Placement, Proof, Risk, Role, Rule, ScopeClaim, ScopeMeaning, SecretPlace,
+    Server, TokenEndpoint, TokenType, TrustedIssuer, Upstream, UpstreamCredential, UpstreamTls,
 };
 use portcullis_oauth::issuer::Issuer;
 use portcullis_oauth::jwk::ExternalAlgorithm;
@@ -51,12 +51,15 @@ fn rule(at: usize) -> impl Strategy<Value = Rule> {
     let patterns = move || {
         patterns().prop_map(move |all| all.into_iter().map(|text| format!("{at}{text}")).collect::<Vec<_>>())
     };
-    (patterns(), patterns(), patterns(), scopes(), any::<bool>()).prop_map(
-        move |(mut tools, prompts, resources, mut scopes, high)| {
+    let methods = proptest::sample::subsequence(vec!["com.example/a", "notifications/b\"c"], 0..=2);
+    let methods =
+        methods.prop_map(move |all| all.into_iter().map(|text| format!("{at}{text}")).collect::<Vec<_>>());
+    (patterns(), patterns(), patterns(), methods, scopes(), any::<bool>()).prop_map(
+        move |(mut tools, prompts, resources, methods, mut scopes, high)| {
             tools.push(format!("t{at}"));
             scopes.insert(SCOPES[0].parse().unwrap());
             let risk = if high { Risk::High } else { Risk::Usual };
-            Rule { tools, prompts, resources, scopes, risk }
+            Rule { tools, prompts, resources, methods, scopes, risk }
         },
     )
 }
@@ -130,11 +133,12 @@ fn server(at: usize) -> impl Strategy<Value = Server<()>> {
         any::<bool>(),
         select(vec![Pinning::Approved, Pinning::FirstSight, Pinning::Off]),
         issuers(),
+        proptest::sample::subsequence(vec![OtherTransport::HttpSse, OtherTransport::Websocket], 0..=2),
     );
     (parts, held, scopes(), meanings, (rule(0), rule(1), 0..3_usize)).prop_map(
         move |(
             (title, canonical_uri, placement, minutes, labels),
-            (owners, observe, pinning, issuers),
+            (owners, observe, pinning, issuers, transports),
             default_scopes,
             meanings,
             (first, second, count),
@@ -145,6 +149,11 @@ fn server(at: usize) -> impl Strategy<Value = Server<()>> {
             canonical_uri,
             // A direct server checks tokens itself.
             issuers: if placement == Placement::Direct { Issuers::default() } else { issuers },
+            other_transports: if placement == Placement::Direct {
+                [].into()
+            } else {
+                transports.into_iter().collect()
+            },
             placement,
             access_seconds: minutes.map(|minutes| minutes * 60),
             labels,

@@ -7,12 +7,12 @@ pub(super) use upstream::{
     RawUpstreamWord,
 };
 
-use crate::registry::{ClientAuth, Members, Name, Pinning, Risk, ScopeClaim, TokenType};
+use crate::registry::{ClientAuth, Members, Name, OtherTransport, Pinning, Risk, ScopeClaim, TokenType};
 use portcullis_oauth::scope::{Scope, ScopeSet};
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use toml::Spanned;
 use toml::value::Datetime;
 
@@ -59,6 +59,9 @@ pub(super) struct RawServer {
     pub(super) observe: bool,
     #[serde(default)]
     pub(super) pinning: Pinning,
+    /// How else than by Streamable HTTP, which is always served, it may be spoken to.
+    #[serde(default)]
+    pub(super) other_transports: BTreeSet<OtherTransport>,
     /// Whose tokens count: "self", and tables of other issuers. Left out, ours only.
     #[schemars(with = "Option<Vec<RawIssuer>>")]
     pub(super) issuers: Option<Spanned<Vec<Spanned<RawIssuer>>>>,
@@ -156,6 +159,10 @@ pub(super) struct RawRule {
     #[serde(default)]
     #[schemars(with = "Vec<String>")]
     pub(super) resources: Vec<Spanned<String>>,
+    /// Methods that MCP itself has no meaning for, by their exact names.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    pub(super) methods: Vec<Spanned<String>>,
     #[schemars(with = "Vec<String>")]
     pub(super) scopes: Spanned<Vec<Spanned<String>>>,
     #[serde(default)]

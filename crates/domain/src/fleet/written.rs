@@ -8,15 +8,15 @@ mod upstream;
 
 use crate::condition::{Forbid, When};
 use crate::registry::{
-    Access, Agent, Client, ClientAuth, Members, Name, Pinning, Placement, Risk, Role, Rule, ScopeMeaning,
-    Server,
+    Access, Agent, Client, ClientAuth, Members, Name, OtherTransport, Pinning, Placement, Risk, Role, Rule,
+    ScopeMeaning, Server,
 };
 use portcullis_oauth::issuer::Issuer;
 use portcullis_oauth::redirect::RedirectUri;
 use portcullis_oauth::resource::ResourceUri;
 use portcullis_oauth::scope::Scope;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 impl Fleet {
     /// The fleet file that says this; reading it under the same issuer gives this fleet again.
@@ -86,6 +86,8 @@ pub(super) struct WrittenServer<'a> {
     observe: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pinning: Option<Pinning>,
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    other_transports: &'a BTreeSet<OtherTransport>,
     #[serde(skip_serializing_if = "Option::is_none")]
     issuers: Option<Vec<WrittenIssuer<'a>>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -121,6 +123,7 @@ impl<'a> WrittenServer<'a> {
             owners: &server.owners,
             observe: server.observe,
             pinning: (server.pinning != Pinning::default()).then_some(server.pinning),
+            other_transports: &server.other_transports,
             issuers: WrittenIssuer::all(&server.issuers),
             default_scopes: server.default_scopes.iter().collect(),
             scopes: server.scopes.iter().map(|(scope, meaning)| (scope, WrittenScope::of(meaning))).collect(),
@@ -154,6 +157,8 @@ struct WrittenRule<'a> {
     prompts: &'a [String],
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     resources: &'a [String],
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    methods: &'a [String],
     scopes: Vec<&'a Scope>,
     #[serde(skip_serializing_if = "Option::is_none")]
     risk: Option<Risk>,
@@ -165,6 +170,7 @@ impl<'a> WrittenRule<'a> {
             tools: &rule.tools,
             prompts: &rule.prompts,
             resources: &rule.resources,
+            methods: &rule.methods,
             scopes: rule.scopes.iter().collect(),
             risk: (rule.risk != Risk::default()).then_some(rule.risk),
         }

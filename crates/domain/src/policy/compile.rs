@@ -3,6 +3,7 @@
 use super::forbids::{CompiledForbid, ForbidHere};
 use super::pattern::Patterns;
 use super::{AgentCeiling, Bits, CompiledRule, MAX_SCOPES, ServerPolicy, UnusableSnapshot};
+use crate::method::nameable;
 use crate::registry::{Access, Agent, Client, Name, Role, Server};
 use crate::snapshot::{ChangedAgents, Snapshot};
 use portcullis_oauth::client::ClientId;
@@ -118,6 +119,7 @@ impl ServerPolicy {
                 tools: patterns(server, &rule.tools)?,
                 prompts: patterns(server, &rule.prompts)?,
                 resources: patterns(server, &rule.resources)?,
+                methods: methods(server, &rule.methods)?,
                 needs: needs.ok_or_else(|| UnusableSnapshot::RuleScopes(server.name.clone()))?,
                 risk: rule.risk,
             });
@@ -149,6 +151,16 @@ fn close<Id>(server: &Server<Id>, scopes: &[Scope]) -> Vec<Bits> {
         }
         if closures == before {
             return closures;
+        }
+    }
+}
+
+/// Exact names; what a snapshot of another version may have let in is refused here too.
+fn methods(server: &Server, methods: &[String]) -> Result<Vec<String>, UnusableSnapshot> {
+    match methods.iter().find(|method| nameable(method).is_err()) {
+        None => Ok(methods.to_vec()),
+        Some(method) => {
+            Err(UnusableSnapshot::Pattern { server: server.name.clone(), pattern: method.clone() })
         }
     }
 }

@@ -10,13 +10,15 @@ use serde::{Deserialize, Serialize};
 pub enum Operation<'a> {
     /// What belongs to being connected at all: initialize, discovery, ping, lists (filtered), notifications.
     Connect,
+    /// A method that MCP itself has no meaning for: a rule can name it.
+    Method(&'a str),
     /// Get a prompt.
     Prompt(&'a str),
     /// Read a resource.
     Resource(&'a str),
     /// Call a tool.
     Tool(&'a str),
-    /// A method that nobody gave a meaning here.
+    /// A method that has no meaning here, and that no rule can give one.
     Unknown,
 }
 

@@ -148,7 +148,11 @@ impl ForbidHere {
             (Some(tools), Operation::Tool(name)) => tools.is_match(name),
             (
                 Some(_),
-                Operation::Connect | Operation::Prompt(_) | Operation::Resource(_) | Operation::Unknown,
+                Operation::Connect
+                | Operation::Method(_)
+                | Operation::Prompt(_)
+                | Operation::Resource(_)
+                | Operation::Unknown,
             ) => false,
         };
         tool_is_named && (!self.names_scopes || needs & self.scopes != 0)

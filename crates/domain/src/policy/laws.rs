@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 const SCOPES: usize = 5;
 const HERE: Circumstances<'_> = Circumstances::at(Timestamp::from_seconds(0));
 const TOOLS: [&str; 4] = ["alpha", "beta", "gamma_one", "gamma_two"];
+const METHODS: [&str; 3] = ["com.example/a", "com.example/b", "notifications/c"];
 const PATTERNS: [&str; 5] = ["alpha", "beta", "gamma_*", "*", "nothing"];
 
 fn scope(at: usize) -> Scope {
@@ -28,13 +29,15 @@ fn scopes(max: usize) -> impl Strategy<Value = ScopeSet> {
 }
 
 fn rules() -> impl Strategy<Value = Vec<Rule>> {
-    let rule = (prop::sample::select(PATTERNS.to_vec()), 0..SCOPES, scopes(2));
-    let rule = rule.prop_map(|(pattern, one, mut scopes)| {
+    let methods = prop::sample::subsequence(METHODS.to_vec(), 0..=2);
+    let rule = (prop::sample::select(PATTERNS.to_vec()), methods, 0..SCOPES, scopes(2));
+    let rule = rule.prop_map(|(pattern, methods, one, mut scopes)| {
         scopes.insert(scope(one));
         Rule {
             tools: vec![pattern.to_owned()],
             prompts: vec![],
             resources: vec![],
+            methods: methods.into_iter().map(str::to_owned).collect(),
             scopes,
             risk: Risk::Usual,
         }
@@ -112,7 +115,31 @@ fn needs(snapshot: &Snapshot, tool: &str) -> Option<ScopeSet> {
     rules.map(|rule| rule.scopes.clone()).reduce(|all, more| all.union(&more))
 }
 
+/// The same of a method, which rules name exactly.
+fn needs_of_method(snapshot: &Snapshot, name: &str) -> Option<ScopeSet> {
+    let rules =
+        snapshot.servers[0].rules.iter().filter(|rule| rule.methods.iter().any(|method| method == name));
+    rules.map(|rule| rule.scopes.clone()).reduce(|all, more| all.union(&more))
+}
+
 proptest! {
+    #[test]
+    fn pc_07_a_method_goes_exactly_where_rules_name_it_and_the_formula_allows_it(snapshot in policies(), token in scopes(5), is_agent: bool, observe: bool, method in prop::sample::select(METHODS.to_vec())) {
+        let mut snapshot = snapshot;
+        // PC-36: nobody knows what a method does that no rule is about, so observing lets none through.
+        snapshot.servers[0].observe = observe;
+        let policy = Policy::compile(&snapshot).unwrap();
+        let server = policy.server("notes").unwrap();
+        let effective = closure(&snapshot, &token).intersection(&ceiling(&snapshot, is_agent));
+        let needs = needs_of_method(&snapshot, method);
+        let caller = principal(is_agent, token);
+        let decision = server.decide(&caller, Operation::Method(method), &HERE);
+        let may = needs.as_ref().is_some_and(|needs| needs.is_subset(&effective));
+        prop_assert_eq!(matches!(decision, Decision::Permit(_)), may);
+        prop_assert_eq!(matches!(decision, Decision::Never(Never::NoRule)), needs.is_none());
+        prop_assert!(!matches!(server.decide(&caller, Operation::Unknown, &HERE), Decision::Permit(_)));
+    }
+
     #[test]
     fn pc_21_decide_allows_exactly_what_the_formula_allows(snapshot in policies(), token in scopes(5), is_agent: bool, tool in prop::sample::select(TOOLS.to_vec())) {
         let policy = Policy::compile(&snapshot).unwrap();

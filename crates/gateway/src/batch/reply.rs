@@ -66,12 +66,12 @@ pub(super) async fn refused(answers: Vec<Refusing>) -> Response<Body> {
     Response::from_parts(parts, Body::from(body))
 }
 
-fn is_stream(answer: &Response<Body>) -> bool {
+pub(crate) fn is_stream(answer: &Response<Body>) -> bool {
     answer.headers().get(header::CONTENT_TYPE).is_some_and(|stated| stated == "text/event-stream")
 }
 
 /// The answer to one request, which names it.
-async fn whole(call: &Call, answer: Response<Body>) -> Bytes {
+pub(crate) async fn whole(call: &Call, answer: Response<Body>) -> Bytes {
     let id = call.id.as_deref();
     // It was read whole before, and bounded.
     let body = answer.into_body().collect().await.map(http_body_util::Collected::to_bytes);

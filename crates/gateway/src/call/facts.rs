@@ -1,6 +1,7 @@
 //! What the pass over a body found, and what that makes of it.
 
-use super::{Aim, Call, Kind, ParseRefusal};
+use super::{Aim, Call, Kind, OfTask, ParseRefusal};
+use portcullis_domain::method::nameable;
 use serde_json::value::RawValue;
 
 /// The largest integer that every reader sees alike (RFC 7493 s2.2).
@@ -36,6 +37,7 @@ pub(super) struct Facts {
     pub(super) has_error: bool,
     pub(super) name: Option<Shape>,
     pub(super) uri: Option<Shape>,
+    pub(super) task: Option<Shape>,
     pub(super) reference: Reference,
     pub(super) filter: Filter,
     pub(super) progress_token: Option<Box<RawValue>>,
@@ -126,9 +128,14 @@ impl Facts {
             "completion/complete" => self.reference.aim()?,
             "subscriptions/listen" => self.filter.aim()?,
             "initialize" => Aim::Initialize,
-            "tools/list" | "prompts/list" | "resources/list" | "resources/templates/list" => Aim::List,
+            "tasks/get" | "tasks/result" | "tasks/cancel" | "tasks/update" => {
+                Aim::Task(OfTask { id: plain(self.task.as_ref())?, made_by: None })
+            }
+            "tools/list" | "prompts/list" | "resources/list" | "resources/templates/list" | "tasks/list" => {
+                Aim::List
+            }
             "server/discover" | "ping" | "logging/setLevel" => Aim::Connect,
-            _ => Aim::Unknown,
+            other => named_by_a_rule(other),
         })
     }
 
@@ -137,7 +144,11 @@ impl Facts {
     }
 
     fn into_call(self, kind: Kind, aim: Aim) -> Call {
-        let name = text(self.name).or(text(self.uri));
+        let name = if let Aim::Task(task) = &aim {
+            Some(task.id.clone())
+        } else {
+            text(self.name).or(text(self.uri))
+        };
         Call {
             kind,
             id: self.id,
@@ -183,8 +194,13 @@ fn aim_of_notification(method: &str) -> Aim {
         | "notifications/cancelled"
         | "notifications/progress"
         | "notifications/roots/list_changed" => Aim::Connect,
-        _ => Aim::Unknown,
+        other => named_by_a_rule(other),
     }
+}
+
+/// What MCP gave a meaning elsewhere gets none from a rule: another name for it would be a way around the rules about it.
+fn named_by_a_rule(method: &str) -> Aim {
+    if nameable(method).is_ok() { Aim::Method(method.to_owned()) } else { Aim::Unknown }
 }
 
 /// A name or URI that rules can be matched with: text without control characters, where readers in C-like languages stop.

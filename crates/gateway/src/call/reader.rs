@@ -170,6 +170,7 @@ impl<'t> Walk<'_, 't> {
         match name {
             "name" => self.reading.facts.name = Some(self.read(Place::Text, members)?),
             "uri" => self.reading.facts.uri = Some(self.read(Place::Text, members)?),
+            "taskId" => self.reading.facts.task = Some(self.read(Place::Text, members)?),
             "ref" => drop(self.read(Place::Reference, members)?),
             "notifications" => {
                 let shape = self.read(Place::Filter, members)?;

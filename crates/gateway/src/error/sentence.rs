@@ -42,6 +42,7 @@ impl Refusal {
             Self::NoToken => "an access token is needed".to_owned(),
             Self::Presented(refusal) => refusal.to_string(),
             Self::ResponseOutsideSession => "responses are taken within a session only".to_owned(),
+            Self::SecondSession => "this connection has its session: open another for another".to_owned(),
             Self::SessionNeeded => "begin a session with initialize".to_owned(),
             Self::Spool => "decisions cannot be recorded at the moment, so none are made".to_owned(),
             Self::Stale => "the gateway is waiting for news from its control room".to_owned(),
@@ -52,6 +53,11 @@ impl Refusal {
             Self::TooManyCalls => "too many calls of this caller are under way".to_owned(),
             Self::UnknownServer => "not found".to_owned(),
             Self::UnknownSession => "no such session: begin a new one".to_owned(),
+            Self::UnknownTask => "no such task".to_owned(),
+            Self::UpgradeNeeded => {
+                "here is WebSocket: send an upgrade of HTTP/1.1 as RFC 6455 has it, with the subprotocol mcp or none"
+                    .to_owned()
+            }
             Self::Unreadable(refusal) => refusal.to_string(),
             Self::Upstream(failure) => failure.to_string(),
         }
@@ -85,6 +91,7 @@ impl Refusal {
             Self::Presented(BearerRefusal::OtherScheme) => "authorization_other_scheme",
             Self::Presented(BearerRefusal::Several) => "authorization_several",
             Self::ResponseOutsideSession => "response_outside_session",
+            Self::SecondSession => "second_session",
             Self::SessionNeeded => "session_needed",
             Self::Spool => "spool",
             Self::Stale => "stale",
@@ -93,6 +100,8 @@ impl Refusal {
             Self::TooManyCalls => "too_many_calls",
             Self::UnknownServer => "unknown_server",
             Self::UnknownSession => "unknown_session",
+            Self::UnknownTask => "unknown_task",
+            Self::UpgradeNeeded => "upgrade_needed",
             Self::Unreadable(refusal) => parse_reason(*refusal),
             Self::Upstream(failure) => failure.reason(),
         }
@@ -238,6 +247,7 @@ fn header_reason(refusal: &HeaderRefusal) -> &'static str {
         HeaderRefusal::Mismatch(_) => "header_mismatch",
         HeaderRefusal::Missing(_) => "header_missing",
         HeaderRefusal::MissingMeta => "meta_missing",
+        HeaderRefusal::NeedsSession(_) => "needs_session",
         HeaderRefusal::Repeated(_) => "header_repeated",
         HeaderRefusal::Unsupported(_) => "unsupported_version",
     }

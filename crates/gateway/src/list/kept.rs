@@ -149,7 +149,7 @@ impl Kept {
         let text = std::str::from_utf8(&self.text).unwrap_or_default();
         let shown: Arc<[bool]> = self.page.shown(text, reader).into();
         // What has to be told is found each time, by everybody who looks.
-        if reader.look.found_nothing() {
+        if reader.look.found_nothing() && !self.page.is_personal() {
             let mut views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
             views.truncate(VIEWS - 1);
             views.push_front(View { by, shown: Arc::clone(&shown) });

@@ -41,6 +41,7 @@ enum Kind {
     Prompt,
     Resource,
     ResourceTemplate,
+    Task,
     Tool,
 }
 
@@ -51,6 +52,7 @@ impl Kind {
             "prompts" => Some(Self::Prompt),
             "resources" => Some(Self::Resource),
             "resourceTemplates" => Some(Self::ResourceTemplate),
+            "tasks" => Some(Self::Task),
             "tools" => Some(Self::Tool),
             _ => None,
         }
@@ -62,14 +64,7 @@ impl Kind {
             Self::Prompt | Self::Tool => "name",
             Self::Resource => "uri",
             Self::ResourceTemplate => "uriTemplate",
-        }
-    }
-
-    fn operation(self, name: &str) -> Operation<'_> {
-        match self {
-            Self::Prompt => Operation::Prompt(name),
-            Self::Resource | Self::ResourceTemplate => Operation::Resource(name),
-            Self::Tool => Operation::Tool(name),
+            Self::Task => "taskId",
         }
     }
 }
@@ -89,6 +84,14 @@ impl Page {
         self.cuts.iter().find_map(|cut| match cut {
             Cut::Id(at) => Some(at),
             Cut::CacheScope(_) | Cut::Items(..) => None,
+        })
+    }
+
+    /// Whether somebody else may see other items from the same standpoint.
+    pub(super) fn is_personal(&self) -> bool {
+        self.cuts.iter().any(|cut| match cut {
+            Cut::Items(_, items) => items.iter().any(|item| item.kind == Kind::Task),
+            Cut::CacheScope(_) | Cut::Id(_) => false,
         })
     }
 
@@ -146,8 +149,22 @@ impl Item {
         let name = self.name.as_deref();
         // Every tool is looked at, whoever reads the list.
         let is_as_pinned = self.kind != Kind::Tool || reader.look.tool(name, &text[self.at.clone()]);
-        let may_see = |name| reader.policy.shows_from(&reader.standpoint, self.kind.operation(name));
-        is_as_pinned && name.is_some_and(may_see)
+        is_as_pinned && name.is_some_and(|name| reader.may_see(self.kind, name))
+    }
+}
+
+impl Reader<'_> {
+    fn may_see(&self, kind: Kind, name: &str) -> bool {
+        let shows = |operation| self.policy.shows_from(&self.standpoint, operation);
+        match kind {
+            Kind::Prompt => shows(Operation::Prompt(name)),
+            Kind::Resource | Kind::ResourceTemplate => shows(Operation::Resource(name)),
+            Kind::Task => {
+                let made_by = self.tasks.of(self.policy.server().id, name, self.principal);
+                made_by.is_some_and(|made_by| shows(Operation::Tool(&made_by.tool)))
+            }
+            Kind::Tool => shows(Operation::Tool(name)),
+        }
     }
 }
 

@@ -66,6 +66,7 @@ fn server() -> Server {
         owners: vec![],
         observe: false,
         pinning: portcullis_domain::registry::Pinning::default(),
+        other_transports: std::collections::BTreeSet::default(),
         issuers: portcullis_domain::registry::Issuers::default(),
 
         default_scopes: ScopeSet::default(),

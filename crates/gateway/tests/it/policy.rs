@@ -1,7 +1,7 @@
 //! What a token may do (PC-20 to PC-23).
 
 use crate::world::{META, METADATA, World, request, rule, tool};
-use portcullis_domain::registry::Risk;
+use portcullis_domain::registry::{Risk, Rule};
 
 #[tokio::test]
 async fn scope_10_too_little_scope_names_all_that_is_needed() {
@@ -241,4 +241,58 @@ async fn pc_51_a_call_for_many_resources_is_not_a_long_record_and_there_is_a_bou
     let records = world.records();
     let decided = records.iter().find(|record| record["outcome"] == "allowed").unwrap();
     assert_eq!(decided["rules"], serde_json::json!(["connect", { "rule": 1 }]));
+}
+
+#[tokio::test]
+async fn pc_07_a_method_that_mcp_does_not_know_needs_a_rule_that_names_it() {
+    let world = World::with(
+        |_| (),
+        |snapshot| {
+            let reindex =
+                Rule { methods: vec!["com.example/reindex".into()], ..rule(&[], &[], &[], "notes:read") };
+            let drop =
+                Rule { methods: vec!["com.example/drop".into()], ..rule(&[], &[], &[], "notes:write") };
+            snapshot.servers[0].rules.extend([reindex, drop]);
+            snapshot.servers[0].observe = true;
+        },
+    )
+    .await;
+    let person = world.user_token("notes:read");
+    let ask = |method: &str| request(&person, method, &format!("{{{META}}}"));
+    world.served(ask("com.example/reindex")).await;
+    world.served(request(&person, "com.example/reindex", &format!(r#"{{"name":"wipe",{META}}}"#))).await;
+    for method in [
+        "com.example/Reindex",
+        "com.example/reindex ",
+        "com.example/reindex2",
+        "reindex",
+        "*",
+        "resources/subscribe",
+    ] {
+        // As a header it would not be the same text.
+        let answered = world
+            .refused(
+                ask("com.example/x")
+                    .body(format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{{{META}}}}}"#))
+                    .header("mcp-method", method.trim()),
+                if method.ends_with(' ') { 400 } else { 404 },
+            )
+            .await;
+        assert!([-32601, -32020].contains(&answered.code()), "{method}: {}", answered.text());
+    }
+    let unobserved = World::with(
+        |_| (),
+        |snapshot| {
+            let drop =
+                Rule { methods: vec!["com.example/drop".into()], ..rule(&[], &[], &[], "notes:write") };
+            snapshot.servers[0].rules.push(drop);
+        },
+    )
+    .await;
+    let person = unobserved.user_token("notes:read");
+    let answered =
+        unobserved.refused(request(&person, "com.example/drop", &format!("{{{META}}}")), 403).await;
+    assert!(answered.challenge().contains("notes:write"), "PC-23: {}", answered.challenge());
+    let may = unobserved.user_token("notes:write");
+    unobserved.served(request(&may, "com.example/drop", &format!("{{{META}}}"))).await;
 }

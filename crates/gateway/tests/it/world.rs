@@ -373,6 +373,7 @@ fn server(name: &str, number: u8, upstream: &str) -> Server {
         owners: vec![],
         observe: false,
         pinning: portcullis_domain::registry::Pinning::default(),
+        other_transports: std::collections::BTreeSet::default(),
         issuers: portcullis_domain::registry::Issuers::default(),
 
         default_scopes: scopes(&read),
@@ -395,6 +396,7 @@ pub(crate) fn rule(tools: &[&str], prompts: &[&str], resources: &[&str], needs: 
         tools: owned(tools),
         prompts: owned(prompts),
         resources: owned(resources),
+        methods: vec![],
         scopes: scopes(needs),
         risk: Risk::Usual,
     }

@@ -26,7 +26,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Who: `agent`, `user` (through a client that registered itself), `user` and `client`, or `client` alone (for somebody with
-/// every role). What: exactly one of `tool`, `prompt` and `resource`.
+/// every role). What: exactly one of `tool`, `prompt`, `resource` and `method`.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Question {
@@ -38,6 +38,8 @@ pub(super) struct Question {
     tool: Option<String>,
     prompt: Option<String>,
     resource: Option<String>,
+    /// One that MCP itself has no meaning for.
+    method: Option<String>,
     /// When, by RFC 3339; now, if it is left out.
     at: Option<String>,
     /// From where; not known, if it is left out.
@@ -101,11 +103,15 @@ pub(super) async fn explain(
 
 impl Question {
     fn operation(&self) -> Result<Operation<'_>, BadInput> {
-        match (&self.tool, &self.prompt, &self.resource) {
-            (Some(name), None, None) => Ok(Operation::Tool(name)),
-            (None, Some(name), None) => Ok(Operation::Prompt(name)),
-            (None, None, Some(uri)) => Ok(Operation::Resource(uri)),
-            _ => Err(BadInput::Malformed("exactly one of tool, prompt and resource is needed".to_owned())),
+        match (&self.tool, &self.prompt, &self.resource, &self.method) {
+            (Some(name), None, None, None) => Ok(Operation::Tool(name)),
+            (None, Some(name), None, None) => Ok(Operation::Prompt(name)),
+            (None, None, Some(uri), None) => Ok(Operation::Resource(uri)),
+            (None, None, None, Some(name)) => Ok(Operation::Method(name)),
+            _ => {
+                let says = "exactly one of tool, prompt, resource and method is needed";
+                Err(BadInput::Malformed(says.to_owned()))
+            }
         }
     }
 

@@ -7,18 +7,18 @@ use super::page::{Page, Paging};
 use super::path::Named;
 use super::tag::Tagged;
 use crate::app::App;
-use crate::fleet::strangers;
+use crate::fleet::{old_transports, strangers};
 use axum::Json;
 use axum::extract::State;
 use portcullis_domain::registry::{
-    Access, Name, Pinning, Placement, Proof, Rule, ScopeMeaning, Server, Upstream,
+    Access, Name, OtherTransport, Pinning, Placement, Proof, Rule, ScopeMeaning, Server, Upstream,
 };
 use portcullis_oauth::issuer::Issuer;
 use portcullis_oauth::scope::{Scope, ScopeSet};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 #[derive(Serialize, JsonSchema)]
@@ -49,6 +49,9 @@ pub(super) struct Shown {
     observe: bool,
     #[schemars(with = "String")]
     pinning: Pinning,
+    /// How else than by Streamable HTTP it may be spoken to.
+    #[schemars(with = "Vec<String>")]
+    other_transports: BTreeSet<OtherTransport>,
     /// Whose tokens count.
     issuers: Vec<String>,
     /// What nobody should forget about it.
@@ -119,15 +122,17 @@ pub(super) async fn whole<R>(app: &App, operator: &Operator<R>, name: &str) -> R
     let server = names.server(name, operator)?;
     let live = handle.reader().live_sessions_on(server.id, app.clock.now()).await?;
     let surveyed = app.surveys.of(server.id);
-    let Server { access_seconds, observe, pinning, default_scopes, scopes, rules, .. } = server.clone();
+    let Server { access_seconds, observe, pinning, other_transports, default_scopes, scopes, rules, .. } =
+        server.clone();
     Ok(Shown {
         summary: listed(server, live),
         id: server.id.to_string(),
         access_seconds,
         observe,
         pinning,
+        other_transports,
         issuers: issuers(server, &app.config.issuer),
-        remarks: strangers(server),
+        remarks: strangers(server).into_iter().chain(old_transports(server)).collect(),
         tools_read_at: surveyed.at.map(moment).transpose()?,
         tools_unreadable: surveyed.failure.map(|failure| failure.to_string()),
         default_scopes,

@@ -6,7 +6,9 @@ use portcullis_domain::fleet::Fleet;
 use portcullis_domain::id::ServerId;
 use portcullis_domain::pins::{KnownTool, unknown_arguments};
 use portcullis_domain::policy::covers;
-use portcullis_domain::registry::{Agent, Name, Placement, Proof, Server, TokenType, TrustedIssuer};
+use portcullis_domain::registry::{
+    Agent, Name, OtherTransport, Placement, Proof, Server, TokenType, TrustedIssuer,
+};
 use portcullis_oauth::time::Timestamp;
 use portcullis_store::{Error, Reader, Registry};
 use std::collections::BTreeMap;
@@ -24,6 +26,7 @@ pub async fn remarks(app: &App, fleet: &Fleet) -> Result<Vec<String>, Error> {
     let mut remarks = delivered_already(&registry, fleet);
     remarks.extend(fleet.servers.iter().filter(|server| server.observe).map(observed));
     remarks.extend(fleet.servers.iter().flat_map(strangers));
+    remarks.extend(fleet.servers.iter().filter_map(old_transports));
     remarks.extend(fleet.forbids.iter().flat_map(|forbid| out_of_reach(forbid, fleet)));
     remarks.extend(idle_patterns(&registry, fleet, &tools));
     remarks.extend(idle_conditions(&mut reader, &registry, fleet).await?);
@@ -68,6 +71,19 @@ pub(crate) fn strangers<Id>(server: &Server<Id>) -> Vec<String> {
         [audience, lax]
     };
     server.issuers.external.iter().flat_map(of).flatten().collect()
+}
+
+/// PC-01: what is there for clients that should be renewed.
+pub(crate) fn old_transports<Id>(server: &Server<Id>) -> Option<String> {
+    let words = server.other_transports.iter().map(|transport| match transport {
+        OtherTransport::HttpSse => "HTTP+SSE of 2024-11-05",
+        OtherTransport::Websocket => "WebSocket",
+    });
+    let words: Vec<_> = words.collect();
+    (!words.is_empty()).then(|| {
+        let (name, words) = (&server.name, words.join(" and "));
+        format!("server {name}: takes {words} too; take it out of other_transports when the last client that needs it is gone")
+    })
 }
 
 /// What a server that checks tokens itself cannot know: what is called, with what, from where.

@@ -4,8 +4,9 @@ use super::activity::{Activity, Watched};
 use super::forwarded::{TrustedProxies, Unclear};
 use super::head;
 use super::leftover::Lender;
+use super::places::Place;
 use super::stream::{Agreed, Stream};
-use super::tap::Tapped;
+use super::tap::{Tap, Tapped};
 use super::tls::Tls;
 use axum::Router;
 use axum::body::Body;
@@ -65,7 +66,8 @@ pub(super) struct Site {
     pub(super) proxies: Arc<TrustedProxies>,
 }
 
-pub(super) async fn serve(stream: TcpStream, tls: Option<Tls>, site: Site, life: Life) {
+/// `place` is held for as long as anybody has the connection, whatever it became.
+pub(super) async fn serve(stream: TcpStream, tls: Option<Tls>, site: Site, life: Life, place: Place) {
     let stream = match tls {
         None => Stream::Plain(stream),
         Some(tls) => match shaken(stream, &tls, life.0).await {
@@ -78,8 +80,12 @@ pub(super) async fn serve(stream: TcpStream, tls: Option<Tls>, site: Site, life:
         return; // nothing was asked
     };
     let served = match (agreed, first == PREFACE) {
-        (Agreed::Http2 | Agreed::Nothing, true) => serve_2(Tapped::new(stream, first).0, site, life).await,
-        (Agreed::Http1 | Agreed::Nothing, false) => serve_1(stream, first, site, life).await,
+        (Agreed::Http2 | Agreed::Nothing, true) => {
+            serve_2(Tapped::new(stream, first, place).0, site, life).await
+        }
+        (Agreed::Http1 | Agreed::Nothing, false) => {
+            serve_1(Tapped::new(stream, first, place), site, life).await
+        }
         (Agreed::Http1, true) | (Agreed::Http2, false) => {
             tracing::debug!("the peer speaks another HTTP than was agreed on");
             return;
@@ -131,8 +137,7 @@ async fn first_bytes(mut stream: Stream) -> std::io::Result<(Stream, Vec<u8>)> {
     Ok((stream, first))
 }
 
-async fn serve_1(stream: Stream, first: Vec<u8>, site: Site, life: Life) -> hyper::Result<()> {
-    let (stream, tap) = Tapped::new(stream, first);
+async fn serve_1((stream, tap): (Tapped, Tap), site: Site, life: Life) -> hyper::Result<()> {
     let activity = Activity::new();
     let watched = activity.clone();
     let service = service_fn(move |request: Request<Incoming>| {
@@ -152,8 +157,10 @@ async fn serve_1(stream: Stream, first: Vec<u8>, site: Site, life: Life) -> hype
         .max_header_size(HEADER_BYTES)
         .max_headers(HEADER_COUNT)
         .max_buf_size(HEADER_BYTES + 8192)
-        .serve_connection(TokioIo::new(stream), service);
-    live(connection, http1::Connection::graceful_shutdown, &activity, life).await
+        .serve_connection(TokioIo::new(stream), service)
+        // For WebSocket, where the gateway takes it: it alone ever answers 101 (HTTP-08).
+        .with_upgrades();
+    live(connection, http1::UpgradeableConnection::graceful_shutdown, &activity, life).await
 }
 
 async fn serve_2(stream: Tapped, site: Site, life: Life) -> hyper::Result<()> {

@@ -1,6 +1,7 @@
 //! Keeps the bytes of the newest request head while they pass, so that the framing can be checked as it was sent.
 
 use super::head::{self, Fault};
+use super::places::Place;
 use super::stream::Stream;
 use http::{Request, header};
 use std::io;
@@ -20,6 +21,8 @@ pub(super) struct Tapped {
     stream: Stream,
     first: Vec<u8>,
     tap: Tap,
+    /// Given back with the connection, which outlives its HTTP where it is upgraded.
+    _place: Place,
 }
 
 /// The view of the kept bytes.
@@ -86,10 +89,10 @@ impl Tap {
 }
 
 impl Tapped {
-    pub(super) fn new(stream: Stream, first: Vec<u8>) -> (Self, Tap) {
+    pub(super) fn new(stream: Stream, first: Vec<u8>, place: Place) -> (Self, Tap) {
         let tap = Tap::default();
         tap.take_in(&first);
-        let tapped = Self { stream, first, tap: tap.clone() };
+        let tapped = Self { stream, first, tap: tap.clone(), _place: place };
         (tapped, tap)
     }
 }

@@ -241,6 +241,7 @@ fn operation(call: &Call) -> Result<Operation<'_>, Unknowable> {
         (Some(_), Some(name)) if !whole(name) => Err(Unknowable::Undecidable),
         (Some("tool"), Some(name)) => Ok(Operation::Tool(name)),
         (Some("prompt"), Some(name)) => Ok(Operation::Prompt(name)),
+        (Some("method"), Some(name)) => Ok(Operation::Method(name)),
         (Some("resource"), Some(uri)) => Ok(Operation::Resource(uri)),
         (None, None) => Ok(Operation::Connect),
         // Several resources, or a record of another version.

@@ -5,6 +5,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::routing::{get, post};
 use http::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
 use portcullis_gateway::ClientAddress;
 use portcullis_server::listener::forwarded::{ForwardedHeader, TrustedProxies};
 use portcullis_server::listener::{BindError, Bounds, Listener};
@@ -142,6 +143,49 @@ async fn headers_over_the_limit_are_431() {
     assert!(raw(address, huge.as_bytes()).await.starts_with("HTTP/1.1 431"));
     let many = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: a\r\n".repeat(200));
     assert!(raw(address, many.as_bytes()).await.starts_with("HTTP/1.1 431"));
+}
+
+/// Answers with an upgrade, and then says back what is said to it, until it is left.
+async fn echo(mut request: Request<Body>) -> axum::response::Response {
+    let upgrade = hyper::upgrade::on(&mut request);
+    tokio::spawn(async move {
+        let (mut read, mut write) = tokio::io::split(TokioIo::new(upgrade.await.unwrap()));
+        tokio::io::copy(&mut read, &mut write).await
+    });
+    let response =
+        http::Response::builder().status(101).header("connection", "upgrade").header("upgrade", "echo");
+    response.body(Body::empty()).unwrap()
+}
+
+#[tokio::test]
+async fn http_08_what_is_answered_with_an_upgrade_keeps_its_place_until_it_ends() {
+    let router = Router::new().route("/", get(async || "served")).route("/up", get(echo));
+    let bounds = Bounds { of_one_address: 1, ..Bounds::of(10, Duration::from_secs(1)) };
+    let (address, _running) = listening_with(router, bounds).await;
+    let mut upgraded = TcpStream::connect(address).await.unwrap();
+    let head = b"GET /up HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n";
+    upgraded.write_all(head).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        answer.push(upgraded.read_u8().await.unwrap());
+    }
+    assert!(answer.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&answer));
+    // Neither a request nor bound by what requests are bound by.
+    let said = [b"POST / HTTP/1.1\n\n".as_slice(), &[b'x'; 100_000]].concat();
+    let (mut read, mut write) = upgraded.into_split();
+    let saying = tokio::spawn(async move {
+        write.write_all(&said).await.unwrap();
+        (said, write)
+    });
+    let mut heard = vec![0; 100_017];
+    read.read_exact(&mut heard).await.unwrap();
+    let (said, write) = saying.await.unwrap();
+    assert!(heard == said);
+    let request = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    assert_eq!(raw(address, request).await, "", "there is no second place");
+    drop((read, write));
+    let free = async { while raw(address, request).await.is_empty() {} };
+    tokio::time::timeout(Duration::from_secs(10), free).await.expect("its place stays taken");
 }
 
 #[tokio::test]

@@ -79,6 +79,7 @@ pub(crate) fn server(id: ServerId, name: &str) -> Server {
         owners: vec![],
         observe: false,
         pinning: portcullis_domain::registry::Pinning::default(),
+        other_transports: std::collections::BTreeSet::default(),
         issuers: portcullis_domain::registry::Issuers::default(),
 
         default_scopes: scopes("notes:read"),

@@ -2,6 +2,7 @@
 
 use super::Check;
 use crate::fleet::raw::RawRule;
+use crate::method::nameable;
 use crate::policy::{covers, glob};
 use crate::registry::{Risk, Rule};
 use portcullis_oauth::scope::ScopeSet;
@@ -42,12 +43,26 @@ impl Check<'_> {
         if none_listed {
             self.problem(at, "a rule needs at least one scope: an empty list would let everybody in");
         }
-        if raw.tools.is_empty() && raw.prompts.is_empty() && raw.resources.is_empty() {
-            self.problem(at, "a rule needs tools, prompts or resources that it is for");
+        if raw.tools.is_empty()
+            && raw.prompts.is_empty()
+            && raw.resources.is_empty()
+            && raw.methods.is_empty()
+        {
+            self.problem(at, "a rule needs tools, prompts, resources or methods that it is for");
         }
         let [tools, prompts, resources] =
             [raw.tools, raw.prompts, raw.resources].map(|patterns| self.patterns(patterns));
-        (!scopes.is_empty()).then_some(Rule { tools, prompts, resources, scopes, risk: raw.risk })
+        let methods = self.methods(raw.methods);
+        (!scopes.is_empty()).then_some(Rule { tools, prompts, resources, methods, scopes, risk: raw.risk })
+    }
+
+    fn methods(&mut self, raw: Vec<Spanned<String>>) -> Vec<String> {
+        for method in &raw {
+            if let Err(why) = nameable(method.get_ref()) {
+                self.problem(method.span().start, format!("{:?}: {why}", method.get_ref()));
+            }
+        }
+        raw.into_iter().map(Spanned::into_inner).collect()
     }
 
     pub(super) fn patterns(&mut self, raw: Vec<Spanned<String>>) -> Vec<String> {
@@ -64,7 +79,7 @@ impl Check<'_> {
 }
 
 /// Every pattern of a rule and where it stands.
-struct Places([(&'static str, Vec<(usize, String)>); 3]);
+struct Places([(&'static str, Vec<(usize, String)>); 4]);
 
 impl Places {
     fn of(raw: &RawRule) -> Self {
@@ -75,6 +90,7 @@ impl Places {
             ("tools", places(&raw.tools)),
             ("prompts", places(&raw.prompts)),
             ("resources", places(&raw.resources)),
+            ("methods", places(&raw.methods)),
         ])
     }
 }

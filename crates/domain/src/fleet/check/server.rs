@@ -29,6 +29,10 @@ impl Check<'_> {
         let placement = self.placement(at, raw.mode, raw.upstream, raw.credential);
         let default_scopes = self.scope_set(raw.default_scopes, &declared);
         let issuers = self.issuers(raw.issuers, &declared, placement.as_ref());
+        if placement == Some(Placement::Direct) && !raw.other_transports.is_empty() {
+            let says = "a direct server has no other_transports: callers reach it without the gateway";
+            self.problem(at, says);
+        }
         if raw.title.as_ref().is_some_and(|title| title.trim().is_empty()) {
             self.problem(at, "an empty title: people read it before they agree; leave it out for the name");
         }
@@ -44,6 +48,7 @@ impl Check<'_> {
             owners: raw.owners,
             observe: raw.observe,
             pinning: raw.pinning,
+            other_transports: raw.other_transports,
             issuers: issuers?,
             default_scopes,
             scopes,

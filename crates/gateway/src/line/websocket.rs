@@ -1,0 +1,260 @@
+//! WebSocket (RFC 6455): the token stands in the handshake, each message is decided by itself, and the connection ends with the
+//! token. Programs only: pages of browsers cannot send `Authorization` with a handshake, and a token has no other place.
+
+use super::{Line, Opened, Taken, words};
+use crate::Inner;
+use crate::authenticate::Caller;
+use crate::call::Aim;
+use crate::error::Refusal;
+use crate::exchange::Refused;
+use crate::figures::Live;
+use crate::stream::{Over, Slot, Watch};
+use axum::body::Body;
+use bytes::Bytes;
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt as _, StreamExt as _};
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, Request, Response, header};
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use portcullis_domain::registry::OtherTransport;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::server::create_response;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Error, Message};
+
+/// The one subprotocol that is spoken.
+const MCP: &str = "mcp";
+
+/// A ping goes out this often; a peer that said nothing at all from one to the next but one is gone.
+const PING: Duration = Duration::from_secs(25);
+
+/// More pings and pongs than this from one of ours to the next are no keep-alive.
+const MOST_CONTROL_FRAMES: u32 = 100;
+
+/// For the last words, and for the peer to have heard them.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// What waits in memory for a slow peer; a longer message is written in pieces of it.
+const WRITE_BUFFER: usize = 16 * 1024;
+
+type Socket = WebSocketStream<TokioIo<Upgraded>>;
+
+/// Why a connection ends: a code of the registry of RFC 6455 s11.7, and a sentence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    /// The peer said so, or is gone.
+    Theirs,
+    Binary,
+    Flood,
+    GoingDown,
+    NotAllowed,
+    Silent,
+    Slow,
+    /// The server, its session, or this transport is gone.
+    Withdrawn,
+    TooLarge,
+    Violation,
+}
+
+impl Ending {
+    fn frame(self) -> Option<CloseFrame> {
+        let (code, reason) = match self {
+            Self::Theirs => return None,
+            Self::Binary => (CloseCode::Unsupported, "binary messages are not taken"),
+            Self::Flood => (CloseCode::Policy, "too many pings"),
+            Self::GoingDown => (CloseCode::Away, "the gateway is going down"),
+            // IANA: "Unauthorized".
+            Self::NotAllowed => {
+                (CloseCode::Library(3000), "the access token ended, or what it allowed was withdrawn")
+            }
+            // IANA: "Timeout".
+            Self::Silent => (CloseCode::Library(3008), "no pong came"),
+            Self::Slow => (CloseCode::Again, "messages were not taken in time"),
+            Self::Withdrawn => (CloseCode::Away, "the session ended: begin a new one"),
+            Self::TooLarge => (CloseCode::Size, "the message is too large"),
+            Self::Violation => (CloseCode::Protocol, "not as RFC 6455 has it"),
+        };
+        Some(CloseFrame { code, reason: reason.into() })
+    }
+}
+
+impl Inner {
+    /// What is sent to `/ws` below a server's address.
+    pub(crate) async fn websocket(
+        self: &Arc<Self>,
+        caller: &Caller,
+        parts: &Parts,
+    ) -> Result<Response<Body>, Refused> {
+        let (response, upgrade) = handshake(parts).ok_or(Refusal::UpgradeNeeded)?;
+        let Opened { line, outgoing, slot, recorded } =
+            self.open_line(caller, OtherTransport::Websocket).await?;
+        let watch = self.watch(&line.opener, Aim::Connect, None);
+        let held = (slot, self.counters.live());
+        tokio::spawn(converse(line, upgrade, outgoing, watch, held));
+        Ok(self.conclude(recorded, Ok(response))?)
+    }
+}
+
+/// The answer to a good handshake, and what it leads to. There is nothing to upgrade in HTTP/2.
+fn handshake(parts: &Parts) -> Option<(Response<Body>, OnUpgrade)> {
+    let upgrade = parts.extensions.get::<OnUpgrade>()?.clone();
+    let mut request = Request::new(());
+    *request.method_mut() = parts.method.clone();
+    *request.version_mut() = parts.version;
+    *request.headers_mut() = parts.headers.clone();
+    let mut response = create_response(&request).ok()?.map(|()| Body::empty());
+    if parts.headers.contains_key(header::SEC_WEBSOCKET_PROTOCOL) {
+        let offered = parts.headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
+        let mut offered = offered.filter_map(|offer| offer.to_str().ok()).flat_map(|offer| offer.split(','));
+        if !offered.any(|offer| offer.trim() == MCP) {
+            return None;
+        }
+        let spoken: (HeaderName, _) = (header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(MCP));
+        response.headers_mut().extend([spoken]);
+    }
+    Some((response, upgrade))
+}
+
+/// The whole conversation. `held` is what the caller has of ours meanwhile.
+async fn converse(
+    line: Arc<Line>,
+    upgrade: OnUpgrade,
+    outgoing: mpsc::Receiver<Bytes>,
+    watch: Watch,
+    held: (Slot, Live),
+) {
+    let _over = line.over.clone().drop_guard();
+    let Ok(upgraded) = upgrade.await else { return };
+    let most = line.gateway.settings.limits.body_bytes;
+    let bounds = WebSocketConfig::default()
+        .max_message_size(Some(most))
+        .max_frame_size(Some(most))
+        .read_buffer_size(WRITE_BUFFER)
+        .write_buffer_size(0)
+        .max_write_buffer_size(line.gateway.settings.limits.answer_bytes + WRITE_BUFFER);
+    let socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(bounds)).await;
+    let (mut sink, mut stream) = socket.split();
+    let heard = Heard::default();
+    let ending = tokio::select! {
+        ending = speak(&line, &mut sink, outgoing, watch, &heard) => ending,
+        ending = listen(&line, &mut stream, &heard) => ending,
+    };
+    tracing::debug!(?ending, "a WebSocket ends");
+    line.over.cancel();
+    let farewell = async {
+        if let Some(frame) = ending.frame()
+            && sink.send(Message::Close(Some(frame))).await.is_err()
+        {
+            return;
+        }
+        // What is still on its way here would make the network forget our last words.
+        while let Some(Ok(_unheard)) = stream.next().await {}
+    };
+    let _in_time_or_not = tokio::time::timeout(FAREWELL, farewell).await;
+    drop(held);
+}
+
+/// What came since our last ping.
+#[derive(Default)]
+struct Heard {
+    anything: AtomicU32,
+    control: AtomicU32,
+}
+
+/// Writes what is on the line, and pings.
+async fn speak(
+    line: &Line,
+    sink: &mut SplitSink<Socket, Message>,
+    mut outgoing: mpsc::Receiver<Bytes>,
+    mut watch: Watch,
+    heard: &Heard,
+) -> Ending {
+    let mut ping = tokio::time::interval(PING);
+    ping.reset();
+    let mut silences = 0;
+    loop {
+        let message = tokio::select! {
+            biased;
+            over = watch.over(true) => return match over {
+                Over::GoingDown => Ending::GoingDown,
+                Over::NotAllowed => Ending::NotAllowed,
+            },
+            () = line.over.cancelled() => return Ending::Withdrawn,
+            Some(message) = outgoing.recv() => match String::from_utf8(message.into()) {
+                Ok(text) => Message::text(text),
+                Err(_) => continue,
+            },
+            _ = ping.tick() => {
+                heard.control.store(0, Ordering::Relaxed);
+                silences = if heard.anything.swap(0, Ordering::Relaxed) == 0 { silences + 1 } else { 0 };
+                if silences == 2 {
+                    return Ending::Silent;
+                }
+                Message::Ping(Bytes::new())
+            }
+        };
+        match tokio::time::timeout(super::SLOW, sink.send(message)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return Ending::Theirs,
+            Err(_) => return Ending::Slow,
+        }
+    }
+}
+
+/// Takes what comes.
+async fn listen(line: &Arc<Line>, stream: &mut SplitStream<Socket>, heard: &Heard) -> Ending {
+    while let Some(came) = stream.next().await {
+        heard.anything.fetch_add(1, Ordering::Relaxed);
+        match came {
+            Ok(Message::Text(text)) => {
+                if let Some(ending) = take(line, text.into()).await {
+                    return ending;
+                }
+            }
+            // Never made by reading.
+            Ok(Message::Binary(_) | Message::Frame(_)) => return Ending::Binary,
+            Ok(Message::Ping(_) | Message::Pong(_)) => {
+                if heard.control.fetch_add(1, Ordering::Relaxed) >= MOST_CONTROL_FRAMES {
+                    return Ending::Flood;
+                }
+            }
+            Ok(Message::Close(_)) => return Ending::Theirs,
+            Err(Error::Capacity(_)) => return Ending::TooLarge,
+            Err(Error::Protocol(_) | Error::Utf8(_)) => return Ending::Violation,
+            Err(_) => return Ending::Theirs,
+        }
+    }
+    Ending::Theirs
+}
+
+/// One message, by whoever the token of the handshake says now.
+async fn take(line: &Arc<Line>, body: Bytes) -> Option<Ending> {
+    let gateway = &line.gateway;
+    let Ok(caller) = gateway.still(&line.opener).await else {
+        return Some(Ending::NotAllowed);
+    };
+    let counted = gateway.rates.request(caller.address, caller.now);
+    let counted = counted.and_then(|()| gateway.rates.messages(&caller, 1));
+    if let Err(too_often) = counted {
+        line.refuse(&caller, &body, Refusal::TooOften(too_often)).await;
+        return None;
+    }
+    match line.take(caller.clone(), body).await {
+        Ok(Taken::OnTheLine | Taken::Told(_)) => {}
+        Ok(Taken::Refused(refused)) => line.say(words(gateway.refuse_caller(&caller, &refused)).await).await,
+        Err(refused) => {
+            let says = gateway.refuse_caller(&caller, &refused);
+            // JSON-RPC 2.0 s4.1: a notification is never answered. What could not be read may have been a request.
+            if let Refusal::Unreadable(_) | Refusal::TooManyCalls = *refused.refusal {
+                line.say(words(says).await).await;
+            }
+        }
+    }
+    None
+}
