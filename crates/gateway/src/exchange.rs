@@ -194,7 +194,7 @@ impl Inner {
 
     /// The caller as of now, if that may be another than before: a body may take its time, and what was believed before it came
     /// may have ended since (PC-45).
-    pub(crate) async fn still(&self, caller: &Caller) -> Result<Option<Caller>, Refusal> {
+    async fn still(&self, caller: &Caller) -> Result<Option<Caller>, Refusal> {
         let now = (self.settings.clock)();
         if self.knowledge.is_as_it_was(caller, now) {
             return Ok(None);
@@ -207,6 +207,11 @@ impl Inner {
         let principal = believed.map_err(Refusal::Disbelieved)?;
         let (token, door) = (Arc::clone(&caller.token), Arc::clone(&caller.door));
         Ok(Some(Caller { principal, token, door, known, now, news, address: caller.address }))
+    }
+
+    /// The caller as of now, whether that is another than before or not.
+    pub(crate) async fn caller_now(&self, caller: &Caller) -> Result<Caller, Refusal> {
+        Ok(self.still(caller).await?.unwrap_or_else(|| caller.clone()))
     }
 
     /// The session that the message belongs to: known, and the caller's own. Ignored where there are none (RPC-20).

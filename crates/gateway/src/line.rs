@@ -121,7 +121,7 @@ impl Inner {
         caller: &Caller,
         transport: OtherTransport,
     ) -> Result<Opened, Refused> {
-        let caller = self.still(caller).await?;
+        let caller = self.caller_now(caller).await?;
         let rules = (policy_of(&caller)?, &self.pins_of(&caller)?);
         let permits = authorize_connection(rules, &caller.principal, &caller.circumstances());
         let permits = permits.map_err(Refusal::Denied)?;

@@ -32,7 +32,7 @@ impl Line {
 
     /// What the session has to say of itself: its GET stream, as often as it ends, until the server has none any more.
     pub(super) async fn relay_session(&self) {
-        while let Ok(caller) = self.gateway.still(&self.opener).await
+        while let Ok(caller) = self.gateway.caller_now(&self.opener).await
             && let Some(parts) = self.parts(Method::GET)
         {
             let span = self.gateway.span_of_verb(&parts.headers, "GET", caller.door.server.name.as_str());
@@ -82,7 +82,7 @@ impl Line {
     /// Ends the session behind a line that ended. Without a caller that may, nothing goes to the upstream; a program ends anyway.
     async fn hang_up(&self, session: &str) {
         if let (Ok(caller), Some(parts)) =
-            (self.gateway.still(&self.opener).await, self.parts(Method::DELETE))
+            (self.gateway.caller_now(&self.opener).await, self.parts(Method::DELETE))
         {
             let span = self.gateway.span_of_verb(&parts.headers, "DELETE", caller.door.server.name.as_str());
             let ended = span.around(self.gateway.end_session(&caller, &parts, &span)).await;

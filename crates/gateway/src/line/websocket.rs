@@ -236,7 +236,7 @@ async fn listen(line: &Arc<Line>, stream: &mut SplitStream<Socket>, heard: &Hear
 /// One message, by whoever the token of the handshake says now.
 async fn take(line: &Arc<Line>, body: Bytes) -> Option<Ending> {
     let gateway = &line.gateway;
-    let Ok(caller) = gateway.still(&line.opener).await else {
+    let Ok(caller) = gateway.caller_now(&line.opener).await else {
         return Some(Ending::NotAllowed);
     };
     let counted = gateway.rates.request(caller.address, caller.now);
