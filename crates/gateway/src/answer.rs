@@ -112,7 +112,8 @@ pub(crate) fn status_of_error(body: &[u8], id: Option<&RawValue>) -> Option<Stat
     }
 }
 
-fn same_value(one: &RawValue, other: &RawValue) -> bool {
+/// Whether two ids are the same, however they are written.
+pub(crate) fn same_value(one: &RawValue, other: &RawValue) -> bool {
     let value = |raw: &RawValue| serde_json::from_str::<serde_json::Value>(raw.get()).ok();
     one.get() == other.get() || value(one).is_some_and(|one| Some(one) == value(other))
 }

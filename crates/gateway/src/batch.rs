@@ -172,7 +172,8 @@ impl Inner {
     ) -> Response<Body> {
         let Ready { message: Message { call, body }, permits, slot, recorded } = ready;
         let body = body.clone();
-        let allowed = Allowed { caller, call, era: Era::Sessions, session, headers, trace: None, body };
+        let (era, is_alone) = (Era::Sessions, false);
+        let allowed = Allowed { caller, call, era, session, headers, trace: None, body, is_alone };
         let span = self.span_of(headers, call, caller.door.server.name.as_str());
         span.allowed(&permits);
         let carried = span.around(self.carry((permits, slot, recorded), allowed, &span)).await;

@@ -8,15 +8,16 @@ use crate::circumstances::InMessage;
 use crate::error::{Refusal, code, rpc_error};
 use crate::events::{self, BrokenOff};
 use crate::exchange::{Allowed, policy_of};
-use crate::headers::{Era, SESSION_ID};
+use crate::headers::{Era, LAST_EVENT_ID, SESSION_ID};
+use crate::ledger::Recorded;
 use crate::list::{self, Reader};
 use crate::pins::Look;
-use crate::stream::{Outgoing, Slot, Watch};
+use crate::stream::{Hearing, Outgoing, Pace, Slot, Watch};
 use axum::body::Body;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
-use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use portcullis_domain::condition::Circumstances;
 use portcullis_domain::policy::ServerPolicy;
 use serde_json::value::RawValue;
@@ -30,7 +31,9 @@ pub(crate) struct Delivery<'a> {
     call: &'a Call,
     era: Era,
     session: Option<&'a str>,
+    is_alone: bool,
     slot: Slot,
+    recorded: &'a mut Recorded,
     /// Where conditions ask for them.
     arguments: Option<InMessage>,
     /// Whether it asks for the tools from the first on.
@@ -38,12 +41,12 @@ pub(crate) struct Delivery<'a> {
 }
 
 impl<'a> Delivery<'a> {
-    pub(crate) fn of(allowed: &Allowed<'a>, slot: Slot) -> Self {
-        let Allowed { caller, call, era, session, .. } = *allowed;
+    pub(crate) fn of(allowed: &Allowed<'a>, slot: Slot, recorded: &'a mut Recorded) -> Self {
+        let Allowed { caller, call, era, session, is_alone, .. } = *allowed;
         let asked_for = policy_of(caller).is_ok_and(ServerPolicy::asks_for_arguments);
         let arguments = asked_for.then(|| InMessage(allowed.body.clone()));
         let lists_tools = call.method == "tools/list" && !has_cursor(&allowed.body);
-        Self { caller, call, era, session, slot, arguments, lists_tools }
+        Self { caller, call, era, session, is_alone, slot, recorded, arguments, lists_tools }
     }
 
     fn reader<'r>(&'r self, look: &'r Look<'r>) -> Result<Reader<'r>, Refusal> {
@@ -166,18 +169,28 @@ impl Inner {
     }
 
     fn stream(&self, events: Events, id: Option<Box<RawValue>>, delivery: Delivery<'_>) -> Body {
+        let aim = delivery.call.aim.clone();
+        let is_endless = matches!(aim, Aim::Listen(_));
         let outgoing = Outgoing {
             events,
-            watch: self.watch(delivery.caller, delivery.call.aim.clone(), delivery.arguments),
-            id,
+            watch: self.watch(delivery.caller, (aim, is_endless), delivery.arguments),
+            hearing: Hearing { id, era: delivery.era, replays: false, has_event_id: false },
+            is_resumable: delivery.is_alone && delivery.session.is_some(),
+            account: delivery.recorded.opens(&self.settings.clock),
             slot: delivery.slot,
-            live: self.counters.live(),
+            pace: Pace::default(),
         };
         outgoing.into_body()
     }
 
     /// A stream that answers no request: what a session has to say. Lists may be replayed on it, and are filtered.
-    pub(crate) fn session_stream(&self, caller: &Caller, events: Events, slot: Slot) -> Response<Body> {
+    pub(crate) fn session_stream(
+        &self,
+        (caller, headers): (&Caller, &HeaderMap),
+        events: Events,
+        slot: Slot,
+        recorded: &mut Recorded,
+    ) -> Response<Body> {
         let knowledge = Arc::clone(&self.knowledge);
         let door = Arc::clone(&caller.door);
         let principal = caller.principal.clone();
@@ -195,15 +208,22 @@ impl Inner {
         });
         let outgoing = Outgoing {
             events: filtered.boxed(),
-            watch: self.watch(caller, Aim::Connect, None),
-            id: None,
+            watch: self.watch(caller, (Aim::Connect, true), None),
+            hearing: Hearing {
+                id: None,
+                era: Era::Sessions,
+                replays: headers.contains_key(LAST_EVENT_ID),
+                has_event_id: false,
+            },
+            is_resumable: true,
+            account: recorded.opens(&self.settings.clock),
             slot,
-            live: self.counters.live(),
+            pace: Pace::default(),
         };
         event_stream(outgoing.into_body())
     }
 
-    fn watch(&self, caller: &Caller, aim: Aim, arguments: Option<InMessage>) -> Watch {
+    fn watch(&self, caller: &Caller, (aim, is_endless): (Aim, bool), arguments: Option<InMessage>) -> Watch {
         Watch {
             knowledge: Arc::clone(&self.knowledge),
             pins: Arc::clone(&self.pins),
@@ -213,8 +233,10 @@ impl Inner {
             aim,
             address: caller.address,
             arguments,
+            is_endless,
             changes: self.knowledge.changes(),
             closing: self.closing.subscribe(),
+            holds_until: None,
         }
     }
 }
@@ -227,7 +249,7 @@ fn has_cursor(request: &[u8]) -> bool {
 
 /// The event with any list in it filtered, and the message that it carries.
 fn filtered_event(event: Bytes, reader: Reader<'_>) -> Result<(Bytes, Option<Vec<u8>>), list::Undecodable> {
-    let data = events::data(&event);
+    let data = events::read(&event).data;
     if data.iter().all(u8::is_ascii_whitespace) {
         return Ok((event, None));
     }

@@ -2,6 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::{BoxStream, StreamExt as _};
+use std::borrow::Cow;
 
 /// The upstream broke off, or sent an event without end.
 #[derive(Debug)]
@@ -95,21 +96,38 @@ pub(crate) fn events<E: Send + 'static>(
     .boxed()
 }
 
-/// The data of an event: its `data` lines, joined.
-pub(crate) fn data(event: &[u8]) -> Vec<u8> {
-    let mut data: Vec<u8> = Vec::new();
-    let mut is_first = true;
+/// What an event says, as clients read it (WHATWG HTML s9.2.6).
+pub(crate) struct Said<'e> {
+    /// Its `data` lines, joined.
+    pub(crate) data: Cow<'e, [u8]>,
+    /// Whether it is of the kind that carries messages.
+    pub(crate) is_message: bool,
+    /// Whether a client that was cut off can go on from it.
+    pub(crate) has_id: bool,
+}
+
+/// Reads an event.
+pub(crate) fn read(event: &[u8]) -> Said<'_> {
+    let mut data: Option<Cow<'_, [u8]>> = None;
+    let mut kind: &[u8] = b"";
+    let mut has_id = false;
     for line in lines(event) {
-        let Some(value) = field(line, b"data") else {
-            continue;
-        };
-        if !is_first {
-            data.push(b'\n');
+        if let Some(value) = field(line, b"data") {
+            match &mut data {
+                None => data = Some(Cow::Borrowed(value)),
+                Some(data) => {
+                    let data = data.to_mut();
+                    data.push(b'\n');
+                    data.extend_from_slice(value);
+                }
+            }
+        } else if let Some(value) = field(line, b"event") {
+            kind = value;
+        } else if let Some(value) = field(line, b"id") {
+            has_id = !value.is_empty();
         }
-        is_first = false;
-        data.extend_from_slice(value);
     }
-    data
+    Said { data: data.unwrap_or_default(), is_message: matches!(kind, b"" | b"message"), has_id }
 }
 
 /// The same event with other data; `id`, `event` and `retry` stay. `json` must be one JSON text.
@@ -186,8 +204,10 @@ mod tests {
 
     #[test]
     fn strm_07_data_is_read_as_clients_read_it_and_written_on_one_line() {
-        assert_eq!(data(b"data: {\ndata:  \"a\":1}\nid: 5\n\n"), b"{\n \"a\":1}");
-        assert_eq!(data(b"id: 5\ndata\n\n"), b"");
+        let said = read(b"data: {\ndata:  \"a\":1}\nid: 5\n\n");
+        assert_eq!((&*said.data, said.is_message, said.has_id), (&b"{\n \"a\":1}"[..], true, true));
+        let said = read(b"id\nevent: ping\ndata\n\n");
+        assert_eq!((&*said.data, said.is_message, said.has_id), (&b""[..], false, false));
         let event = with_data(b"id: 5\r\ndata: x\r\nevent: message\r\n\r\n", b"{\n\"a\":\r1}");
         assert_eq!(&event[..], b"id: 5\nevent: message\ndata: { \"a\": 1}\n\n");
     }

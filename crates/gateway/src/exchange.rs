@@ -67,6 +67,13 @@ impl Refused {
         refused
     }
 
+    /// Of a request without a message.
+    pub(crate) fn by_verb(mut self, verb: &str) -> Self {
+        self.in_session = true;
+        verb.clone_into(&mut self.method);
+        self
+    }
+
     /// Of a call that was allowed and failed: its decision is in the spool.
     pub(crate) fn recorded(mut self) -> Self {
         self.is_recorded = true;
@@ -83,6 +90,8 @@ pub(crate) struct Allowed<'a> {
     pub(crate) headers: &'a HeaderMap,
     pub(crate) trace: Option<HeaderMap>,
     pub(crate) body: Bytes,
+    /// Whether its answer is answered alone, and not with those of a batch.
+    pub(crate) is_alone: bool,
 }
 
 impl Inner {
@@ -130,7 +139,7 @@ impl Inner {
         span.allowed(&permits);
         deciding.ended(ALLOWED);
         recorded.decided_since(since);
-        let allowed = Allowed { caller, call, era, session, headers, trace: None, body };
+        let allowed = Allowed { caller, call, era, session, headers, trace: None, body, is_alone: true };
         let carried = self.carry((permits, slot, recorded), allowed, span).await;
         carried.map_err(|refusal| refused(refusal).recorded())
     }
@@ -138,7 +147,7 @@ impl Inner {
     /// What is allowed, has its room and is recorded: to the upstream and back.
     pub(crate) async fn carry(
         &self,
-        (permits, slot, recorded): (Permits, Slot, Recorded),
+        (permits, slot, mut recorded): (Permits, Slot, Recorded),
         mut allowed: Allowed<'_>,
         span: &Span<'_>,
     ) -> Result<Response<Body>, Refusal> {
@@ -148,7 +157,7 @@ impl Inner {
         asking.ended(answered.as_ref().map_or_else(Refusal::reason, |_| ANSWERED));
         recorded.upstream_answered();
         let delivered = match answered {
-            Ok(answer) => self.deliver(answer, Delivery::of(&allowed, slot)).await,
+            Ok(answer) => self.deliver(answer, Delivery::of(&allowed, slot, &mut recorded)).await,
             Err(refusal) => Err(refusal),
         };
         self.conclude(recorded, delivered)
