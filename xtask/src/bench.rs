@@ -6,6 +6,7 @@ mod fleet;
 mod pinned;
 mod report;
 mod scene;
+mod streams;
 mod world;
 
 use std::path::{Path, PathBuf};

@@ -105,6 +105,7 @@ fn server(issuer: &Issuer) -> Option<Server> {
         owners: Vec::new(),
         observe: false,
         pinning: Pinning::Off,
+        limits: crate::registry::ServerLimits::default(),
         issuers: Issuers::default(),
         default_scopes: ADMIN_READ.parse().ok()?,
         scopes: scopes(),

@@ -1,11 +1,13 @@
 //! Registered servers, agents and roles: what the fleet file declares, with the ids that we gave.
 
 mod issuers;
+mod limits;
 
 pub use issuers::{
     InvalidSecretPlace, Issuers, LONGEST_EXTERNAL_LIFE, Proof, ScopeClaim, SecretPlace, TokenType,
     TrustedIssuer,
 };
+pub use limits::ServerLimits;
 
 use crate::id::ServerId;
 use portcullis_oauth::client::ClientId;
@@ -99,6 +101,9 @@ pub struct Server<Id = ServerId> {
     /// Whose tokens count (PC-06).
     #[serde(default)]
     pub issuers: Issuers,
+    /// What it is asked for at most (PC-53).
+    #[serde(default, skip_serializing_if = "ServerLimits::is_empty")]
+    pub limits: ServerLimits,
     /// What a request without `scope` means (PC-1A).
     pub default_scopes: ScopeSet,
     /// Every scope there is on this server.
@@ -122,6 +127,7 @@ impl<Id> Server<Id> {
             observe: self.observe,
             pinning: self.pinning,
             issuers: self.issuers,
+            limits: self.limits,
             default_scopes: self.default_scopes,
             scopes: self.scopes,
             rules: self.rules,

@@ -160,6 +160,7 @@ pub(crate) mod tests {
                 owners: vec![],
                 observe: false,
                 pinning: crate::registry::Pinning::default(),
+                limits: crate::registry::ServerLimits::default(),
                 issuers: crate::registry::Issuers::default(),
                 default_scopes: scopes("notes:read"),
                 scopes: BTreeMap::from([

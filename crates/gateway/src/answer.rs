@@ -33,6 +33,8 @@ pub(crate) enum UpstreamFailure {
     NoAddress,
     #[error("this machine has no program of that name")]
     NoProgram,
+    #[error("there is no room for the answer now; the call may have been carried out")]
+    NoRoom,
     #[error("the upstream failed")]
     Status,
     #[error("the upstream redirects")]
@@ -41,6 +43,10 @@ pub(crate) enum UpstreamFailure {
     Session,
     #[error("the assertion could not be signed")]
     Signing,
+    #[error(
+        "the upstream's answer is larger than is read whole: it must be sent as a stream of events, or in parts"
+    )]
+    TooLarge,
     #[error("too many programs run")]
     TooManyPrograms,
     #[error("the upstream is not there")]

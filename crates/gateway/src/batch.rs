@@ -110,9 +110,9 @@ impl Inner {
         permits: Vec<Permits>,
         since: Instant,
     ) -> Result<Vec<Ready<'b>>, Reasons> {
-        let slots: Vec<_> = messages.iter().map(|_| self.slots.take(&caller.principal)).collect();
-        if slots.iter().any(Option::is_none) {
-            return Err(slots.iter().map(|slot| slot.is_none().then_some(Refusal::TooManyCalls)).collect());
+        let slots: Vec<_> = messages.iter().map(|_| self.slots.call(caller)).collect();
+        if slots.iter().any(Result::is_err) {
+            return Err(slots.into_iter().map(|slot| slot.err().map(Refusal::TooManyAtOnce)).collect());
         }
         let mut ready: Vec<Ready<'b>> = Vec::new();
         for ((message, permits), slot) in messages.iter().zip(permits).zip(slots.into_iter().flatten()) {

@@ -12,6 +12,7 @@ use crate::headers::{Era, LAST_EVENT_ID, SESSION_ID};
 use crate::ledger::Recorded;
 use crate::list::{self, Reader};
 use crate::pins::Look;
+use crate::room::NoRoom;
 use crate::stream::{Hearing, Outgoing, Pace, Slot, Watch};
 use axum::body::Body;
 use bytes::Bytes;
@@ -134,7 +135,10 @@ impl Inner {
         let look = Look::new(self.pins_of(delivery.caller)?);
         let body = list::filtered(&body, delivery.reader(&look)?).map_err(|_| garbled())?;
         self.pins.take(look, delivery.lists_tools);
-        if is_response_to(&body, id) { Ok(body.into()) } else { Err(garbled()) }
+        if !is_response_to(&body, id) {
+            return Err(garbled());
+        }
+        self.held(delivery.caller, body)
     }
 
     /// The events up to the answer, read whole, because the list in it is filtered.
@@ -158,14 +162,20 @@ impl Inner {
                     return Err(garbled());
                 }
                 if message.is_some_and(|message| is_response_to(&message, id)) {
-                    return Ok(Body::from(written));
+                    return self.held(delivery.caller, written).map(Body::from);
                 }
             }
             Err(garbled())
         };
-        let collected = tokio::time::timeout(self.settings.limits.upstream_timeout, collect).await;
+        let collected = tokio::time::timeout(self.patience(delivery.caller), collect).await;
         self.pins.take(look, delivery.lists_tools);
         collected.map_err(|_| Refusal::Upstream(UpstreamFailure::Late))?
+    }
+
+    /// A list that was made here needs room as the one that it was made from.
+    fn held(&self, caller: &Caller, list: Vec<u8>) -> Result<Bytes, Refusal> {
+        let held = self.room.of(&caller.principal.subject).hold(list.into());
+        held.map_err(|NoRoom| Refusal::Upstream(UpstreamFailure::NoRoom))
     }
 
     fn stream(&self, events: Events, id: Option<Box<RawValue>>, delivery: Delivery<'_>) -> Body {

@@ -1,10 +1,11 @@
 //! Server-sent events, whole ones: what is passed on, filtered or ended is never half an event (STRM-07).
 
+use crate::room::{Held, NoRoom, Share};
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::{BoxStream, StreamExt as _};
 use std::borrow::Cow;
 
-/// The upstream broke off, or sent an event without end.
+/// The upstream broke off, or sent an event without end or without room for it.
 #[derive(Debug)]
 pub(crate) struct BrokenOff;
 
@@ -15,12 +16,13 @@ pub(crate) struct Splitter {
     searched: usize,
     line_start: usize,
     limit: usize,
+    held: Held,
 }
 
 impl Splitter {
     /// Events longer than `limit` are refused.
-    pub(crate) fn new(limit: usize) -> Self {
-        Self { buffer: BytesMut::new(), searched: 0, line_start: 0, limit }
+    pub(crate) fn new(limit: usize, share: &Share) -> Self {
+        Self { buffer: BytesMut::new(), searched: 0, line_start: 0, limit, held: share.nothing() }
     }
 
     /// Takes more bytes.
@@ -28,6 +30,7 @@ impl Splitter {
         if self.buffer.len().saturating_add(chunk.len()) > self.limit.saturating_add(64 * 1024) {
             return Err(BrokenOff);
         }
+        self.held.cover(self.buffer.len() + chunk.len()).map_err(|NoRoom| BrokenOff)?;
         self.buffer.extend_from_slice(chunk);
         Ok(())
     }
@@ -52,7 +55,9 @@ impl Splitter {
             if is_blank {
                 self.searched = 0;
                 self.line_start = 0;
-                return Some(self.buffer.split_to(next_line).freeze());
+                let event = self.buffer.split_to(next_line).freeze();
+                let rest = self.held.nothing();
+                return Some(std::mem::replace(&mut self.held, rest).with(event));
             }
         }
     }
@@ -73,8 +78,9 @@ impl Splitter {
 pub(crate) fn events<E: Send + 'static>(
     chunks: BoxStream<'static, Result<Bytes, E>>,
     limit: usize,
+    share: &Share,
 ) -> BoxStream<'static, Result<Bytes, BrokenOff>> {
-    let state = (chunks, Splitter::new(limit), false);
+    let state = (chunks, Splitter::new(limit, share), false);
     futures_util::stream::unfold(state, |(mut chunks, mut splitter, over)| async move {
         if over {
             return None;
@@ -177,9 +183,15 @@ fn field<'l>(line: &'l [u8], name: &[u8]) -> Option<&'l [u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::room::Room;
+    use portcullis_domain::principal::Subject;
+
+    fn share() -> Share {
+        Room::new(1 << 20, 1 << 20).of(&Subject::Agent("cli_1".parse().unwrap()))
+    }
 
     fn split(text: &str, chunk: usize) -> Vec<String> {
-        let mut splitter = Splitter::new(1000);
+        let mut splitter = Splitter::new(1000, &share());
         let mut found = Vec::new();
         for part in text.as_bytes().chunks(chunk) {
             splitter.push(part).unwrap();
@@ -214,7 +226,7 @@ mod tests {
 
     #[test]
     fn ups_03_an_event_without_end_is_refused() {
-        let mut splitter = Splitter::new(10);
+        let mut splitter = Splitter::new(10, &share());
         let long = vec![b'x'; 60 * 1024];
         splitter.push(&long).unwrap();
         assert!(splitter.push(&long).is_err());

@@ -137,6 +137,10 @@ pub struct Figures {
     pub streams: u64,
     /// Programs of stdio servers that run.
     pub programs: u64,
+    /// Memory that long bodies and answers take now.
+    pub room_taken: u64,
+    /// What they may take.
+    pub room: u64,
     /// How long ago the gateway last heard that it knows everything.
     pub feed_age: Option<Duration>,
     /// What the record of calls holds, promised outcomes included.

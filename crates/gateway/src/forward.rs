@@ -10,11 +10,12 @@ use crate::answer::{Answer, UpstreamFailure, is_error_for};
 use crate::authorize::Permits;
 use crate::events;
 use crate::headers::{Era, SESSION_ID};
+use crate::room::{Share, Unread};
 use crate::settings::Limits;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, header};
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -30,7 +31,6 @@ const MAX_ERROR_BODY: usize = 64 * 1024;
 /// Every connection to an HTTP upstream.
 pub(crate) struct Upstreams {
     client: Client<Connector, Full<Bytes>>,
-    timeout: Duration,
     answer_bytes: usize,
 }
 
@@ -47,6 +47,10 @@ pub(crate) struct Forwarded<'a> {
     pub(crate) id: Option<&'a RawValue>,
     /// Our own span's, instead of the caller's.
     pub(crate) trace: Option<HeaderMap>,
+    /// Until the first byte of the answer.
+    pub(crate) timeout: Duration,
+    /// For a long answer.
+    pub(crate) share: Share,
     pub(crate) body: Bytes,
 }
 
@@ -60,7 +64,7 @@ impl Upstreams {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(POOL_IDLE)
             .build(connector()?);
-        Ok(Self { client, timeout: limits.upstream_timeout, answer_bytes: limits.answer_bytes })
+        Ok(Self { client, answer_bytes: limits.answer_bytes })
     }
 
     /// Sends a permitted message, and waits for the beginning of the answer.
@@ -69,10 +73,10 @@ impl Upstreams {
         _permits: Permits,
         forwarded: Forwarded<'_>,
     ) -> Result<Answer, UpstreamFailure> {
-        let id = forwarded.id;
+        let (id, timeout, share) = (forwarded.id, forwarded.timeout, forwarded.share.clone());
         let address = forwarded.to.authority().map(ToString::to_string);
         let request = request(forwarded)?;
-        let response = tokio::time::timeout(self.timeout, self.client.request(request))
+        let response = tokio::time::timeout(timeout, self.client.request(request))
             .await
             .map_err(|_| UpstreamFailure::Late)?
             .map_err(|error| {
@@ -81,13 +85,14 @@ impl Upstreams {
                 tracing::warn!(address, error = &error as &dyn std::error::Error, "{failure}");
                 failure
             })?;
-        self.answer(response, id).await
+        self.answer(response, id, (timeout, share)).await
     }
 
     async fn answer(
         &self,
         response: Response<Incoming>,
         id: Option<&RawValue>,
+        (timeout, share): (Duration, Share),
     ) -> Result<Answer, UpstreamFailure> {
         let status = response.status();
         if response.headers().contains_key(header::CONTENT_ENCODING) {
@@ -100,37 +105,49 @@ impl Upstreams {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
                 Err(UpstreamFailure::Credential)
             }
-            _ if status.is_success() => self.content(response).await,
+            _ if status.is_success() => self.content(response, (timeout, share)).await,
             _ if status.is_redirection() => Err(UpstreamFailure::Redirect),
             _ if status.is_client_error() => Ok(Answer::Refused {
                 status,
-                body: self.collect(response, MAX_ERROR_BODY).await.ok().filter(|body| is_error_for(body, id)),
+                body: collect(response, MAX_ERROR_BODY, (timeout, &share))
+                    .await
+                    .ok()
+                    .filter(|body| is_error_for(body, id)),
             }),
             _ => Err(UpstreamFailure::Status),
         }
     }
 
-    async fn content(&self, response: Response<Incoming>) -> Result<Answer, UpstreamFailure> {
+    async fn content(
+        &self,
+        response: Response<Incoming>,
+        (timeout, share): (Duration, Share),
+    ) -> Result<Answer, UpstreamFailure> {
         let session = match response.headers().get(&SESSION_ID) {
             None => None,
             Some(id) => Some(id.to_str().map_err(|_| UpstreamFailure::Session)?.to_owned()),
         };
         if content_type(response.headers()).is_some_and(|stated| stated == "text/event-stream") {
             let chunks = response.into_body().into_data_stream();
-            return Ok(Answer::Events { events: events::events(chunks.boxed(), self.answer_bytes), session });
+            let events = events::events(chunks.boxed(), self.answer_bytes, &share);
+            return Ok(Answer::Events { events, session });
         }
         // Whatever it is called, it must be one JSON-RPC message; that is looked at by content.
-        Ok(Answer::Json { body: self.collect(response, self.answer_bytes).await?, session })
+        Ok(Answer::Json { body: collect(response, self.answer_bytes, (timeout, &share)).await?, session })
     }
+}
 
-    async fn collect(&self, response: Response<Incoming>, most: usize) -> Result<Bytes, UpstreamFailure> {
-        let body = Limited::new(response.into_body(), most).collect();
-        let collected = tokio::time::timeout(self.timeout, body)
-            .await
-            .map_err(|_| UpstreamFailure::Late)?
-            .map_err(|_| UpstreamFailure::Garbled)?;
-        Ok(collected.to_bytes())
-    }
+async fn collect(
+    response: Response<Incoming>,
+    most: usize,
+    (timeout, share): (Duration, &Share),
+) -> Result<Bytes, UpstreamFailure> {
+    let collected = tokio::time::timeout(timeout, share.collect(response.into_body(), most)).await;
+    collected.map_err(|_| UpstreamFailure::Late)?.map_err(|unread| match unread {
+        Unread::Broken => UpstreamFailure::Garbled,
+        Unread::NoRoom => UpstreamFailure::NoRoom,
+        Unread::TooLarge => UpstreamFailure::TooLarge,
+    })
 }
 
 fn request(forwarded: Forwarded<'_>) -> Result<Request<Full<Bytes>>, UpstreamFailure> {

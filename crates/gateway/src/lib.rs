@@ -29,6 +29,7 @@ mod metadata;
 mod pins;
 mod program;
 mod rates;
+mod room;
 mod serve;
 mod sessions;
 mod settings;
@@ -45,7 +46,9 @@ mod verbs;
 pub use circumstances::ClientAddress;
 pub use figures::{Figures, Histogram, ServerFigures};
 pub use forward::{Connector, NoTls, connector};
-pub use settings::{CallRates, Clock, IssuerTimes, Limits, Program, Secrets, Settings, SpoolSettings};
+pub use settings::{
+    AtOnce, CallRates, Clock, IssuerTimes, Limits, Program, Secrets, Settings, SpoolSettings,
+};
 pub use spans::Spans;
 pub use state::FeedError;
 pub use survey::{Survey, SurveyFailure};
@@ -63,6 +66,7 @@ use portcullis_oauth::jwt::{self, SigningKey};
 use rand::rngs::{StdRng, SysRng};
 use rand::{RngExt as _, SeedableRng as _};
 use rates::Rates;
+use room::Room;
 use sessions::Sessions;
 use spool::Spool;
 use state::Knowledge;
@@ -116,6 +120,7 @@ struct Inner {
     spool: Spool,
     slots: Slots,
     rates: Rates,
+    room: Room,
     upstreams: Upstreams,
     children: stdio::Children,
     closing: watch::Sender<Closing>,
@@ -161,8 +166,9 @@ impl Gateway {
             assertions: Assertions::new(assertion_issuer, assertion_key),
             sessions: Sessions::new(limits.sessions),
             spool,
-            slots: Slots::new(limits.calls_per_principal),
+            slots: Slots::new(limits.calls_at_once),
             rates: Rates::new(limits.calls_per_minute, limits.bad_signatures_per_minute),
+            room: Room::new(limits.memory, limits.body_bytes.max(limits.answer_bytes)),
             upstreams: Upstreams::new(limits)?,
             children: stdio::Children::new(limits.into(), mint, Arc::clone(&settings.secrets)),
             closing: watch::Sender::new(Closing::Open),
@@ -230,6 +236,8 @@ impl Gateway {
             calls: inner.slots.total(),
             streams: inner.counters.streams(),
             programs: inner.children.count(),
+            room_taken: inner.room.taken(),
+            room: inner.settings.limits.memory as u64,
             feed_age: inner.knowledge.age((inner.settings.clock)()),
             spool_bytes,
             spool_limit,

@@ -12,7 +12,7 @@ mod watch;
 
 pub(crate) use account::Account;
 pub(crate) use hearing::Hearing;
-pub(crate) use slots::{Slot, Slots};
+pub(crate) use slots::{Full, Slot, Slots};
 pub(crate) use watch::{Closing, Watch};
 
 use crate::call::Aim;
@@ -83,7 +83,15 @@ impl Outgoing {
             let look_at = Instant::now() + self.watch.due();
             tokio::select! {
                 biased;
-                event = self.events.next() => if let Some(next) = self.said(event) { return next },
+                event = self.events.next() => {
+                    // News may have come with it.
+                    if let Err(over) = self.watch.look().await {
+                        return self.ended_by(over);
+                    }
+                    if let Some(next) = self.said(event) {
+                        return next;
+                    }
+                }
                 () = self.watch.news() => {}
                 () = tokio::time::sleep_until(look_at.min(speak_at)) => {
                     if speak_at <= look_at {

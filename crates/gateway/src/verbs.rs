@@ -51,7 +51,7 @@ impl Inner {
     ) -> Result<Response<Body>, Refused> {
         let (session, permits) = self.in_session(caller, parts)?;
         span.allowed(&permits);
-        let slot = self.slots.take(&caller.principal).ok_or(Refusal::TooManyCalls)?;
+        let slot = self.slots.stream(caller).map_err(Refusal::TooManyAtOnce)?;
         let mut recorded = self.record(caller, &permits, What::verb("GET")).await?;
         let answered = match &caller.door.behind {
             Behind::Program(_) => self.of_program(session),
@@ -154,6 +154,8 @@ impl Inner {
             assertion: assertion.as_deref(),
             id: None,
             trace,
+            timeout: self.patience(caller),
+            share: self.room.of(&caller.principal.subject),
             body: Bytes::new(),
         };
         let answer = self.upstreams.send(permits, forwarded).await;

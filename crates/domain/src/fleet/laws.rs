@@ -4,7 +4,7 @@ use super::{Difference, Fleet, Surroundings};
 use crate::condition::Forbid;
 use crate::registry::{
     Access, Agent, Client, ClientAuth, Issuers, Members, Name, Pinning, Placement, Proof, Risk, Role, Rule,
-    ScopeClaim, ScopeMeaning, Server, TokenType, TrustedIssuer, Upstream, UpstreamCredential,
+    ScopeClaim, ScopeMeaning, Server, ServerLimits, TokenType, TrustedIssuer, Upstream, UpstreamCredential,
 };
 use portcullis_oauth::issuer::Issuer;
 use portcullis_oauth::jwk::ExternalAlgorithm;
@@ -13,6 +13,7 @@ use portcullis_oauth::time::Timestamp;
 use proptest::prelude::*;
 use proptest::sample::select;
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 
 const SCOPES: [&str; 4] = ["a:read", "a:write", "b", "urn:x/y?z=[1]"];
 
@@ -87,11 +88,12 @@ fn server(at: usize) -> impl Strategy<Value = Server<()>> {
         any::<bool>(),
         select(vec![Pinning::Approved, Pinning::FirstSight, Pinning::Off]),
         issuers(),
+        limits(),
     );
     (parts, held, scopes(), meanings, (rule(0), rule(1), 0..3_usize)).prop_map(
         move |(
             (title, canonical_uri, placement, minutes, labels),
-            (owners, observe, pinning, issuers),
+            (owners, observe, pinning, issuers, limits),
             default_scopes,
             meanings,
             (first, second, count),
@@ -102,6 +104,7 @@ fn server(at: usize) -> impl Strategy<Value = Server<()>> {
             canonical_uri,
             // A direct server checks tokens itself.
             issuers: if placement == Placement::Direct { Issuers::default() } else { issuers },
+            limits: if placement == Placement::Direct { ServerLimits::default() } else { limits },
             placement,
             access_seconds: minutes.map(|minutes| minutes * 60),
             labels,
@@ -117,6 +120,13 @@ fn server(at: usize) -> impl Strategy<Value = Server<()>> {
             rules: [first, second].into_iter().take(count).collect(),
         },
     )
+}
+
+fn limits() -> impl Strategy<Value = ServerLimits> {
+    let one = || prop::option::of((1024..3600_u32).prop_map(|number| NonZeroU32::new(number).unwrap()));
+    (one(), one(), one(), one()).prop_map(|(calls_per_minute, calls_at_once, body, upstream_timeout)| {
+        ServerLimits { calls_per_minute, calls_at_once, body, upstream_timeout }
+    })
 }
 
 fn trusted(at: usize) -> impl Strategy<Value = TrustedIssuer> {

@@ -65,6 +65,7 @@ fn server() -> Server {
         owners: vec![],
         observe: false,
         pinning: portcullis_domain::registry::Pinning::default(),
+        limits: portcullis_domain::registry::ServerLimits::default(),
         issuers: portcullis_domain::registry::Issuers::default(),
 
         default_scopes: ScopeSet::default(),

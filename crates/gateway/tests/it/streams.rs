@@ -7,7 +7,8 @@ use http::Response;
 use portcullis_domain::condition::Forbid;
 use portcullis_domain::id::{TokenId, UserId};
 use portcullis_domain::principal::{Revocation, RevokedTarget};
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -62,6 +63,11 @@ async fn listen(world: &World, token: &str) -> (Tap, Reader) {
     (tap, reader)
 }
 
+/// The last line about a call.
+fn newest_record(world: &World) -> serde_json::Value {
+    world.records().into_iter().rfind(|record| record["kind"].is_string()).unwrap()
+}
+
 async fn answering(world: &World) -> (Tap, Reader) {
     let tap = tapped(world);
     let response = world.open(tool(&world.token(), "list_notes")).await;
@@ -106,7 +112,7 @@ async fn strm_06_ups_03_what_nobody_asked_for_is_left_out() {
     drop(tap);
     assert_eq!(reader.next().await, None);
     drop(reader);
-    let ended = world.records().pop().unwrap();
+    let ended = newest_record(&world);
     let stream = &ended["stream"];
     assert_eq!(
         (&stream["how"], &stream["events"], &stream["left_out"]),
@@ -164,12 +170,12 @@ async fn strm_01_a_stream_that_can_be_gone_on_with_ends_without_a_word_when_the_
     tap.send(TWO).unwrap();
     assert_eq!(reader.next().await.unwrap(), TWO);
     world.advance(Duration::from_secs(31));
+    world.feed_snapshot(&world.snapshot);
     tap.send(DONE).unwrap();
     assert_eq!(reader.next().await, None, "clients go on by Last-Event-ID, with a new token");
     let resuming = |token: &str| {
         legacy(token, "").verb("GET").header("mcp-session-id", "s-1").header("last-event-id", "7")
     };
-    world.feed_snapshot(&world.snapshot);
     world.refused(resuming(&token), 401).await;
     world.refused(resuming(&world.user_token("notes:read")), 404).await;
     world.refused(resuming(&world.token()).without("mcp-session-id"), 400).await;
@@ -207,13 +213,12 @@ async fn strm_06_a_get_stream_carries_no_answers_unless_it_tells_again() {
 #[tokio::test]
 async fn pc_50_the_end_of_a_stream_is_in_the_record() {
     let world = World::new().await;
-    let told = |world: &World| world.records().last().unwrap().clone();
     let (tap, reader) = listen(&world, &world.token()).await;
-    let decided = told(&world);
+    let decided = newest_record(&world);
     assert_eq!(decided["kind"], "call.decided", "an open stream is under way");
     assert_eq!(world.gateway.figures().servers["notes"].streams, 1);
     drop(reader);
-    let ended = told(&world);
+    let ended = newest_record(&world);
     assert_eq!(ended["call"], decided["call"]);
     assert_eq!((&ended["status"], &ended["how"]), (&200.into(), &"answered".into()));
     assert_eq!(ended["stream"]["how"], "caller_left");
@@ -224,7 +229,7 @@ async fn pc_50_the_end_of_a_stream_is_in_the_record() {
     let until = world.now() + Duration::from_mins(15);
     world.revoke(Revocation { target: RevokedTarget::All, at: world.now(), until });
     while reader.next().await.is_some() {}
-    assert_eq!(told(&world)["stream"]["how"], "revoked");
+    assert_eq!(newest_record(&world)["stream"]["how"], "revoked");
 }
 
 #[tokio::test]
@@ -388,4 +393,36 @@ async fn shutdown_does_not_wait_past_its_deadline() {
     tokio::spawn(async move { gateway.shutdown(Duration::from_millis(30)).await });
     assert!(answering.next().await.unwrap().contains("-31503"));
     assert_eq!(answering.next().await, None);
+}
+
+#[tokio::test]
+async fn strm_08_a_streamed_answer_of_100_mib_never_sits_in_memory() {
+    const EVENTS: usize = 1600;
+    let world = World::new().await;
+    let event = Bytes::from(ONE.replace(":1}", &format!(r#":"{}"}}"#, "x".repeat(64 * 1024))));
+    let sent = Arc::new(AtomicUsize::new(0));
+    let (counted, each) = (Arc::clone(&sent), event.clone());
+    world.upstream.answers(move |_| {
+        let (counted, each) = (Arc::clone(&counted), each.clone());
+        let events = (0..EVENTS).map(move |_| {
+            counted.fetch_add(each.len(), Ordering::SeqCst);
+            Ok::<_, std::convert::Infallible>(each.clone())
+        });
+        let all = events.chain([Ok(Bytes::from(DONE))]);
+        Response::builder()
+            .header("content-type", "text/event-stream")
+            .body(Body::from_stream(futures_util::stream::iter(all)))
+            .unwrap()
+    });
+    let response = world.open(tool(&world.token(), "list_notes")).await;
+    let mut body = response.into_body().into_data_stream();
+    let (mut taken, mut ahead) = (0, 0);
+    while let Some(chunk) = body.next().await {
+        taken += chunk.unwrap().len();
+        ahead = ahead.max(sent.load(Ordering::SeqCst).saturating_sub(taken));
+    }
+    assert_eq!(taken, EVENTS * event.len() + DONE.len());
+    // What the kernel buffers, and little more.
+    assert!(ahead < 16 * 1024 * 1024, "the upstream was {ahead} bytes ahead of the reader");
+    assert_eq!(world.gateway.figures().room_taken, 0);
 }

@@ -372,6 +372,7 @@ fn server(name: &str, number: u8, upstream: &str) -> Server {
         owners: vec![],
         observe: false,
         pinning: portcullis_domain::registry::Pinning::default(),
+        limits: portcullis_domain::registry::ServerLimits::default(),
         issuers: portcullis_domain::registry::Issuers::default(),
 
         default_scopes: scopes(&read),

@@ -133,6 +133,8 @@ fn gateway(page: &mut Page, app: &App, figures: &Figures) {
     };
     now("portcullis_gateway_calls_under_way", "Calls under way, streams included.", figures.calls);
     now("portcullis_gateway_programs", "Programs of stdio servers that run.", figures.programs);
+    now("portcullis_gateway_room_bytes", "Memory that long bodies and answers take now.", figures.room_taken);
+    now("portcullis_gateway_room_limit_bytes", "What they may take; then they are refused.", figures.room);
     now("portcullis_spool_bytes", "What the record of calls holds on this disk.", figures.spool_bytes);
     now("portcullis_spool_limit_bytes", "What it may hold; then calls are refused.", figures.spool_limit);
     let fresh = u64::from(app.gateway.is_fresh());

@@ -78,6 +78,7 @@ pub(crate) fn server(id: ServerId, name: &str) -> Server {
         owners: vec![],
         observe: false,
         pinning: portcullis_domain::registry::Pinning::default(),
+        limits: portcullis_domain::registry::ServerLimits::default(),
         issuers: portcullis_domain::registry::Issuers::default(),
 
         default_scopes: scopes("notes:read"),

@@ -29,6 +29,7 @@ impl Check<'_> {
         let rules = self.rules(raw.rule, &declared);
         let placement = self.placement(at, raw.mode, raw.upstream, raw.credential);
         let default_scopes = self.scope_set(raw.default_scopes, &declared);
+        let limits = self.limits(raw.limits, placement.as_ref());
         let issuers = self.issuers(raw.issuers, &declared, placement.as_ref());
         if raw.title.as_ref().is_some_and(|title| title.trim().is_empty()) {
             self.problem(at, "an empty title: people read it before they agree; leave it out for the name");
@@ -46,6 +47,7 @@ impl Check<'_> {
             observe: raw.observe,
             pinning: raw.pinning,
             issuers: issuers?,
+            limits,
             default_scopes,
             scopes,
             rules,
