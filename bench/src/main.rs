@@ -4,6 +4,7 @@
 
 mod change;
 mod fleet;
+mod hold;
 mod load;
 mod message;
 mod proxy;
@@ -24,6 +25,8 @@ enum Program {
     Change(change::Arguments),
     /// Writes a large fleet file, and the same with one agent changed
     Fleet(fleet::Arguments),
+    /// Opens idle streams, and holds them until its input ends
+    Hold(hold::Arguments),
     /// Calls one address over and over, and says how long the answers took
     Load(load::Arguments),
     /// Reads a TOML file, and says how long it took: what a fleet file costs that nobody checks
@@ -44,6 +47,7 @@ async fn main() -> anyhow::Result<()> {
         Program::Change(arguments) => change::run(arguments).await,
         Program::Fleet(arguments) => fleet::write(&arguments),
         Program::Parse(arguments) => fleet::parse(&arguments),
+        Program::Hold(arguments) => hold::run(arguments).await,
         Program::Load(arguments) => load::run(arguments).await,
         Program::Proxy(arguments) => proxy::run(arguments).await,
         Program::Revoke(arguments) => revoke::run(arguments).await,

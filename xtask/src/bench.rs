@@ -7,6 +7,7 @@ mod pinned;
 mod report;
 mod scale;
 mod scene;
+mod streams;
 mod world;
 
 use std::path::{Path, PathBuf};

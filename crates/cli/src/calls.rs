@@ -128,9 +128,10 @@ fn row(call: &Value) -> [String; 8] {
     let who =
         ["agent", "user", "subject"].map(of).into_iter().find(|name| !name.is_empty()).unwrap_or_default();
     let ended = &call["ended"];
-    let answered = match cell(ended, "how") {
-        how if how == "answered" => cell(ended, "status"),
-        how => how,
+    let answered = match (cell(ended, "how"), cell(&ended["stream"], "how")) {
+        (how, stream) if how == "answered" && stream.is_empty() => cell(ended, "status"),
+        (how, stream) if how == "answered" => format!("{} ({stream})", cell(ended, "status")),
+        (how, _) => how,
     };
     [
         of("time"),

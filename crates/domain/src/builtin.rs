@@ -106,6 +106,7 @@ fn server(issuer: &Issuer) -> Option<Server> {
         observe: false,
         pinning: Pinning::Off,
         other_transports: std::collections::BTreeSet::default(),
+        limits: crate::registry::ServerLimits::default(),
         issuers: Issuers::default(),
         default_scopes: ADMIN_READ.parse().ok()?,
         scopes: scopes(),

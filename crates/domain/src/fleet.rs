@@ -239,6 +239,22 @@ access = { notes = ["notes:read"] }
     }
 
     #[test]
+    fn pc_53_limits_of_a_server_are_read_and_every_bad_one_is_named() {
+        let notes = "[[server]]\nname = \"notes\"\nupstream = { url = \"http://127.0.0.1:9/mcp\" }\n[server.limits]\n";
+        let good = "calls_per_minute = 600\ncalls_at_once = 20\nbody = 65536\nupstream_timeout = \"5m\"\n";
+        let limits = parse(&format!("{notes}{good}")).unwrap().servers[0].limits;
+        let numbers = [limits.calls_per_minute, limits.calls_at_once, limits.body, limits.upstream_timeout];
+        assert_eq!(numbers.map(|number| number.unwrap().get()), [600, 20, 65536, 300]);
+        let bad = "calls_per_minute = 0\ncalls_at_once = -1\nbody = 5\nupstream_timeout = \"soon\"\n";
+        told(
+            &format!("{notes}{bad}"),
+            &[(5, "calls_per_minute"), (6, "calls_at_once"), (7, "body"), (8, "upstream_timeout")],
+        );
+        let direct = "[[server]]\nname = \"far\"\nmode = \"direct\"\nlimits = { body = 4096 }\n";
+        told(direct, &[(4, "a direct server has none")]);
+    }
+
+    #[test]
     fn pc_63_of_very_many_mistakes_the_first_thousand_are_told() {
         let servers = |count: usize| "[[server]]\nname = \"x\"\nmode = \"direct\"\n".repeat(count);
         assert_eq!(parse(&servers(300)).unwrap_err().last().unwrap().says.matches("and more").count(), 0);

@@ -40,11 +40,29 @@ const MAX_KEYS: usize = 50_000;
 
 const SECOND: i64 = 1_000_000_000;
 
+/// How many may come at once, and how soon after each other then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    burst: i64,
+    period: i64,
+}
+
+impl Rate {
+    /// `burst` at once, then one in each `period`.
+    pub fn new(burst: u32, period: Duration) -> Self {
+        Self { burst: burst.into(), period: i64::try_from(period.as_nanos()).unwrap_or(i64::MAX) }
+    }
+
+    /// So many in a minute; all of them at once, if need be.
+    pub fn per_minute(most: NonZeroU32) -> Self {
+        Self::new(most.get(), Duration::from_secs(60) / most.get())
+    }
+}
+
 /// Generic cell rate algorithm: for each key the moment, in nanoseconds, at which its bucket is full again.
 #[derive(Debug)]
 pub struct Buckets {
-    burst: i64,
-    period: i64,
+    rate: Rate,
     hasher: RandomState,
     state: Mutex<State>,
 }
@@ -59,18 +77,17 @@ struct State {
 impl Buckets {
     /// `burst` at once, then one in each `period`.
     pub fn new(burst: u32, period: Duration) -> Self {
-        let state = State { full_at: HashMap::new(), pruned_at: Timestamp::from_seconds(0), refused: 0 };
-        Self {
-            burst: burst.into(),
-            period: i64::try_from(period.as_nanos()).unwrap_or(i64::MAX),
-            hasher: RandomState::new(),
-            state: Mutex::new(state),
-        }
+        Self::of(Rate::new(burst, period))
     }
 
     /// So many in a minute; all of them at once, if need be.
     pub fn per_minute(most: NonZeroU32) -> Self {
-        Self::new(most.get(), Duration::from_secs(60) / most.get())
+        Self::of(Rate::per_minute(most))
+    }
+
+    fn of(rate: Rate) -> Self {
+        let state = State { full_at: HashMap::new(), pruned_at: Timestamp::from_seconds(0), refused: 0 };
+        Self { rate, hasher: RandomState::new(), state: Mutex::new(state) }
     }
 
     /// `count` times more, or not at all.
@@ -78,9 +95,17 @@ impl Buckets {
     /// # Errors
     /// How long to wait until it would be allowed; never, where `count` is more than the burst, but that is not said.
     pub fn spend(&self, key: &impl Hash, count: u32, now: Timestamp) -> Result<(), Wait> {
+        self.spend_at(self.rate, key, count, now)
+    }
+
+    /// The same for a key that has a rate of its own.
+    ///
+    /// # Errors
+    /// As [`Buckets::spend`].
+    pub fn spend_at(&self, rate: Rate, key: &impl Hash, count: u32, now: Timestamp) -> Result<(), Wait> {
         let mut state = self.state();
         let key = state.slot(self.hasher.hash_one(key), now);
-        match self.after(&state, key, count, now) {
+        match rate.after(&state, key, count, now) {
             Ok(full_at) => {
                 state.full_at.insert(key, full_at);
                 Ok(())
@@ -99,13 +124,13 @@ impl Buckets {
     pub fn room(&self, key: &impl Hash, now: Timestamp) -> Result<(), Wait> {
         let mut state = self.state();
         let key = state.slot(self.hasher.hash_one(key), now);
-        self.after(&state, key, 1, now).map(drop).inspect_err(|_| state.refused += 1)
+        self.rate.after(&state, key, 1, now).map(drop).inspect_err(|_| state.refused += 1)
     }
 
     /// That did not count.
     pub fn give_back(&self, key: &impl Hash, count: u32) {
         if let Some(full_at) = self.state().full_at.get_mut(&self.hasher.hash_one(key)) {
-            *full_at = full_at.saturating_sub(self.period.saturating_mul(count.into()));
+            *full_at = full_at.saturating_sub(self.rate.period.saturating_mul(count.into()));
         }
     }
 
@@ -114,8 +139,15 @@ impl Buckets {
         self.state().refused
     }
 
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A panic elsewhere cannot leave a counter in a worse state than any other.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Rate {
     /// When the bucket would be full again after `count` more.
-    fn after(&self, state: &State, key: u64, count: u32, now: Timestamp) -> Result<i64, Wait> {
+    fn after(self, state: &State, key: u64, count: u32, now: Timestamp) -> Result<i64, Wait> {
         let now = nanos(now);
         let full_at = state.full_at.get(&key).copied().unwrap_or(now);
         let next = full_at.max(now).saturating_add(self.period.saturating_mul(count.into()));
@@ -125,11 +157,6 @@ impl Buckets {
             return Err(Wait { seconds: excess.div_ceil(SECOND.unsigned_abs()) });
         }
         Ok(next)
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        // A panic elsewhere cannot leave a counter in a worse state than any other.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -176,6 +203,16 @@ mod tests {
             assert_eq!(buckets.spend(&"a", 1, later), Ok(()), "what was said holds");
             assert_eq!(buckets.refused(), 1);
         }
+    }
+
+    #[test]
+    fn pc_53_a_key_may_have_a_rate_of_its_own_and_another_later() {
+        let buckets = Buckets::per_minute(NonZeroU32::new(1).unwrap());
+        let per_minute = |most| Rate::per_minute(NonZeroU32::new(most).unwrap());
+        assert_eq!(buckets.spend_at(per_minute(3), &"a", 3, NOW), Ok(()));
+        assert_eq!(buckets.spend_at(per_minute(3), &"a", 1, NOW), Err(Wait { seconds: 20 }));
+        assert_eq!(buckets.spend_at(per_minute(6), &"a", 1, NOW), Err(Wait { seconds: 10 }));
+        assert_eq!(buckets.spend(&"b", 1, NOW), Ok(()));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Registered servers, agents and roles: what the fleet file declares, with the ids that we gave.
 
 mod issuers;
+mod limits;
 mod place;
 mod upstream;
 
@@ -10,6 +11,7 @@ pub use upstream::{
     ClientCertificate, ClientCredentials, Placement, TokenEndpoint, Upstream, UpstreamCredential,
     UpstreamTls, is_never_dialled,
 };
+pub use limits::ServerLimits;
 
 use crate::id::ServerId;
 use portcullis_oauth::client::ClientId;
@@ -113,6 +115,9 @@ pub struct Server<Id = ServerId> {
     /// Whose tokens count (PC-06).
     #[serde(default)]
     pub issuers: Issuers,
+    /// What it is asked for at most (PC-53).
+    #[serde(default, skip_serializing_if = "ServerLimits::is_empty")]
+    pub limits: ServerLimits,
     /// What a request without `scope` means (PC-1A).
     pub default_scopes: ScopeSet,
     /// Every scope there is on this server.
@@ -137,6 +142,7 @@ impl<Id> Server<Id> {
             pinning: self.pinning,
             other_transports: self.other_transports,
             issuers: self.issuers,
+            limits: self.limits,
             default_scopes: self.default_scopes,
             scopes: self.scopes,
             rules: self.rules,

@@ -163,6 +163,7 @@ pub(crate) mod tests {
                 observe: false,
                 pinning: crate::registry::Pinning::default(),
                 other_transports: std::collections::BTreeSet::default(),
+                limits: crate::registry::ServerLimits::default(),
                 issuers: crate::registry::Issuers::default(),
                 default_scopes: scopes("notes:read"),
                 scopes: BTreeMap::from([

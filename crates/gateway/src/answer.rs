@@ -35,6 +35,8 @@ pub(crate) enum UpstreamFailure {
     NoProgram,
     #[error("no token for the upstream can be got now")]
     NoToken,
+    #[error("there is no room for the answer now; the call may have been carried out")]
+    NoRoom,
     #[error("the upstream failed")]
     Status,
     #[error("the upstream redirects")]
@@ -47,6 +49,10 @@ pub(crate) enum UpstreamFailure {
     Session,
     #[error("the assertion could not be signed")]
     Signing,
+    #[error(
+        "the upstream's answer is larger than is read whole: it must be sent as a stream of events, or in parts"
+    )]
+    TooLarge,
     #[error("too many programs run")]
     TooManyPrograms,
     #[error("the upstream is not there")]
@@ -118,7 +124,8 @@ pub(crate) fn status_of_error(body: &[u8], id: Option<&RawValue>) -> Option<Stat
     }
 }
 
-fn same_value(one: &RawValue, other: &RawValue) -> bool {
+/// Whether two ids are the same, however they are written.
+pub(crate) fn same_value(one: &RawValue, other: &RawValue) -> bool {
     let value = |raw: &RawValue| serde_json::from_str::<serde_json::Value>(raw.get()).ok();
     one.get() == other.get() || value(one).is_some_and(|one| Some(one) == value(other))
 }

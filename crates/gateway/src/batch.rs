@@ -113,9 +113,9 @@ impl Inner {
         permits: Vec<Permits>,
         since: Instant,
     ) -> Result<Vec<Ready<'b>>, Reasons> {
-        let slots: Vec<_> = messages.iter().map(|_| self.slots.take(&caller.principal)).collect();
-        if slots.iter().any(Option::is_none) {
-            return Err(slots.iter().map(|slot| slot.is_none().then_some(Refusal::TooManyCalls)).collect());
+        let slots: Vec<_> = messages.iter().map(|_| self.slots.call(caller)).collect();
+        if slots.iter().any(Result::is_err) {
+            return Err(slots.into_iter().map(|slot| slot.err().map(Refusal::TooManyAtOnce)).collect());
         }
         let mut ready: Vec<Ready<'b>> = Vec::new();
         for ((message, permits), slot) in messages.iter().zip(permits).zip(slots.into_iter().flatten()) {
@@ -175,7 +175,8 @@ impl Inner {
     ) -> Response<Body> {
         let Ready { message: Message { call, body }, permits, slot, recorded } = ready;
         let body = body.clone();
-        let allowed = Allowed { caller, call, era: Era::Sessions, session, headers, trace: None, body };
+        let (era, is_alone) = (Era::Sessions, false);
+        let allowed = Allowed { caller, call, era, session, headers, trace: None, body, is_alone };
         let span = self.span_of(headers, call, caller.door.server.name.as_str());
         span.allowed(&permits);
         let carried = span.around(self.carry((permits, slot, recorded), allowed, &span)).await;

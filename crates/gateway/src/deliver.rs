@@ -9,17 +9,19 @@ use crate::circumstances::InMessage;
 use crate::error::{Refusal, code, rpc_error};
 use crate::events::{self, BrokenOff};
 use crate::exchange::{Allowed, arguments_of, policy_of};
-use crate::headers::{Era, SESSION_ID};
+use crate::headers::{Era, LAST_EVENT_ID, SESSION_ID};
+use crate::ledger::Recorded;
 use crate::list::{self, Reader};
 use crate::notices::may_hear;
 use crate::pins::Look;
-use crate::stream::{Outgoing, Slot, Watch};
+use crate::room::NoRoom;
+use crate::stream::{Account, Hearing, Outgoing, Pace, Slot, Watch};
 use crate::tasks::{MayBegin, Tasks};
 use axum::body::Body;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
-use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use portcullis_domain::condition::Circumstances;
 use portcullis_domain::policy::ServerPolicy;
 use serde_json::value::RawValue;
@@ -33,7 +35,9 @@ pub(crate) struct Delivery<'a> {
     call: &'a Call,
     era: Era,
     session: Option<&'a str>,
+    is_alone: bool,
     slot: Slot,
+    recorded: &'a mut Recorded,
     /// Where conditions ask for them.
     arguments: Option<InMessage>,
     /// Whether its answer may be a task.
@@ -43,13 +47,18 @@ pub(crate) struct Delivery<'a> {
 }
 
 impl<'a> Delivery<'a> {
-    pub(crate) fn of(allowed: &Allowed<'a>, slot: Slot, tasks: &Arc<Tasks>) -> Self {
-        let Allowed { caller, call, era, session, .. } = *allowed;
+    pub(crate) fn of(
+        allowed: &Allowed<'a>,
+        slot: Slot,
+        recorded: &'a mut Recorded,
+        tasks: &Arc<Tasks>,
+    ) -> Self {
+        let Allowed { caller, call, era, session, is_alone, .. } = *allowed;
         let asked_for = policy_of(caller).is_ok_and(ServerPolicy::asks_for_arguments);
         let arguments = asked_for.then(|| arguments_of(call, &allowed.body));
         let may_begin = MayBegin::of(tasks, caller, (call, era, &allowed.body), asked_for);
         let lists_tools = call.method == "tools/list" && !has_cursor(&allowed.body);
-        Self { caller, call, era, session, slot, arguments, may_begin, lists_tools }
+        Self { caller, call, era, session, is_alone, slot, recorded, arguments, may_begin, lists_tools }
     }
 
     fn reader<'r>(&'r self, look: &'r Look<'r>, tasks: &'r Tasks) -> Result<Reader<'r>, Refusal> {
@@ -147,7 +156,7 @@ impl Inner {
         let body = self.lists.filtered(&body, id, &reader, (known, door.server.id)).map_err(|_| garbled())?;
         drop(reader);
         self.pins.take(look, delivery.lists_tools);
-        Ok(body)
+        self.held(delivery.caller, body)
     }
 
     /// The events up to the answer, read whole, because the list in it is filtered.
@@ -171,18 +180,26 @@ impl Inner {
                     return Err(garbled());
                 }
                 if message.is_some_and(|message| is_response_to(&message, id)) {
-                    return Ok(Body::from(written));
+                    return self.held(delivery.caller, written).map(Body::from);
                 }
             }
             Err(garbled())
         };
-        let collected = tokio::time::timeout(self.settings.limits.upstream_timeout, collect).await;
+        let collected = tokio::time::timeout(self.patience(delivery.caller), collect).await;
         self.pins.take(look, delivery.lists_tools);
         collected.map_err(|_| Refusal::Upstream(UpstreamFailure::Late))?
     }
 
+    /// A list that was made here needs room as the one that it was made from.
+    fn held(&self, caller: &Caller, list: impl Into<Bytes>) -> Result<Bytes, Refusal> {
+        let held = self.room.of(&caller.principal.subject).hold(list.into());
+        held.map_err(|NoRoom| Refusal::Upstream(UpstreamFailure::NoRoom))
+    }
+
     fn stream(&self, events: Events, id: Option<Box<RawValue>>, delivery: Delivery<'_>) -> Body {
-        let events = if matches!(delivery.call.aim, Aim::Listen(_)) {
+        let aim = delivery.call.aim.clone();
+        let is_endless = matches!(aim, Aim::Listen(_));
+        let events = if is_endless {
             self.heard_by(delivery.caller, events)
         } else if is_cached(delivery.call) {
             kept_private(events)
@@ -191,18 +208,27 @@ impl Inner {
         };
         let outgoing = Outgoing {
             events,
-            watch: self.watch(delivery.caller, delivery.call.aim.clone(), delivery.arguments),
-            id,
+            watch: self.watch(delivery.caller, (aim, is_endless), delivery.arguments),
+            hearing: Hearing::of_answer(id, delivery.era),
+            is_resumable: delivery.is_alone && delivery.session.is_some(),
+            account: delivery.recorded.opens(&self.settings.clock),
             slot: delivery.slot,
-            live: self.counters.live(),
+            pace: Pace::default(),
         };
         outgoing.into_body()
     }
 
     /// A stream that answers no request: what a session has to say.
-    pub(crate) fn session_stream(&self, caller: &Caller, events: Events, slot: Slot) -> Response<Body> {
+    pub(crate) fn session_stream(
+        &self,
+        (caller, headers): (&Caller, &HeaderMap),
+        events: Events,
+        slot: Slot,
+        recorded: &mut Recorded,
+    ) -> Response<Body> {
         let heard = self.heard_by(caller, events);
-        self.endless(caller, heard, slot)
+        let hearing = Hearing::of_session(headers.contains_key(LAST_EVENT_ID));
+        self.endless(caller, heard, (hearing, slot, recorded.opens(&self.settings.clock)))
     }
 
     /// What of a long stream is for the caller to hear at the moment when it is said. Lists may be replayed on it, and are
@@ -232,18 +258,30 @@ impl Inner {
     }
 
     /// Events of ours that answer no request, for as long as the caller may be connected.
-    pub(crate) fn endless(&self, caller: &Caller, events: Events, slot: Slot) -> Response<Body> {
+    pub(crate) fn endless(
+        &self,
+        caller: &Caller,
+        events: Events,
+        (hearing, slot, account): (Hearing, Slot, Account),
+    ) -> Response<Body> {
         let outgoing = Outgoing {
             events,
-            watch: self.watch(caller, Aim::Connect, None),
-            id: None,
+            watch: self.watch(caller, (Aim::Connect, true), None),
+            hearing,
+            is_resumable: true,
+            account,
             slot,
-            live: self.counters.live(),
+            pace: Pace::default(),
         };
         event_stream(outgoing.into_body())
     }
 
-    pub(crate) fn watch(&self, caller: &Caller, aim: Aim, arguments: Option<InMessage>) -> Watch {
+    pub(crate) fn watch(
+        &self,
+        caller: &Caller,
+        (aim, is_endless): (Aim, bool),
+        arguments: Option<InMessage>,
+    ) -> Watch {
         Watch {
             knowledge: Arc::clone(&self.knowledge),
             pins: Arc::clone(&self.pins),
@@ -253,8 +291,10 @@ impl Inner {
             aim,
             address: caller.address,
             arguments,
+            is_endless,
             changes: self.knowledge.changes(),
             closing: self.closing.subscribe(),
+            holds_until: None,
         }
     }
 }
@@ -274,7 +314,7 @@ fn is_cached(call: &Call) -> bool {
 fn kept_private(events: Events) -> Events {
     let private = events.map(|event| {
         let event = event?;
-        let data = Bytes::from(events::data(&event));
+        let data = Bytes::from(events::read(&event).data.into_owned());
         let rewritten = private(data.clone()).map_err(|_| BrokenOff)?;
         Ok(if rewritten == data { event } else { events::with_data(&event, &rewritten) })
     });
@@ -286,7 +326,7 @@ fn looked_at(events: Events, may_begin: Option<MayBegin>) -> Events {
     let Some(may_begin) = may_begin else { return events };
     let looked_at = events.map(move |event| {
         let event = event?;
-        may_begin.look_at(&events::data(&event)).map_err(|_| BrokenOff)?;
+        may_begin.look_at(&events::read(&event).data).map_err(|_| BrokenOff)?;
         Ok(event)
     });
     looked_at.boxed()
@@ -294,7 +334,7 @@ fn looked_at(events: Events, may_begin: Option<MayBegin>) -> Events {
 
 /// The event with any list in it filtered, and the message that it carries.
 fn filtered_event(event: Bytes, reader: &Reader<'_>) -> Result<(Bytes, Option<Vec<u8>>), list::Undecodable> {
-    let data = events::data(&event);
+    let data = events::read(&event).data;
     if data.iter().all(u8::is_ascii_whitespace) {
         return Ok((event, None));
     }

@@ -13,6 +13,7 @@ use crate::door::Door;
 use crate::headers::{HeaderRefusal, SUPPORTED, WITH_SESSIONS};
 use crate::rates::TooOften;
 use crate::state::Disbelief;
+use crate::stream::Full;
 use axum::body::Body;
 use http::{HeaderValue, Response, StatusCode, header};
 use portcullis_domain::policy::Never;
@@ -57,6 +58,7 @@ pub(crate) enum Refusal {
     Headers(HeaderRefusal),
     HostUnclear,
     MethodNotAllowed(&'static str),
+    NoRoom,
     NoToken,
     Presented(BearerRefusal),
     ResponseOutsideSession,
@@ -67,7 +69,7 @@ pub(crate) enum Refusal {
     Stale,
     TokenInHeader,
     TokenInUrl,
-    TooManyCalls,
+    TooManyAtOnce(Full),
     TooOften(TooOften),
     UnknownServer,
     UnknownSession,
@@ -200,12 +202,10 @@ impl Refusal {
             | Self::TokenInHeader
             | Self::TokenInUrl
             | Self::Unreadable(ParseRefusal::TokenInside) => invalid_request(&sentence),
-            Self::Disbelieved(Disbelief::IssuerAway) | Self::Spool | Self::Stale => {
+            Self::Disbelieved(Disbelief::IssuerAway) | Self::NoRoom | Self::Spool | Self::Stale => {
                 Shown::new(StatusCode::SERVICE_UNAVAILABLE, code::UNAVAILABLE, sentence).retry_later()
             }
-            Self::TooManyCalls => {
-                Shown::new(StatusCode::TOO_MANY_REQUESTS, code::TOO_MANY, sentence).retry_later()
-            }
+            Self::TooManyAtOnce(full) => too_many_at_once(*full, sentence),
             Self::UnknownServer | Self::UnknownSession => {
                 Shown::new(StatusCode::NOT_FOUND, code::NO_SESSION, sentence)
             }
@@ -219,6 +219,18 @@ impl Refusal {
             Self::Upstream(failure) => upstream_failed(*failure, sentence, context),
         }
     }
+}
+
+/// What all callers of a server share is no fault of this one.
+fn too_many_at_once(full: Full, sentence: String) -> Shown {
+    let (status, code) = match full {
+        Full::Server => (StatusCode::SERVICE_UNAVAILABLE, code::UNAVAILABLE),
+        Full::Address | Full::Client | Full::Principal | Full::Streams => {
+            (StatusCode::TOO_MANY_REQUESTS, code::TOO_MANY)
+        }
+    };
+    let data = Some(json!({ "limit": full.word(), "retryAfterSeconds": 1 }));
+    Shown { data, ..Shown::new(status, code, sentence).retry_later() }
 }
 
 fn denied(denial: &Denial, sentence: String, context: &Context<'_>) -> Shown {
@@ -304,6 +316,8 @@ fn upstream_failed(failure: UpstreamFailure, sentence: String, context: &Context
             extra: Some((header::RETRY_AFTER, HeaderValue::from(seconds))),
             ..Shown::new(StatusCode::SERVICE_UNAVAILABLE, code::UNAVAILABLE, sentence)
         },
+        // Nobody is told to try again: the call may have been carried out.
+        UpstreamFailure::NoRoom => Shown::new(StatusCode::SERVICE_UNAVAILABLE, code::UNAVAILABLE, sentence),
         UpstreamFailure::Credential
         | UpstreamFailure::Garbled
         | UpstreamFailure::NoAddress
@@ -311,6 +325,7 @@ fn upstream_failed(failure: UpstreamFailure, sentence: String, context: &Context
         | UpstreamFailure::Redirect
         | UpstreamFailure::Session
         | UpstreamFailure::Status
+        | UpstreamFailure::TooLarge
         | UpstreamFailure::Unreachable => {
             Shown::new(StatusCode::BAD_GATEWAY, code::UPSTREAM_FAILED, sentence)
         }

@@ -1,11 +1,11 @@
 //! Server-sent events, whole ones: what is passed on, filtered or ended is never half an event (STRM-07).
 
-use crate::answer::is_response_to;
+use crate::room::{Held, NoRoom, Share};
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::{BoxStream, StreamExt as _};
-use serde_json::value::RawValue;
+use std::borrow::Cow;
 
-/// The upstream broke off, or sent an event without end.
+/// The upstream broke off, or sent an event without end or without room for it.
 #[derive(Debug)]
 pub(crate) struct BrokenOff;
 
@@ -16,12 +16,13 @@ pub(crate) struct Splitter {
     searched: usize,
     line_start: usize,
     limit: usize,
+    held: Held,
 }
 
 impl Splitter {
     /// Events longer than `limit` are refused.
-    pub(crate) fn new(limit: usize) -> Self {
-        Self { buffer: BytesMut::new(), searched: 0, line_start: 0, limit }
+    pub(crate) fn new(limit: usize, share: &Share) -> Self {
+        Self { buffer: BytesMut::new(), searched: 0, line_start: 0, limit, held: share.nothing() }
     }
 
     /// Takes more bytes.
@@ -29,6 +30,7 @@ impl Splitter {
         if self.buffer.len().saturating_add(chunk.len()) > self.limit.saturating_add(64 * 1024) {
             return Err(BrokenOff);
         }
+        self.held.cover(self.buffer.len() + chunk.len()).map_err(|NoRoom| BrokenOff)?;
         self.buffer.extend_from_slice(chunk);
         Ok(())
     }
@@ -53,7 +55,9 @@ impl Splitter {
             if is_blank {
                 self.searched = 0;
                 self.line_start = 0;
-                return Some(self.buffer.split_to(next_line).freeze());
+                let event = self.buffer.split_to(next_line).freeze();
+                let rest = self.held.nothing();
+                return Some(std::mem::replace(&mut self.held, rest).with(event));
             }
         }
     }
@@ -74,8 +78,9 @@ impl Splitter {
 pub(crate) fn events<E: Send + 'static>(
     chunks: BoxStream<'static, Result<Bytes, E>>,
     limit: usize,
+    share: &Share,
 ) -> BoxStream<'static, Result<Bytes, BrokenOff>> {
-    let state = (chunks, Splitter::new(limit), false);
+    let state = (chunks, Splitter::new(limit, share), false);
     futures_util::stream::unfold(state, |(mut chunks, mut splitter, over)| async move {
         if over {
             return None;
@@ -97,47 +102,38 @@ pub(crate) fn events<E: Send + 'static>(
     .boxed()
 }
 
-/// Breaks off where the events end without the answer to the request `id`, unless what came can be resumed (2025-11-25,
-/// "Resumability and Redelivery"): a caller would wait for what never comes.
-pub(crate) fn never_without_answer(
-    events: BoxStream<'static, Result<Bytes, BrokenOff>>,
-    id: Box<RawValue>,
-) -> BoxStream<'static, Result<Bytes, BrokenOff>> {
-    let state = Some((events, id, None::<Bytes>, false));
-    futures_util::stream::unfold(state, |state| async move {
-        let (mut events, id, last, can_resume) = state?;
-        match events.next().await {
-            Some(Ok(event)) => {
-                let has = |name: &[u8]| lines(&event).any(|line| field(line, name).is_some());
-                let can_resume = can_resume || has(b"id");
-                let last = if has(b"data") { Some(event.clone()) } else { last };
-                Some((Ok(event), Some((events, id, last, can_resume))))
-            }
-            Some(Err(BrokenOff)) => Some((Err(BrokenOff), None)),
-            None => {
-                let answered = last.is_some_and(|last| is_response_to(&data(&last), &id));
-                (!answered && !can_resume).then_some((Err(BrokenOff), None))
-            }
-        }
-    })
-    .boxed()
+/// What an event says, as clients read it (WHATWG HTML s9.2.6).
+pub(crate) struct Said<'e> {
+    /// Its `data` lines, joined.
+    pub(crate) data: Cow<'e, [u8]>,
+    /// Whether it is of the kind that carries messages.
+    pub(crate) is_message: bool,
+    /// Whether a client that was cut off can go on from it.
+    pub(crate) has_id: bool,
 }
 
-/// The data of an event: its `data` lines, joined.
-pub(crate) fn data(event: &[u8]) -> Vec<u8> {
-    let mut data: Vec<u8> = Vec::new();
-    let mut is_first = true;
+/// Reads an event.
+pub(crate) fn read(event: &[u8]) -> Said<'_> {
+    let mut data: Option<Cow<'_, [u8]>> = None;
+    let mut kind: &[u8] = b"";
+    let mut has_id = false;
     for line in lines(event) {
-        let Some(value) = field(line, b"data") else {
-            continue;
-        };
-        if !is_first {
-            data.push(b'\n');
+        if let Some(value) = field(line, b"data") {
+            match &mut data {
+                None => data = Some(Cow::Borrowed(value)),
+                Some(data) => {
+                    let data = data.to_mut();
+                    data.push(b'\n');
+                    data.extend_from_slice(value);
+                }
+            }
+        } else if let Some(value) = field(line, b"event") {
+            kind = value;
+        } else if let Some(value) = field(line, b"id") {
+            has_id = !value.is_empty();
         }
-        is_first = false;
-        data.extend_from_slice(value);
     }
-    data
+    Said { data: data.unwrap_or_default(), is_message: matches!(kind, b"" | b"message"), has_id }
 }
 
 /// The same event with other data; `id`, `event` and `retry` stay. `json` must be one JSON text.
@@ -187,9 +183,15 @@ fn field<'l>(line: &'l [u8], name: &[u8]) -> Option<&'l [u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::room::Room;
+    use portcullis_domain::principal::Subject;
+
+    fn share() -> Share {
+        Room::new(1 << 20, 1 << 20).of(&Subject::Agent("cli_1".parse().unwrap()))
+    }
 
     fn split(text: &str, chunk: usize) -> Vec<String> {
-        let mut splitter = Splitter::new(1000);
+        let mut splitter = Splitter::new(1000, &share());
         let mut found = Vec::new();
         for part in text.as_bytes().chunks(chunk) {
             splitter.push(part).unwrap();
@@ -214,15 +216,17 @@ mod tests {
 
     #[test]
     fn strm_07_data_is_read_as_clients_read_it_and_written_on_one_line() {
-        assert_eq!(data(b"data: {\ndata:  \"a\":1}\nid: 5\n\n"), b"{\n \"a\":1}");
-        assert_eq!(data(b"id: 5\ndata\n\n"), b"");
+        let said = read(b"data: {\ndata:  \"a\":1}\nid: 5\n\n");
+        assert_eq!((&*said.data, said.is_message, said.has_id), (&b"{\n \"a\":1}"[..], true, true));
+        let said = read(b"id\nevent: ping\ndata\n\n");
+        assert_eq!((&*said.data, said.is_message, said.has_id), (&b""[..], false, false));
         let event = with_data(b"id: 5\r\ndata: x\r\nevent: message\r\n\r\n", b"{\n\"a\":\r1}");
         assert_eq!(&event[..], b"id: 5\nevent: message\ndata: { \"a\": 1}\n\n");
     }
 
     #[test]
     fn ups_03_an_event_without_end_is_refused() {
-        let mut splitter = Splitter::new(10);
+        let mut splitter = Splitter::new(10, &share());
         let long = vec![b'x'; 60 * 1024];
         splitter.push(&long).unwrap();
         assert!(splitter.push(&long).is_err());

@@ -15,18 +15,19 @@ use crate::forward::{Forwarded, content_type};
 use crate::headers::{self, Era, SESSION_ID, parameters};
 use crate::ledger::{Recorded, What};
 use crate::pins::ServerPins;
+use crate::room::Unread;
 use crate::spans::{ALLOWED, Span};
-use crate::stream::Slot;
+use crate::stream::{Full, Slot};
 use axum::body::Body;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, Method, Response, header};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use opentelemetry::trace::SpanKind;
 use portcullis_domain::condition::Circumstances;
 use portcullis_domain::policy::ServerPolicy;
 use serde_json::value::RawValue;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// A request of a caller that is not served, with what the record and the answer need.
@@ -66,6 +67,13 @@ impl Refused {
         refused
     }
 
+    /// Of a request without a message.
+    pub(crate) fn by_verb(mut self, verb: &str) -> Self {
+        self.in_session = true;
+        verb.clone_into(&mut self.method);
+        self
+    }
+
     /// Of a call that was allowed and failed: its decision is in the spool.
     pub(crate) fn recorded(mut self) -> Self {
         self.is_recorded = true;
@@ -82,6 +90,8 @@ pub(crate) struct Allowed<'a> {
     pub(crate) headers: &'a HeaderMap,
     pub(crate) trace: Option<HeaderMap>,
     pub(crate) body: Bytes,
+    /// Whether its answer is answered alone, and not with those of a batch.
+    pub(crate) is_alone: bool,
 }
 
 impl Inner {
@@ -91,7 +101,7 @@ impl Inner {
         parts: &Parts,
         body: Body,
     ) -> Result<Response<Body>, Refused> {
-        let body = self.body(&parts.headers, body).await?;
+        let body = self.body(caller, &parts.headers, body).await?;
         self.take(caller, &parts.headers, body).await
     }
 
@@ -136,20 +146,25 @@ impl Inner {
         let by_name = policy_of(caller).map_err(refused)?.asks_for_arguments();
         parameters::check(headers, &body, by_name).map_err(|bad| refused(Refusal::Headers(bad)))?;
         let permits = self.permits(caller, call, era, &arguments).map_err(refused)?;
-        let slot = self.slots.take(&caller.principal).ok_or_else(|| refused(Refusal::TooManyCalls))?;
+        let slot = self.slot(caller, call).map_err(|full| refused(Refusal::TooManyAtOnce(full)))?;
         let recorded = self.record(caller, &permits, What::of(call)).await.map_err(refused)?;
         span.allowed(&permits);
         deciding.ended(ALLOWED);
         recorded.decided_since(since);
-        let allowed = Allowed { caller, call, era, session, headers, trace: None, body };
+        let allowed = Allowed { caller, call, era, session, headers, trace: None, body, is_alone: true };
         let carried = self.carry((permits, slot, recorded), allowed, span).await;
         carried.map_err(|refusal| refused(refusal).recorded())
+    }
+
+    /// Room for it; what is listened to for as long as the caller likes is no call that ends by itself.
+    fn slot(&self, caller: &Caller, call: &Call) -> Result<Slot, Full> {
+        if let Aim::Listen(_) = call.aim { self.slots.stream(caller) } else { self.slots.call(caller) }
     }
 
     /// What is allowed, has its room and is recorded: to the upstream and back.
     pub(crate) async fn carry(
         &self,
-        (permits, slot, recorded): (Permits, Slot, Recorded),
+        (permits, slot, mut recorded): (Permits, Slot, Recorded),
         mut allowed: Allowed<'_>,
         span: &Span<'_>,
     ) -> Result<Response<Body>, Refusal> {
@@ -159,14 +174,21 @@ impl Inner {
         asking.ended(answered.as_ref().map_or_else(Refusal::reason, |_| ANSWERED));
         recorded.upstream_answered();
         let delivered = match answered {
-            Ok(answer) => self.deliver(answer, Delivery::of(&allowed, slot, &self.tasks)).await,
+            Ok(answer) => {
+                self.deliver(answer, Delivery::of(&allowed, slot, &mut recorded, &self.tasks)).await
+            }
             Err(refusal) => Err(refusal),
         };
         self.conclude(recorded, delivered)
     }
 
     /// The body, whole and bounded; refused by its headers alone where that is possible (RPC-15, RPC-19, HTTP-18).
-    pub(crate) async fn body(&self, headers: &HeaderMap, body: Body) -> Result<Bytes, Refusal> {
+    pub(crate) async fn body(
+        &self,
+        caller: &Caller,
+        headers: &HeaderMap,
+        body: Body,
+    ) -> Result<Bytes, Refusal> {
         let limits = &self.settings.limits;
         if headers.get_all(header::CONTENT_TYPE).iter().count() > 1
             || content_type(headers).is_none_or(|stated| stated != "application/json")
@@ -178,18 +200,19 @@ impl Inner {
         }
         let stated_length =
             headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-        if stated_length.is_some_and(|length| length > limits.body_bytes as u64) {
+        let of_server = caller.door.server.limits.body.map(|most| most.get() as usize);
+        let most = limits.body_bytes.min(of_server.unwrap_or(usize::MAX));
+        if stated_length.is_some_and(|length| length > most as u64) {
             return Err(Refusal::BodyTooLarge);
         }
-        let collected = Limited::new(body, limits.body_bytes).collect();
-        let collected =
-            tokio::time::timeout(limits.body_timeout, collected).await.map_err(|_| Refusal::BodyLate)?;
-        match collected {
-            // Trailers are dropped here: nothing in them counts (BEAR-05).
-            Ok(collected) => Ok(collected.to_bytes()),
-            Err(error) if error.is::<LengthLimitError>() => Err(Refusal::BodyTooLarge),
-            Err(_) => Err(Refusal::BodyBroken),
-        }
+        let share = self.room.of(&caller.principal.subject);
+        let collected = tokio::time::timeout(limits.body_timeout, share.collect(body, most)).await;
+        // Trailers are dropped there: nothing in them counts (BEAR-05).
+        collected.map_err(|_| Refusal::BodyLate)?.map_err(|unread| match unread {
+            Unread::Broken => Refusal::BodyBroken,
+            Unread::NoRoom => Refusal::NoRoom,
+            Unread::TooLarge => Refusal::BodyTooLarge,
+        })
     }
 
     /// The caller as of now, if that may be another than before: a body may take its time, and what was believed before it came
@@ -266,6 +289,8 @@ impl Inner {
                     id: allowed.call.id.as_deref(),
                     is_endless: matches!(allowed.call.aim, Aim::Listen(_)),
                     trace: allowed.trace.clone(),
+                    timeout: self.patience(allowed.caller),
+                    share: self.room.of(&allowed.caller.principal.subject),
                     body: allowed.body.clone(),
                 };
                 self.forward(permits, allowed.caller, forwarded).await
@@ -273,6 +298,14 @@ impl Inner {
             Behind::Program(name) => self.to_program(permits, name, allowed).await,
             Behind::Nothing => Err(Refusal::Upstream(UpstreamFailure::NoAddress)),
         }
+    }
+
+    /// From the end of a call to the first byte of the answer.
+    pub(crate) fn patience(&self, caller: &Caller) -> Duration {
+        let of_server = caller.door.server.limits.upstream_timeout;
+        of_server.map_or(self.settings.limits.upstream_timeout, |seconds| {
+            Duration::from_secs(seconds.get().into())
+        })
     }
 
     pub(crate) fn permits(

@@ -17,7 +17,6 @@ const BOUNDS: [u64; 14] = [
 #[derive(Default)]
 pub(crate) struct Counters {
     servers: ArcSwap<HashMap<String, Arc<OfServer>>>,
-    streams: Arc<AtomicU64>,
 }
 
 /// Of one server.
@@ -26,6 +25,9 @@ pub(crate) struct OfServer {
     answered: AtomicU64,
     /// By the word for why not.
     failed: Mutex<BTreeMap<&'static str, u64>>,
+    streams: AtomicU64,
+    /// By the word for how.
+    streams_ended: Mutex<BTreeMap<&'static str, u64>>,
     decision: Times,
     upstream: Times,
 }
@@ -80,19 +82,22 @@ impl OfServer {
             *failed.entry(outcome).or_default() += 1;
         }
     }
+
+    /// One more stream is open.
+    pub(crate) fn stream_opened(&self) {
+        self.streams.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// It is over.
+    pub(crate) fn stream_closed(&self, how: &'static str) {
+        self.streams.fetch_sub(1, Ordering::Relaxed);
+        let mut ended = self.streams_ended.lock().unwrap_or_else(PoisonError::into_inner);
+        *ended.entry(how).or_default() += 1;
+    }
 }
 
 /// The outcome of a call that was served.
 pub(crate) const ANSWERED: &str = "answered";
-
-/// An open stream, until it is dropped.
-pub(crate) struct Live(Arc<AtomicU64>);
-
-impl Drop for Live {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
 
 impl Counters {
     /// `name` is a registered server's.
@@ -109,14 +114,8 @@ impl Counters {
         self.servers.load().get(name).map_or(new, Arc::clone)
     }
 
-    /// One more stream is open.
-    pub(crate) fn live(&self) -> Live {
-        self.streams.fetch_add(1, Ordering::Relaxed);
-        Live(Arc::clone(&self.streams))
-    }
-
     pub(crate) fn streams(&self) -> u64 {
-        self.streams.load(Ordering::Relaxed)
+        self.servers.load().values().map(|counted| counted.streams.load(Ordering::Relaxed)).sum()
     }
 
     pub(crate) fn servers(&self) -> BTreeMap<String, ServerFigures> {
@@ -140,6 +139,10 @@ pub struct Figures {
     pub programs: u64,
     /// Of servers with an HTTP upstream, by name: whether callers are turned away because it cannot be reached.
     pub resting: BTreeMap<String, bool>,
+    /// Memory that long bodies and answers take now.
+    pub room_taken: u64,
+    /// What they may take.
+    pub room: u64,
     /// How long ago the gateway last heard that it knows everything.
     pub feed_age: Option<Duration>,
     /// What the record of calls holds, promised outcomes included.
@@ -161,6 +164,10 @@ impl Figures {
 pub struct ServerFigures {
     /// Calls of identified callers by how they ended: `answered`, or the word for why not.
     pub outcomes: BTreeMap<&'static str, u64>,
+    /// Open streams.
+    pub streams: u64,
+    /// Streams that are over, by how they ended.
+    pub streams_ended: BTreeMap<&'static str, u64>,
     /// From the last byte of a call to the record of the decision.
     pub decision: Histogram,
     /// From the record of the decision to the beginning of the upstream's answer.
@@ -171,7 +178,13 @@ impl ServerFigures {
     fn of(counted: &OfServer) -> Self {
         let mut outcomes = counted.failed.lock().unwrap_or_else(PoisonError::into_inner).clone();
         outcomes.insert(ANSWERED, counted.answered.load(Ordering::Relaxed));
-        Self { outcomes, decision: counted.decision.read(), upstream: counted.upstream.read() }
+        Self {
+            outcomes,
+            streams: counted.streams.load(Ordering::Relaxed),
+            streams_ended: counted.streams_ended.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            decision: counted.decision.read(),
+            upstream: counted.upstream.read(),
+        }
     }
 }
 
@@ -213,9 +226,13 @@ mod tests {
     #[test]
     fn pc_54_a_stream_counts_until_it_ends() {
         let counters = Counters::default();
-        let live = counters.live();
-        assert_eq!(counters.streams(), 1);
-        drop(live);
-        assert_eq!(counters.streams(), 0);
+        counters.of("notes").stream_opened();
+        counters.of("ops").stream_opened();
+        counters.of("ops").stream_opened();
+        assert_eq!(counters.streams(), 3);
+        counters.of("ops").stream_closed("complete");
+        let read = &counters.servers()["ops"];
+        assert_eq!((read.streams, &read.streams_ended), (1, &BTreeMap::from([("complete", 1)])));
+        assert_eq!(counters.streams(), 2);
     }
 }

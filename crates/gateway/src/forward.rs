@@ -19,11 +19,12 @@ use crate::authorize::Permits;
 use crate::error::Refusal;
 use crate::events;
 use crate::headers::{Era, SESSION_ID};
+use crate::room::{Share, Unread};
 use crate::settings::Limits;
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 use http::{HeaderMap, Method, Response, StatusCode, header};
-use http_body_util::{BodyExt as _, Limited};
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use rustls::ClientConfig;
 use serde_json::value::RawValue;
@@ -47,6 +48,10 @@ pub(crate) struct Forwarded<'a> {
     pub(crate) is_endless: bool,
     /// Our own span's, instead of the caller's.
     pub(crate) trace: Option<HeaderMap>,
+    /// Until the first byte of the answer.
+    pub(crate) timeout: Duration,
+    /// For a long answer.
+    pub(crate) share: Share,
     pub(crate) body: Bytes,
 }
 
@@ -74,8 +79,7 @@ impl Inner {
         {
             answered = target.ask(&permits, &forwarded, Some(&another)).await.map_err(Refusal::Upstream)?;
         }
-        let reading =
-            Reading { limits: &self.settings.limits, id: forwarded.id, is_endless: forwarded.is_endless };
+        let reading = Reading { limits: &self.settings.limits, forwarded: &forwarded };
         reading.answer(answered).await.map_err(Refusal::Upstream)
     }
 }
@@ -83,8 +87,7 @@ impl Inner {
 /// How an answer is read.
 struct Reading<'a> {
     limits: &'a Limits,
-    id: Option<&'a RawValue>,
-    is_endless: bool,
+    forwarded: &'a Forwarded<'a>,
 }
 
 impl Reading<'_> {
@@ -108,7 +111,7 @@ impl Reading<'_> {
                     .collect(response, MAX_ERROR_BODY)
                     .await
                     .ok()
-                    .filter(|body| is_error_for(body, self.id)),
+                    .filter(|body| is_error_for(body, self.forwarded.id)),
             }),
             _ => Err(UpstreamFailure::Status),
         }
@@ -121,16 +124,12 @@ impl Reading<'_> {
         };
         if content_type(response.headers()).is_some_and(|stated| stated == "text/event-stream") {
             let chunks = response.into_body().into_data_stream();
-            let chunks = if self.is_endless {
+            let chunks = if self.forwarded.is_endless {
                 chunks.map(|chunk| chunk.map_err(drop)).boxed()
             } else {
                 never_silent_for(self.limits.upstream_idle, chunks)
             };
-            let events = events::events(chunks, self.limits.answer_bytes);
-            let events = match self.id {
-                Some(id) if !self.is_endless => events::never_without_answer(events, id.to_owned()),
-                Some(_) | None => events,
-            };
+            let events = events::events(chunks, self.limits.answer_bytes, &self.forwarded.share);
             return Ok(Answer::Events { events, session });
         }
         // Whatever it is called, it must be one JSON-RPC message; that is looked at by content.
@@ -138,12 +137,13 @@ impl Reading<'_> {
     }
 
     async fn collect(&self, response: Response<Incoming>, most: usize) -> Result<Bytes, UpstreamFailure> {
-        let body = Limited::new(response.into_body(), most).collect();
-        let collected = tokio::time::timeout(self.limits.upstream_timeout, body)
-            .await
-            .map_err(|_| UpstreamFailure::Late)?
-            .map_err(|_| UpstreamFailure::Garbled)?;
-        Ok(collected.to_bytes())
+        let collected = self.forwarded.share.collect(response.into_body(), most);
+        let collected = tokio::time::timeout(self.forwarded.timeout, collected).await;
+        collected.map_err(|_| UpstreamFailure::Late)?.map_err(|unread| match unread {
+            Unread::Broken => UpstreamFailure::Garbled,
+            Unread::NoRoom => UpstreamFailure::NoRoom,
+            Unread::TooLarge => UpstreamFailure::TooLarge,
+        })
     }
 }
 

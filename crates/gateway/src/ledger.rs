@@ -7,7 +7,9 @@ use crate::call::Call;
 use crate::error::Refusal;
 use crate::exchange::Refused;
 use crate::figures::{ANSWERED, OfServer};
+use crate::settings::Clock;
 use crate::spool::{Decided, Durability, Ended, Judgement, Reserved};
+use crate::stream::Account;
 use axum::body::Body;
 use http::{Response, StatusCode};
 use std::sync::Arc;
@@ -36,7 +38,8 @@ impl<'a> What<'a> {
 pub(crate) struct Recorded {
     call: String,
     began: Instant,
-    reserved: Reserved,
+    /// Gone to the account of the stream that answers the call, if one does.
+    reserved: Option<Reserved>,
     counted: Arc<OfServer>,
 }
 
@@ -49,6 +52,12 @@ impl Recorded {
     /// The upstream began to answer, or will not.
     pub(crate) fn upstream_answered(&self) {
         self.counted.upstream(self.began.elapsed());
+    }
+
+    /// A stream answers the call: the record says how it ended when it is over.
+    pub(crate) fn opens(&mut self, clock: &Clock) -> Account {
+        let (call, counted) = (self.call.clone(), Arc::clone(&self.counted));
+        Account::open((call, self.reserved.take()), counted, Arc::clone(clock), self.began)
     }
 }
 
@@ -77,7 +86,7 @@ impl Inner {
             Ok(reserved) => {
                 let began = Instant::now();
                 let counted = self.counters.of(caller.door.server.name.as_str());
-                Ok(Recorded { call, began, reserved, counted })
+                Ok(Recorded { call, began, reserved: Some(reserved), counted })
             }
             Err(failure) => {
                 tracing::error!(error = &failure as &dyn std::error::Error, "nothing is served");
@@ -86,7 +95,7 @@ impl Inner {
         }
     }
 
-    /// The outcome, beside its decision.
+    /// The outcome, beside its decision; that of a stream follows when it is over.
     pub(crate) fn conclude(
         &self,
         recorded: Recorded,
@@ -97,14 +106,18 @@ impl Inner {
             Err(refusal) => (StatusCode::BAD_GATEWAY, refusal.reason()),
         };
         recorded.counted.ended(how);
+        let Some(reserved) = recorded.reserved else {
+            return delivered;
+        };
         let ended = Ended {
             at: (self.settings.clock)(),
             call: &recorded.call,
             status: status.as_u16(),
             how,
             took: recorded.began.elapsed(),
+            stream: None,
         };
-        if let Err(failure) = recorded.reserved.ended(&ended) {
+        if let Err(failure) = reserved.ended(&ended) {
             let error = &failure as &dyn std::error::Error;
             tracing::error!(error, "an outcome could not be recorded");
         }

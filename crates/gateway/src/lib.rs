@@ -33,6 +33,7 @@ mod notices;
 mod pins;
 mod program;
 mod rates;
+mod room;
 mod serve;
 mod sessions;
 mod settings;
@@ -50,7 +51,9 @@ mod verbs;
 pub use circumstances::ClientAddress;
 pub use figures::{Figures, Histogram, ServerFigures};
 pub use forward::{Connector, NoTls, Unusable, check_tls, connector};
-pub use settings::{CallRates, Clock, IssuerTimes, Limits, Program, Secrets, Settings, SpoolSettings};
+pub use settings::{
+    AtOnce, CallRates, Clock, IssuerTimes, Limits, Program, Secrets, Settings, SpoolSettings,
+};
 pub use spans::Spans;
 pub use state::FeedError;
 pub use survey::{Survey, SurveyFailure};
@@ -70,6 +73,7 @@ use portcullis_oauth::jwt::{self, SigningKey};
 use rand::rngs::{StdRng, SysRng};
 use rand::{RngExt as _, SeedableRng as _};
 use rates::Rates;
+use room::Room;
 use sessions::Sessions;
 use spool::Spool;
 use state::{Knowledge, Means};
@@ -125,6 +129,7 @@ struct Inner {
     spool: Spool,
     slots: Slots,
     rates: Rates,
+    room: Room,
     children: stdio::Children,
     lines: Lines,
     closing: watch::Sender<Closing>,
@@ -167,9 +172,10 @@ impl Gateway {
             sessions: Sessions::new(limits.sessions),
             tasks: Arc::new(Tasks::new(limits.sessions)),
             spool,
-            slots: Slots::new(limits.calls_per_principal),
+            slots: Slots::new(limits.calls_at_once),
             rates: Rates::new(limits.calls_per_minute, limits.bad_signatures_per_minute),
             lines: Lines::new(Arc::clone(&mint)),
+            room: Room::new(limits.memory, limits.body_bytes.max(limits.answer_bytes)),
             children: stdio::Children::new(limits.into(), mint, Arc::clone(&settings.secrets)),
             closing: watch::Sender::new(Closing::Open),
             strangers: Strangers::default(),
@@ -240,6 +246,8 @@ impl Gateway {
             streams: inner.counters.streams(),
             programs: inner.children.count(),
             resting: inner.resting(),
+            room_taken: inner.room.taken(),
+            room: inner.settings.limits.memory as u64,
             feed_age: inner.knowledge.age((inner.settings.clock)()),
             spool_bytes,
             spool_limit,

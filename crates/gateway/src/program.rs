@@ -39,7 +39,8 @@ impl Inner {
             },
             body: allowed.body.clone(),
         };
-        let answer = self.children.post(request).await.map_err(refusal)?;
+        let posted = tokio::time::timeout(self.patience(allowed.caller), self.children.post(request));
+        let answer = posted.await.unwrap_or(Err(StdioFailure::TimedOut)).map_err(refusal)?;
         Ok(match answer {
             StdioAnswer::Accepted => Answer::Accepted,
             StdioAnswer::Events { stream, session } => {

@@ -6,7 +6,7 @@
 
 use crate::authenticate::Caller;
 use crate::settings::CallRates;
-use portcullis_domain::rate::{Buckets, Source, Wait};
+use portcullis_domain::rate::{Buckets, Rate, Source, Wait};
 use portcullis_oauth::time::Timestamp;
 use std::hash::Hash;
 use std::net::IpAddr;
@@ -17,6 +17,8 @@ pub(crate) struct Rates {
     principal: Option<Buckets>,
     client: Option<Buckets>,
     server: Option<Buckets>,
+    /// Of servers that have a rate of their own; each is asked with its own.
+    own_of_server: Buckets,
     address: Option<Buckets>,
     bad_signatures: Buckets,
 }
@@ -44,6 +46,7 @@ impl Rates {
             principal: calls.principal.map(Buckets::per_minute),
             client: calls.client.map(Buckets::per_minute),
             server: calls.server.map(Buckets::per_minute),
+            own_of_server: Buckets::per_minute(NonZeroU32::MIN),
             address: calls.address.map(Buckets::per_minute),
             bad_signatures: Buckets::per_minute(bad_signatures),
         }
@@ -57,15 +60,28 @@ impl Rates {
     /// `count` more messages of a caller. One that is refused by one bound is not counted by the others.
     pub(crate) fn messages(&self, caller: &Caller, count: u32) -> Result<(), TooOften> {
         let (subject, client) = (&caller.principal.subject, &caller.principal.client_id);
-        let server = caller.door.server.id;
         let more = (count, caller.now);
         let [by_principal, by_client] = [self.principal.as_ref(), self.client.as_ref()];
         spend(by_principal, subject, more, Bound::Principal)?;
         spend(by_client, client, more, Bound::Client)
             .inspect_err(|_| give_back(by_principal, subject, count))?;
-        spend(self.server.as_ref(), &server, more, Bound::Server).inspect_err(|_| {
+        self.to_server(caller, more).inspect_err(|_| {
             give_back(by_principal, subject, count);
             give_back(by_client, client, count);
+        })
+    }
+
+    /// What holds for every server, then what holds for this one.
+    fn to_server(&self, caller: &Caller, (count, now): (u32, Timestamp)) -> Result<(), TooOften> {
+        let server = &caller.door.server;
+        spend(self.server.as_ref(), &server.id, (count, now), Bound::Server)?;
+        let Some(most) = server.limits.calls_per_minute else {
+            return Ok(());
+        };
+        let spent = self.own_of_server.spend_at(Rate::per_minute(most), &server.id, count, now);
+        spent.map_err(|wait| {
+            give_back(self.server.as_ref(), &server.id, count);
+            TooOften { bound: Bound::Server, wait }
         })
     }
 

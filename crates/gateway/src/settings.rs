@@ -75,6 +75,28 @@ impl Default for CallRates {
     }
 }
 
+/// How many calls may be under way at once (PC-53); `None` is any number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AtOnce {
+    /// Of one person or agent, whatever the client.
+    pub principal: u32,
+    /// By one client, whoever uses it.
+    pub client: Option<NonZeroU32>,
+    /// To one server.
+    pub server: Option<NonZeroU32>,
+    /// From one address (IPv6: one /64).
+    pub address: Option<NonZeroU32>,
+    /// Streams that one person or agent listens to; they are counted apart from calls.
+    pub streams: u32,
+}
+
+impl Default for AtOnce {
+    /// More than one that means well needs. How many people use one client, one server or one address, only the operator knows.
+    fn default() -> Self {
+        Self { principal: 256, client: None, server: None, address: None, streams: 64 }
+    }
+}
+
 /// A tenth of a second of one core at once, then two thousandths of it.
 const BAD_SIGNATURES: NonZeroU32 = NonZeroU32::new(1_000).expect("not zero");
 
@@ -128,6 +150,8 @@ pub struct Limits {
     pub body_timeout: Duration,
     /// The longest JSON answer, list or event of an upstream: these are read whole.
     pub answer_bytes: usize,
+    /// Memory for all bodies, answers and events that are long and read whole; a quarter of it is for one caller.
+    pub memory: usize,
     /// How many MCP sessions are remembered.
     pub sessions: usize,
     /// How many verified signatures are remembered.
@@ -137,8 +161,8 @@ pub struct Limits {
     /// How many tokens with a bad signature one address may send in a minute, before those of it that were never seen are
     /// refused unchecked.
     pub bad_signatures_per_minute: NonZeroU32,
-    /// How many calls of one principal may be under way at once, streams included.
-    pub calls_per_principal: usize,
+    /// How many calls may be under way at once.
+    pub calls_at_once: AtOnce,
     /// How issuers that are not ours are asked.
     pub issuers: IssuerTimes,
     /// How many programs may run at once.
@@ -157,11 +181,12 @@ impl Default for Limits {
             upstream_idle: Duration::from_mins(5),
             body_timeout: Duration::from_secs(30),
             answer_bytes: 16 * 1024 * 1024,
+            memory: 256 * 1024 * 1024,
             sessions: 100_000,
             signatures: 100_000,
             calls_per_minute: CallRates::default(),
             bad_signatures_per_minute: BAD_SIGNATURES,
-            calls_per_principal: 256,
+            calls_at_once: AtOnce::default(),
             issuers: IssuerTimes::default(),
             children: 256,
             child_idle: Duration::from_mins(5),

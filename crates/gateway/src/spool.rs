@@ -9,7 +9,7 @@
 
 mod record;
 
-pub(crate) use record::{Decided, Ended, Judgement};
+pub(crate) use record::{Decided, Ended, Judgement, Streamed, milliseconds};
 
 use crate::settings::SpoolSettings;
 use std::fs::{DirBuilder, File, OpenOptions};

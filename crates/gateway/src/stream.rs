@@ -1,136 +1,61 @@
 //! Open streams: each is asked again whether it may stay, and ends when its token does, when it or its policy is
 //! withdrawn, or when the gateway goes down (STRM-01, STRM-02, STRM-03).
+//!
+//! How it ends is chosen by what clients do then. All of them open a GET stream again, with a new token if theirs is over. A
+//! stream that answers a request is gone on with (`Last-Event-ID`) where an event on it had an id, and nothing else was said
+//! last; elsewhere whoever asked would wait for ever, so there is a last word.
 
+mod account;
+mod hearing;
 mod slots;
+mod watch;
 
-pub(crate) use slots::{Slot, Slots};
+pub(crate) use account::Account;
+pub(crate) use hearing::Hearing;
+pub(crate) use slots::{Full, Slot, Slots};
+pub(crate) use watch::{Closing, Over, Watch};
 
 use crate::call::Aim;
-use crate::circumstances::InMessage;
-use crate::door::Door;
 use crate::error::{self, code};
 use crate::events::{self, BrokenOff};
-use crate::figures::Live;
-use crate::pins::Pinboard;
-use crate::settings::Clock;
-use crate::state::Knowledge;
 use axum::body::Body;
 use bytes::Bytes;
 use futures_util::stream::{BoxStream, StreamExt as _};
-use portcullis_domain::condition::{Arguments, Circumstances};
-use portcullis_domain::policy::Decision;
-use portcullis_oauth::time::Timestamp;
-use serde_json::value::RawValue;
-use std::net::IpAddr;
-use std::sync::Arc;
+use hearing::Heard;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// A silent stream gets a comment this often: a client that vanished is noticed by writing (STRM-05).
 const KEEP_ALIVE: Duration = Duration::from_secs(25);
 
-/// How far the gateway's going down has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Closing {
-    /// Not at all.
-    Open,
-    /// Streams that end at nobody's word are ended; answers may still be completed.
-    Draining,
-    /// Everything ends.
-    Now,
-}
-
-/// What an open stream is asked again.
-pub(crate) struct Watch {
-    pub(crate) knowledge: Arc<Knowledge>,
-    pub(crate) clock: Clock,
-    pub(crate) pins: Arc<Pinboard>,
-    pub(crate) door: Arc<Door>,
-    pub(crate) token: Arc<str>,
-    pub(crate) aim: Aim,
-    pub(crate) address: Option<IpAddr>,
-    /// Kept where a condition asks for them; what begins to ask later ends the stream.
-    pub(crate) arguments: Option<InMessage>,
-    pub(crate) changes: watch::Receiver<u64>,
-    pub(crate) closing: watch::Receiver<Closing>,
-}
-
-/// Why a stream ends before its time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Over {
-    GoingDown,
-    NotAllowed,
-}
-
-impl Watch {
-    /// Returns when the stream must end. Asks anew each time it is called; may be dropped at any moment.
-    pub(crate) async fn over(&mut self, is_endless: bool) -> Over {
-        loop {
-            self.changes.mark_unchanged();
-            let closing = *self.closing.borrow_and_update();
-            if closing == Closing::Now || (is_endless && closing == Closing::Draining) {
-                return Over::GoingDown;
-            }
-            let now = (self.clock)();
-            self.ready(now).await;
-            let Some(ask_again) = self.allowed_until(now) else {
-                return Over::NotAllowed;
-            };
-            let wait = ask_again.since(now).max(Duration::from_millis(250));
-            tokio::select! {
-                changed = self.changes.changed() => if changed.is_err() { return Over::GoingDown },
-                closing = self.closing.changed() => if closing.is_err() { return Over::GoingDown },
-                () = tokio::time::sleep(wait) => {}
-            }
-        }
-    }
-
-    /// Whoever issued the token is asked again where that is due; what is not known then is not believed.
-    async fn ready(&self, now: Timestamp) {
-        if let Some(known) = self.knowledge.known() {
-            let _judged_next = self.knowledge.ready((&known, &self.door), &self.token, now, || Ok(())).await;
-        }
-    }
-
-    /// Until when nothing but news can end the stream; `None` when it is over now.
-    fn allowed_until(&self, now: Timestamp) -> Option<Timestamp> {
-        if !self.knowledge.is_fresh(now) {
-            return None;
-        }
-        let known = self.knowledge.known()?;
-        let policy = known.policy_of(&self.door)?;
-        let principal = self.knowledge.believe(&known, &self.door, &self.token, now).ok()?;
-        let arguments = self.arguments.as_ref().map(|arguments| arguments as &dyn Arguments);
-        let circumstances = Circumstances { now, address: self.address, arguments };
-        let pins = self.pins.of(&known, &self.door)?;
-        let allowed = self.aim.operations().into_iter().all(|operation| {
-            matches!(policy.decide(&principal, operation, &circumstances), Decision::Permit(_))
-                && pins.admit(operation).is_ok()
-        });
-        let second = Duration::from_secs(1);
-        allowed.then(|| {
-            let token_ends = principal.expires_at + known.leeway();
-            let ask_again = known.ask_again(&self.door, now).unwrap_or(token_ends);
-            token_ends.min(self.knowledge.stale_at() + second).min(ask_again).min(next_minute(now))
-        })
-    }
-}
-
-/// Windows of time open and close at whole minutes (PC-24).
-fn next_minute(now: Timestamp) -> Timestamp {
-    Timestamp::from_seconds((now.seconds().div_euclid(60) + 1) * 60)
-}
+/// An upstream that has answered should end the stream by itself.
+const AFTER_THE_ANSWER: Duration = Duration::from_secs(1);
 
 /// A stream on its way to the caller.
 pub(crate) struct Outgoing {
     pub(crate) events: BoxStream<'static, Result<Bytes, BrokenOff>>,
     pub(crate) watch: Watch,
-    /// The request that the stream answers; a GET stream answers none.
-    pub(crate) id: Option<Box<RawValue>>,
+    pub(crate) hearing: Hearing,
+    /// Whether the caller can go on with it elsewhere: it has a session, and the answer stands alone.
+    pub(crate) is_resumable: bool,
+    pub(crate) account: Account,
     #[expect(dead_code, reason = "held until the stream is over")]
     pub(crate) slot: Slot,
-    #[expect(dead_code, reason = "counted until the stream is over")]
-    pub(crate) live: Live,
+    pub(crate) pace: Pace,
+}
+
+/// When something must be said although nothing happens.
+#[derive(Default)]
+pub(crate) struct Pace {
+    is_answered: bool,
+    /// Since the last event; begun when there is something to wait for.
+    silent_until: Option<Instant>,
+}
+
+enum Next {
+    Event(Bytes),
+    Last(Bytes),
+    End,
 }
 
 impl Outgoing {
@@ -148,50 +73,130 @@ impl Outgoing {
     }
 
     async fn next(&mut self) -> Next {
-        let is_endless = self.id.is_none() || matches!(self.watch.aim, Aim::Listen(_));
-        tokio::select! {
-            biased;
-            over = self.watch.over(is_endless) => self.farewell(over).map_or(Next::End, Next::Last),
-            event = self.events.next() => match event {
-                Some(Ok(event)) => Next::Event(event),
-                Some(Err(BrokenOff)) => self
-                    .error(code::UPSTREAM_FAILED, "the upstream broke off")
-                    .map_or(Next::End, Next::Last),
-                None => Next::End,
-            },
-            () = tokio::time::sleep(KEEP_ALIVE) => Next::Event(Bytes::from_static(b":\n\n")),
+        loop {
+            if let Err(over) = self.watch.look().await {
+                return self.ended_by(over);
+            }
+            let silence = if self.pace.is_answered { AFTER_THE_ANSWER } else { KEEP_ALIVE };
+            let speak_at = *self.pace.silent_until.get_or_insert_with(|| Instant::now() + silence);
+            let look_at = Instant::now() + self.watch.due();
+            tokio::select! {
+                biased;
+                event = self.events.next() => {
+                    // News may have come with it.
+                    if let Err(over) = self.watch.look().await {
+                        return self.ended_by(over);
+                    }
+                    if let Some(next) = self.said(event) {
+                        return next;
+                    }
+                }
+                () = self.watch.news() => {}
+                () = tokio::time::sleep_until(look_at.min(speak_at)) => {
+                    if speak_at <= look_at {
+                        return self.silent();
+                    }
+                }
+            }
         }
+    }
+
+    /// What comes of what the upstream said; nothing, where it is not the caller's to hear.
+    fn said(&mut self, event: Option<Result<Bytes, BrokenOff>>) -> Option<Next> {
+        let event = match event {
+            Some(Ok(event)) => event,
+            Some(Err(BrokenOff)) => return Some(self.broken_off("upstream_broke_off")),
+            None => return Some(self.upstream_ended()),
+        };
+        let heard = if self.pace.is_answered { Heard::Unasked } else { self.hearing.hear(&event) };
+        match heard {
+            Heard::Unasked => {
+                self.account.left_out();
+                return None;
+            }
+            Heard::Answer => self.pace.is_answered = true,
+            Heard::Meanwhile => {}
+        }
+        self.pace.silent_until = None;
+        self.account.passed(&event);
+        Some(Next::Event(event))
+    }
+
+    fn silent(&mut self) -> Next {
+        if self.pace.is_answered {
+            self.account.ends("complete");
+            return Next::End;
+        }
+        self.pace.silent_until = None;
+        Next::Event(Bytes::from_static(b":\n\n"))
+    }
+
+    fn upstream_ended(&mut self) -> Next {
+        let is_complete = self.pace.is_answered || self.hearing.id.is_none();
+        if is_complete || self.goes_on_elsewhere() {
+            self.account.ends("complete");
+            return Next::End;
+        }
+        self.broken_off("upstream_never_answered")
+    }
+
+    fn broken_off(&mut self, how: &'static str) -> Next {
+        self.account.ends(how);
+        let sentence = "the upstream ended without an answer";
+        self.error(code::UPSTREAM_FAILED, sentence).map_or(Next::End, Next::Last)
+    }
+
+    /// Whether a clean end makes clients ask for the rest, with a token that is good then.
+    fn goes_on_elsewhere(&self) -> bool {
+        self.is_resumable && self.hearing.has_event_id
+    }
+
+    fn ended_by(&mut self, over: Over) -> Next {
+        self.account.ends(over.word());
+        self.farewell(over).map_or(Next::End, Next::Last)
     }
 
     /// The last word to the request that the stream answers.
     fn farewell(&self, over: Over) -> Option<Bytes> {
-        match (over, &self.watch.aim, &self.id) {
-            (_, _, None) => None,
-            // 2026-07-28 "Graceful Closure": a subscription that the server ends is answered.
-            (Over::GoingDown, Aim::Listen(_), Some(id)) => Some(events::message(
-                format!(
-                    r#"{{"jsonrpc":"2.0","id":{id},"result":{{"resultType":"complete","_meta":{{"io.modelcontextprotocol/subscriptionId":{id}}}}}}}"#
-                )
-                .as_bytes(),
-            )),
-            (Over::GoingDown, _, Some(_)) => {
-                self.error(code::UNAVAILABLE, "the gateway is going down")
+        match (over, &self.watch.aim) {
+            // 2026-07-28 "Graceful Closure": a subscription that the server ends is answered, and begun anew.
+            (Over::GoingDown | Over::Expired, Aim::Listen(_)) => {
+                let id = self.hearing.id.as_deref()?;
+                Some(events::message(
+                    format!(
+                        r#"{{"jsonrpc":"2.0","id":{id},"result":{{"resultType":"complete","_meta":{{"io.modelcontextprotocol/subscriptionId":{id}}}}}}}"#
+                    )
+                    .as_bytes(),
+                ))
             }
-            (Over::NotAllowed, _, Some(_)) => self.error(
+            (Over::Expired, _) if self.goes_on_elsewhere() => None,
+            (Over::Expired, _) => self.error(code::UNAUTHENTICATED, "the access token ended"),
+            (Over::GoingDown, _) => self.error(code::UNAVAILABLE, "the gateway is going down"),
+            (Over::Stale, _) => {
+                self.error(code::UNAVAILABLE, "the gateway has no news of what is allowed: try again")
+            }
+            (Over::NotAllowed | Over::Revoked, _) => self.error(
                 code::UNAUTHENTICATED,
-                "the access token ended, or what it allowed was withdrawn",
+                "the access token was revoked, or what it allowed was withdrawn",
             ),
         }
     }
 
     fn error(&self, code: i64, sentence: &str) -> Option<Bytes> {
-        let id = self.id.as_deref()?;
+        let id = self.hearing.id.as_deref().filter(|_| !self.pace.is_answered)?;
         Some(events::message(&error::rpc_error(code, sentence, Some(id), None)))
     }
 }
 
-enum Next {
-    Event(Bytes),
-    Last(Bytes),
-    End,
+impl Over {
+    /// For the record.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Expired => "token_expired",
+            Self::GoingDown => "going_down",
+            Self::NotAllowed => "not_allowed",
+            Self::Revoked => "revoked",
+            Self::Stale => "stale",
+        }
+    }
 }

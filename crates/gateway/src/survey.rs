@@ -234,9 +234,10 @@ impl Talk<'_> {
                 let mut answer = None;
                 for _ in 0..MOST_EVENTS {
                     let event = events.next().await.ok_or(SurveyFailure::Garbled)?;
-                    let data = events::data(&event.map_err(|_| SurveyFailure::Garbled)?);
-                    if self.is_answer(&data) {
-                        answer = Some(data.into());
+                    let event = event.map_err(|_| SurveyFailure::Garbled)?;
+                    let said = events::read(&event);
+                    if self.is_answer(&said.data) {
+                        answer = Some(said.data.into_owned().into());
                         break;
                     }
                 }
@@ -266,6 +267,7 @@ impl Talk<'_> {
             headers: &headers,
             trace: None,
             body,
+            is_alone: true,
         };
         self.gateway.pass_on(Permits::of_survey(&Probe(())), &allowed).await.map_err(failure)
     }
@@ -302,6 +304,8 @@ impl Talk<'_> {
                     era: self.era,
                     session: Some(session),
                     trace: None,
+                    timeout: self.gateway.settings.limits.upstream_timeout,
+                    share: self.gateway.room.of(&self.caller.principal.subject),
                     id: None,
                     is_endless: false,
                     body: Bytes::new(),

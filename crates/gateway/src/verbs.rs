@@ -9,7 +9,7 @@ use crate::door::Behind;
 use crate::error::Refusal;
 use crate::exchange::{Refused, policy_of};
 use crate::forward::Forwarded;
-use crate::headers::{self, Era, PROTOCOL_VERSION, SESSION_ID};
+use crate::headers::{self, Era, LAST_EVENT_ID, PROTOCOL_VERSION, SESSION_ID};
 use crate::ledger::{Recorded, What};
 use crate::program;
 use crate::spans::Span;
@@ -30,10 +30,29 @@ impl Inner {
         parts: &Parts,
         span: &Span<'_>,
     ) -> Result<Response<Body>, Refused> {
+        self.open_stream(caller, parts, span).await.map_err(|refused| refused.by_verb("GET"))
+    }
+
+    /// DELETE: ends a session.
+    pub(crate) async fn end_session(
+        &self,
+        caller: &Caller,
+        parts: &Parts,
+        span: &Span<'_>,
+    ) -> Result<Response<Body>, Refused> {
+        self.delete(caller, parts, span).await.map_err(|refused| refused.by_verb("DELETE"))
+    }
+
+    async fn open_stream(
+        &self,
+        caller: &Caller,
+        parts: &Parts,
+        span: &Span<'_>,
+    ) -> Result<Response<Body>, Refused> {
         let (session, permits) = self.in_session(caller, parts)?;
         span.allowed(&permits);
-        let slot = self.slots.take(&caller.principal).ok_or(Refusal::TooManyCalls)?;
-        let recorded = self.record(caller, &permits, What::verb("GET")).await?;
+        let slot = self.slots.stream(caller).map_err(Refusal::TooManyAtOnce)?;
+        let mut recorded = self.record(caller, &permits, What::verb("GET")).await?;
         let answered = match &caller.door.behind {
             Behind::Program(_) => self.of_program(session),
             Behind::Address(_) | Behind::Nothing => {
@@ -41,16 +60,17 @@ impl Inner {
             }
         };
         let delivered = match answered {
-            Ok(Answer::Events { events, .. }) => Ok(self.session_stream(caller, events, slot)),
+            Ok(Answer::Events { events, .. }) => {
+                Ok(self.session_stream((caller, &parts.headers), events, slot, &mut recorded))
+            }
             Ok(Answer::Refused { status, .. }) => Ok(self.session_refused(caller, session, status)),
             Ok(Answer::Accepted | Answer::Json { .. }) => Err(Refusal::Upstream(UpstreamFailure::Garbled)),
             Err(refusal) => Err(refusal),
         };
-        self.concluded("GET", recorded, delivered)
+        self.concluded(recorded, delivered)
     }
 
-    /// DELETE: ends a session.
-    pub(crate) async fn end_session(
+    async fn delete(
         &self,
         caller: &Caller,
         parts: &Parts,
@@ -74,7 +94,7 @@ impl Inner {
             }
             Err(refusal) => Err(refusal),
         };
-        self.concluded("DELETE", recorded, delivered)
+        self.concluded(recorded, delivered)
     }
 
     fn in_session<'p>(
@@ -88,6 +108,8 @@ impl Inner {
         }
         let session = headers::single(&parts.headers, &SESSION_ID).map_err(Refusal::Headers)?;
         match session {
+            // What is told again is somebody's: without a session nobody knows whose.
+            None if parts.headers.contains_key(LAST_EVENT_ID) => return Err(Refusal::SessionNeeded.into()),
             None if !parts.headers.contains_key(PROTOCOL_VERSION) => {
                 return Err(Refusal::MethodNotAllowed(POST_ONLY).into());
             }
@@ -131,6 +153,8 @@ impl Inner {
             id: None,
             is_endless: true,
             trace,
+            timeout: self.patience(caller),
+            share: self.room.of(&caller.principal.subject),
             body: Bytes::new(),
         };
         self.forward(permits, caller, forwarded).await
@@ -145,15 +169,9 @@ impl Inner {
 
     fn concluded(
         &self,
-        method: &str,
         recorded: Recorded,
         delivered: Result<Response<Body>, Refusal>,
     ) -> Result<Response<Body>, Refused> {
-        self.conclude(recorded, delivered).map_err(|refusal| {
-            let mut refused = Refused::from(refusal).recorded();
-            refused.in_session = true;
-            method.clone_into(&mut refused.method);
-            refused
-        })
+        self.conclude(recorded, delivered).map_err(|refusal| Refused::from(refusal).recorded())
     }
 }

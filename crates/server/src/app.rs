@@ -191,7 +191,7 @@ fn gateway_settings(config: &Config, clock: &Clock, traces: Option<&Traces>) -> 
         assertion_issuer: config.issuer.join("/assertions"),
         programs: config.commands.clone(),
         limits: gateway_limits(&config.limits),
-        allowed_origins: Vec::new(),
+        allowed_origins: config.allowed_origins.clone(),
         max_staleness: MAX_STALENESS,
         spool: SpoolSettings { dir: config.data.join("spool"), max_bytes: config.spool_bytes },
         clock: Arc::new(move || clock.now()),
@@ -203,12 +203,13 @@ fn gateway_settings(config: &Config, clock: &Clock, traces: Option<&Traces>) -> 
 fn gateway_limits(limits: &crate::config::Limits) -> Limits {
     Limits {
         body_bytes: limits.body,
-        calls_per_principal: limits.calls_per_principal,
+        calls_at_once: limits.calls_at_once,
         calls_per_minute: limits.calls_per_minute,
         bad_signatures_per_minute: limits.bad_signatures_per_minute,
         upstream_timeout: limits.upstream_timeout,
         upstream_idle: limits.upstream_idle,
         answer_bytes: limits.answer,
+        memory: limits.memory,
         children: limits.programs,
         child_idle: limits.program_idle,
         ..Limits::default()

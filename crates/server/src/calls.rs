@@ -116,6 +116,29 @@ pub struct Ended {
     /// Until the answer began.
     #[serde(default)]
     pub milliseconds: u64,
+    /// What came after that, if the answer was a stream; `at` is when it was over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream: Option<Streamed>,
+}
+
+/// How a stream ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Streamed {
+    /// `complete`, `caller_left`, `token_expired`, `revoked`, `not_allowed`, `going_down`, `stale`, or what the upstream did:
+    /// `upstream_broke_off`, `upstream_never_answered`.
+    pub how: String,
+    /// Since it began.
+    #[serde(default)]
+    pub milliseconds: u64,
+    /// Passed on.
+    #[serde(default)]
+    pub events: u64,
+    /// Passed on.
+    #[serde(default)]
+    pub bytes: u64,
+    /// Events of the upstream that were not the caller's to hear.
+    #[serde(default)]
+    pub left_out: u64,
 }
 
 impl Call {

@@ -9,7 +9,7 @@ pub use portcullis_domain::document::Problem;
 
 use crate::listener::forwarded::TrustedProxies;
 use crate::telemetry::LogFormat;
-use portcullis_gateway::{CallRates, Program};
+use portcullis_gateway::{AtOnce, CallRates, Program};
 use portcullis_oauth::issuer::Issuer;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -37,6 +37,8 @@ pub struct Config {
     pub ops: Ops,
     /// Whose word about a client's address is believed.
     pub proxies: TrustedProxies,
+    /// Web origins, besides our own, whose pages may call servers.
+    pub allowed_origins: Vec<String>,
     /// How logs are written.
     pub log: Log,
     /// Where traces and logs go besides.
@@ -195,8 +197,8 @@ pub struct Limits {
     pub body: usize,
     /// How many connections at once.
     pub connections: usize,
-    /// Calls and streams of one principal at once.
-    pub calls_per_principal: usize,
+    /// Calls under way at once, and streams.
+    pub calls_at_once: AtOnce,
     /// Calls in a minute.
     pub calls_per_minute: CallRates,
     /// Tokens with a bad signature from one address, in a minute.
@@ -207,6 +209,8 @@ pub struct Limits {
     pub upstream_idle: Duration,
     /// The longest answer of an upstream that is read whole.
     pub answer: usize,
+    /// Memory for everything that is long and read whole.
+    pub memory: usize,
     /// Programs of stdio servers at once.
     pub programs: usize,
     /// How long a program without work stays.
@@ -219,12 +223,13 @@ impl Default for Limits {
         Self {
             body: gateway.body_bytes,
             connections: 4096,
-            calls_per_principal: gateway.calls_per_principal,
+            calls_at_once: gateway.calls_at_once,
             calls_per_minute: gateway.calls_per_minute,
             bad_signatures_per_minute: gateway.bad_signatures_per_minute,
             upstream_timeout: gateway.upstream_timeout,
             upstream_idle: gateway.upstream_idle,
             answer: gateway.answer_bytes,
+            memory: gateway.memory,
             programs: gateway.children,
             program_idle: gateway.child_idle,
         }

@@ -9,6 +9,7 @@ mod head;
 mod leftover;
 mod places;
 mod stream;
+mod taken;
 mod tap;
 pub mod tls;
 

@@ -50,6 +50,8 @@ pub(super) struct World {
 pub(super) struct Sizes {
     pub(super) idle_kib: u64,
     pub(super) most_kib: u64,
+    /// For each of a thousand idle streams.
+    pub(super) stream_kib: f64,
     /// From the start of the process to its first answer, on the data folder that the scenes left behind.
     pub(super) start: Duration,
     pub(super) token_us: f64,
@@ -128,6 +130,7 @@ impl World {
     pub(super) fn sizes(self, programs: &Programs) -> Result<(Self, Sizes)> {
         const TOKENS: usize = 5000;
         let most_kib = self.gateway.memory("VmHWM")?;
+        let stream_kib = super::streams::measure(&self)?;
         let before = self.gateway.ticks()?;
         self.tokens("call", TOKENS)?;
         let token_us = self.microseconds(self.gateway.ticks()? - before, TOKENS);
@@ -137,8 +140,14 @@ impl World {
         let mut gateway = serve(programs, self.cores, self.folder.path(), &self.gateway_at)?;
         until_answered(&mut gateway, "the gateway", &self.gateway_at)?;
         let start = start.elapsed();
-        let sizes =
-            Sizes { idle_kib: self.idle_kib, most_kib, start, token_us, sign_us: sign_us(self.cores) };
+        let sizes = Sizes {
+            idle_kib: self.idle_kib,
+            most_kib,
+            stream_kib,
+            start,
+            token_us,
+            sign_us: sign_us(self.cores),
+        };
         Ok((Self { gateway, ..self }, sizes))
     }
 }
@@ -240,7 +249,8 @@ fn configuration(cores: Cores, bench: &Path) -> Result<String> {
     let bound = 100_000_000;
     let rates = format!("{{ principal = {bound}, client = {bound}, server = {bound}, address = {bound} }}");
     Ok(format!(
-        "[limits]\ncalls_per_minute = {rates}\n[command.stub]\nrun = [{:?}, \"-c\", \"{}\", {:?}, \"stdio\"]\n",
+        "[limits]\ncalls_per_minute = {rates}\ncalls_at_once.streams = {}\n[command.stub]\nrun = [{:?}, \"-c\", \"{}\", {:?}, \"stdio\"]\n",
+        super::streams::COUNT,
         taskset.display().to_string(),
         cores.rest,
         bench.display().to_string()

@@ -38,10 +38,18 @@ pub(crate) enum Log {
 impl Demo {
     /// Returns when the demo has written its facts and answers at the address in them.
     pub(crate) fn start(binary: &Path, folder: &Path, log: Log) -> Result<Self> {
+        Self::start_with(binary, folder, log, "")
+    }
+
+    /// The same with a configuration.
+    pub(crate) fn start_with(binary: &Path, folder: &Path, log: Log, configuration: &str) -> Result<Self> {
         let data = folder.join("data");
+        let file = folder.join("portcullis.toml");
+        fs::write(&file, configuration)?;
         let address = format!("127.0.0.1:{}", free_port()?);
         let mut command = Command::new(binary);
         command.args(["serve", "--demo", "--listen", &address, "--data"]).arg(&data);
+        command.arg("--config").arg(&file);
         if let Log::Everything = log {
             command.env("RUST_LOG", "trace");
         }

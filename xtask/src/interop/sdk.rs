@@ -11,11 +11,18 @@ use crate::Verdict;
 use crate::shell;
 use crate::test::secrets;
 
+/// Streams see their tokens end.
+const SHORT_LIVES: &str = "insecure_short_tokens = true\n[tokens]\naccess = \"3s\"\nleeway = \"2s\"\n";
+
 pub(crate) fn python(bench: &Bench) -> Result<Verdict> {
     println!("== interop: Python SDK");
     let mut client = bench.python.command();
     client.arg("interop/python_sdk.py");
-    drive(bench, &bench.fresh("sdk")?, client)
+    let first = drive(bench, &bench.fresh("sdk")?, client, "")?;
+    let mut client = bench.python.command();
+    client.arg("interop/python_streams.py");
+    let second = drive(bench, &bench.fresh("sdk-streams")?, client, SHORT_LIVES)?;
+    Ok(if first == Verdict::Good { second } else { first })
 }
 
 pub(crate) fn typescript(bench: &Bench) -> Result<Verdict> {
@@ -23,11 +30,11 @@ pub(crate) fn typescript(bench: &Bench) -> Result<Verdict> {
     let folder = bench.fresh("typescript")?;
     let mut client = shell::program(node::prepare(bench, "interop", &folder)?);
     client.arg(folder.join("typescript_sdk.mjs"));
-    drive(bench, &folder, client)
+    drive(bench, &folder, client, "")
 }
 
-fn drive(bench: &Bench, folder: &Path, mut client: Command) -> Result<Verdict> {
-    let demo = Demo::start(&bench.binary, folder, Log::Everything)?;
+fn drive(bench: &Bench, folder: &Path, mut client: Command, configuration: &str) -> Result<Verdict> {
+    let demo = Demo::start_with(&bench.binary, folder, Log::Everything, configuration)?;
     demo.takes_http_sse(&bench.binary)?;
     let good = shell::succeeds(client.arg(&demo.facts))?;
     let hits = secrets::scan_file(&demo.log)?;

@@ -3,6 +3,7 @@
 mod addresses;
 mod forbids;
 mod issuers;
+mod limits;
 mod people;
 mod rules;
 mod seen;

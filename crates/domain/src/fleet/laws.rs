@@ -5,7 +5,7 @@ use crate::condition::Forbid;
 use crate::registry::{
     Access, Agent, Client, ClientAuth, ClientCertificate, ClientCredentials, Issuers, Members, Name,
     OtherTransport, Pinning, Placement, Proof, Risk, Role, Rule, ScopeClaim, ScopeMeaning, SecretPlace,
-    Server, TokenEndpoint, TokenType, TrustedIssuer, Upstream, UpstreamCredential, UpstreamTls,
+    Server, ServerLimits, TokenEndpoint, TokenType, TrustedIssuer, Upstream, UpstreamCredential, UpstreamTls,
 };
 use portcullis_oauth::issuer::Issuer;
 use portcullis_oauth::jwk::ExternalAlgorithm;
@@ -14,6 +14,7 @@ use portcullis_oauth::time::Timestamp;
 use proptest::prelude::*;
 use proptest::sample::select;
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 
 const SCOPES: [&str; 4] = ["a:read", "a:write", "b", "urn:x/y?z=[1]"];
 
@@ -134,11 +135,12 @@ fn server(at: usize) -> impl Strategy<Value = Server<()>> {
         select(vec![Pinning::Approved, Pinning::FirstSight, Pinning::Off]),
         issuers(),
         proptest::sample::subsequence(vec![OtherTransport::HttpSse, OtherTransport::Websocket], 0..=2),
+        limits(),
     );
     (parts, held, scopes(), meanings, (rule(0), rule(1), 0..3_usize)).prop_map(
         move |(
             (title, canonical_uri, placement, minutes, labels),
-            (owners, observe, pinning, issuers, transports),
+            (owners, observe, pinning, issuers, transports, limits),
             default_scopes,
             meanings,
             (first, second, count),
@@ -154,6 +156,7 @@ fn server(at: usize) -> impl Strategy<Value = Server<()>> {
             } else {
                 transports.into_iter().collect()
             },
+            limits: if placement == Placement::Direct { ServerLimits::default() } else { limits },
             placement,
             access_seconds: minutes.map(|minutes| minutes * 60),
             labels,
@@ -169,6 +172,13 @@ fn server(at: usize) -> impl Strategy<Value = Server<()>> {
             rules: [first, second].into_iter().take(count).collect(),
         },
     )
+}
+
+fn limits() -> impl Strategy<Value = ServerLimits> {
+    let one = || prop::option::of((1024..3600_u32).prop_map(|number| NonZeroU32::new(number).unwrap()));
+    (one(), one(), one(), one()).prop_map(|(calls_per_minute, calls_at_once, body, upstream_timeout)| {
+        ServerLimits { calls_per_minute, calls_at_once, body, upstream_timeout }
+    })
 }
 
 fn trusted(at: usize) -> impl Strategy<Value = TrustedIssuer> {

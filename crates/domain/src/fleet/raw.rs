@@ -65,6 +65,9 @@ pub(super) struct RawServer {
     /// Whose tokens count: "self", and tables of other issuers. Left out, ours only.
     #[schemars(with = "Option<Vec<RawIssuer>>")]
     pub(super) issuers: Option<Spanned<Vec<Spanned<RawIssuer>>>>,
+    /// What it is asked for at most, beside the limits of the deployment.
+    #[schemars(with = "Option<RawServerLimits>")]
+    pub(super) limits: Option<Spanned<RawServerLimits>>,
     #[serde(default)]
     #[schemars(with = "Vec<String>")]
     pub(super) default_scopes: Vec<Spanned<String>>,
@@ -98,6 +101,23 @@ pub(super) enum RawMode {
     Direct,
     #[default]
     Gateway,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawServerLimits {
+    /// Calls in a minute, of all callers together.
+    #[schemars(with = "Option<u32>")]
+    pub(super) calls_per_minute: Option<Spanned<i64>>,
+    /// Calls under way at once, of all callers together.
+    #[schemars(with = "Option<u32>")]
+    pub(super) calls_at_once: Option<Spanned<i64>>,
+    /// The longest body of a call in bytes.
+    #[schemars(with = "Option<u32>")]
+    pub(super) body: Option<Spanned<i64>>,
+    /// From the end of a call to the first byte of the answer, "1s" to "60m".
+    #[schemars(with = "Option<String>")]
+    pub(super) upstream_timeout: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize, JsonSchema)]

@@ -9,7 +9,7 @@ mod upstream;
 use crate::condition::{Forbid, When};
 use crate::registry::{
     Access, Agent, Client, ClientAuth, Members, Name, OtherTransport, Pinning, Placement, Risk, Role, Rule,
-    ScopeMeaning, Server,
+    ScopeMeaning, Server, ServerLimits,
 };
 use portcullis_oauth::issuer::Issuer;
 use portcullis_oauth::redirect::RedirectUri;
@@ -17,6 +17,7 @@ use portcullis_oauth::resource::ResourceUri;
 use portcullis_oauth::scope::Scope;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
 
 impl Fleet {
     /// The fleet file that says this; reading it under the same issuer gives this fleet again.
@@ -92,6 +93,8 @@ pub(super) struct WrittenServer<'a> {
     issuers: Option<Vec<WrittenIssuer<'a>>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     default_scopes: Vec<&'a Scope>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limits: Option<WrittenLimits>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     scopes: BTreeMap<&'a Scope, WrittenScope<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -125,10 +128,31 @@ impl<'a> WrittenServer<'a> {
             pinning: (server.pinning != Pinning::default()).then_some(server.pinning),
             other_transports: &server.other_transports,
             issuers: WrittenIssuer::all(&server.issuers),
+            limits: WrittenLimits::of(&server.limits),
             default_scopes: server.default_scopes.iter().collect(),
             scopes: server.scopes.iter().map(|(scope, meaning)| (scope, WrittenScope::of(meaning))).collect(),
             rule: server.rules.iter().map(WrittenRule::of).collect(),
         }
+    }
+}
+
+#[derive(Serialize)]
+struct WrittenLimits {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    calls_per_minute: Option<NonZeroU32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    calls_at_once: Option<NonZeroU32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body: Option<NonZeroU32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upstream_timeout: Option<String>,
+}
+
+impl WrittenLimits {
+    fn of(limits: &ServerLimits) -> Option<Self> {
+        let ServerLimits { calls_per_minute, calls_at_once, body, upstream_timeout } = *limits;
+        let upstream_timeout = upstream_timeout.map(|seconds| format!("{seconds}s"));
+        (!limits.is_empty()).then_some(Self { calls_per_minute, calls_at_once, body, upstream_timeout })
     }
 }
 

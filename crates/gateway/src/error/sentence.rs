@@ -8,6 +8,7 @@ use crate::headers::HeaderRefusal;
 use crate::pins::Unpinned;
 use crate::rates::{Bound, TooOften};
 use crate::state::Disbelief;
+use crate::stream::Full;
 use portcullis_domain::policy::{Never, Shortfall};
 use portcullis_guard::bearer::BearerRefusal;
 use portcullis_oauth::jwt::TokenRefusal;
@@ -39,6 +40,7 @@ impl Refusal {
             Self::Headers(refusal) => refusal.to_string(),
             Self::HostUnclear => "the request must name one host".to_owned(),
             Self::MethodNotAllowed(_) => "this HTTP method is not served here".to_owned(),
+            Self::NoRoom => "as many long messages as there is room for are under way: try again".to_owned(),
             Self::NoToken => "an access token is needed".to_owned(),
             Self::Presented(refusal) => refusal.to_string(),
             Self::ResponseOutsideSession => "responses are taken within a session only".to_owned(),
@@ -50,7 +52,7 @@ impl Refusal {
                 "the access token must not stand in any header but Authorization".to_owned()
             }
             Self::TokenInUrl => "the access token must not stand in the address".to_owned(),
-            Self::TooManyCalls => "too many calls of this caller are under way".to_owned(),
+            Self::TooManyAtOnce(full) => full_sentence(*full).to_owned(),
             Self::UnknownServer => "not found".to_owned(),
             Self::UnknownSession => "no such session: begin a new one".to_owned(),
             Self::UnknownTask => "no such task".to_owned(),
@@ -86,6 +88,7 @@ impl Refusal {
             Self::Headers(refusal) => header_reason(refusal),
             Self::HostUnclear => "host_unclear",
             Self::MethodNotAllowed(_) => "method_not_allowed",
+            Self::NoRoom => "no_room",
             Self::NoToken => "no_token",
             Self::Presented(BearerRefusal::Malformed) => "authorization_malformed",
             Self::Presented(BearerRefusal::OtherScheme) => "authorization_other_scheme",
@@ -97,7 +100,7 @@ impl Refusal {
             Self::Stale => "stale",
             Self::TokenInHeader => "token_in_header",
             Self::TokenInUrl => "token_in_url",
-            Self::TooManyCalls => "too_many_calls",
+            Self::TooManyAtOnce(full) => full_reason(*full),
             Self::UnknownServer => "unknown_server",
             Self::UnknownSession => "unknown_session",
             Self::UnknownTask => "unknown_task",
@@ -143,12 +146,14 @@ impl UpstreamFailure {
             Self::NoAddress => "upstream_no_address",
             Self::NoProgram => "upstream_no_program",
             Self::NoToken => "upstream_no_token",
+            Self::NoRoom => "no_room_for_answer",
             Self::Redirect => "upstream_redirect",
             Self::Resting { .. } => "upstream_resting",
             Self::Secret => "upstream_secret",
             Self::Session => "upstream_session",
             Self::Signing => "assertion_signing",
             Self::Status => "upstream_status",
+            Self::TooLarge => "upstream_too_large",
             Self::TooManyPrograms => "too_many_programs",
             Self::Unreachable => "upstream_unreachable",
         }
@@ -165,6 +170,27 @@ fn too_often_sentence(too_often: TooOften) -> String {
         Bound::Server => "calls to this server",
     };
     format!("too many {what} in a short time: try again in {} s", too_often.wait.seconds)
+}
+
+/// PC-53: says which bound, and what ends it.
+fn full_sentence(full: Full) -> &'static str {
+    match full {
+        Full::Address => "too many calls from this address are under way: try again when one has ended",
+        Full::Client => "too many calls by this client are under way: try again when one has ended",
+        Full::Principal => "too many calls of this caller are under way: try again when one has ended",
+        Full::Server => "too many calls to this server are under way: try again when one has ended",
+        Full::Streams => "this caller listens to too many streams: close one first",
+    }
+}
+
+fn full_reason(full: Full) -> &'static str {
+    match full {
+        Full::Address => "too_many_from_address",
+        Full::Client => "too_many_by_client",
+        Full::Principal => "too_many_by_principal",
+        Full::Server => "too_many_to_server",
+        Full::Streams => "too_many_streams",
+    }
 }
 
 fn too_often_reason(bound: Bound) -> &'static str {

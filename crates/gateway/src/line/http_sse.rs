@@ -8,6 +8,7 @@ use crate::deliver::empty;
 use crate::error::Refusal;
 use crate::events;
 use crate::exchange::Refused;
+use crate::stream::Hearing;
 use axum::body::Body;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -37,21 +38,22 @@ impl Inner {
     }
 
     async fn open_stream(self: &Arc<Self>, caller: &Caller, path: &str) -> Result<Response<Body>, Refused> {
-        let Opened { line, outgoing, slot, recorded } =
+        let Opened { line, outgoing, slot, mut recorded } =
             self.open_line(caller, OtherTransport::HttpSse).await?;
         self.lines.put(&line);
         // Of our own origin, and absolute: clients resolve it, or only put it behind a host.
         let address = format!("event: endpoint\ndata: {path}?{PARAMETER}{}\n\n", line.id);
         let first = stream::once(std::future::ready(Ok(Bytes::from(address))));
         let events = first.chain(messages(&line, outgoing)).boxed();
-        let response = self.endless(&line.opener, events, slot);
+        let account = recorded.opens(&self.settings.clock);
+        let response = self.endless(&line.opener, events, (Hearing::of_ours(), slot, account));
         Ok(self.conclude(recorded, Ok(response))?)
     }
 
     async fn take_post(&self, caller: &Caller, parts: &Parts, body: Body) -> Result<Response<Body>, Refused> {
         let id = parts.uri.query().and_then(|query| query.strip_prefix(PARAMETER));
         let line = id.and_then(|id| self.lines.of(id, caller)).ok_or(Refusal::UnknownSession)?;
-        let body = self.body(&parts.headers, body).await?;
+        let body = self.body(caller, &parts.headers, body).await?;
         // The body may have taken its time: whose it is now is looked at when it is taken.
         match line.take(caller.clone(), body).await? {
             Taken::OnTheLine => Ok(empty(StatusCode::ACCEPTED)),

@@ -6,6 +6,7 @@ use crate::call::{Aim, Call, Kind, ParseRefusal, parse};
 use crate::error::Refusal;
 use crate::exchange::Refused;
 use crate::headers::{Era, needs_session};
+use crate::stream::Full;
 use axum::body::Body;
 use bytes::Bytes;
 use http::Response;
@@ -22,7 +23,7 @@ impl Line {
             Ok(call) => self.tell(&caller, &call, body).await.map(Taken::Told),
             Err(bad) if bad.reason == ParseRefusal::Batch => {
                 let Ok(under_way) = Arc::clone(&self.under_way).try_acquire_owned() else {
-                    return Err(Refusal::TooManyCalls.into());
+                    return Err(Refusal::TooManyAtOnce(Full::Principal).into());
                 };
                 self.until_over(async move |line: Arc<Self>| {
                     line.ask_batch(&caller, body).await;
@@ -40,7 +41,7 @@ impl Line {
             return refused(refusal);
         }
         let Ok(under_way) = Arc::clone(&self.under_way).try_acquire_owned() else {
-            return refused(Refusal::TooManyCalls);
+            return refused(Refusal::TooManyAtOnce(Full::Principal));
         };
         self.until_over(async move |line: Arc<Self>| {
             line.ask(&caller, &call, body).await;

@@ -6,11 +6,11 @@ use crate::authenticate::Caller;
 use crate::batch::reply::{is_stream, whole};
 use crate::call::{Aim, Call};
 use crate::error::{code, rpc_error};
-use crate::events;
+use crate::events::{self, BrokenOff};
 use crate::headers::SESSION_ID;
 use axum::body::Body;
 use bytes::Bytes;
-use futures_util::StreamExt as _;
+use futures_util::stream::{BoxStream, StreamExt as _};
 use http::Response;
 use http_body_util::BodyExt as _;
 
@@ -48,8 +48,7 @@ impl Line {
 
     /// Every message of a stream that answers `call`.
     async fn relay_events(&self, call: &Call, answer: Response<Body>) {
-        let most = self.gateway.settings.limits.answer_bytes;
-        let mut events = events::events(Box::pin(answer.into_body().into_data_stream()), most);
+        let mut events = self.events_of(answer);
         let id = call.id.as_deref();
         let mut is_answered = false;
         while let Some(Ok(event)) = events.next().await {
@@ -72,13 +71,18 @@ impl Line {
             }
             return;
         }
-        let most = self.gateway.settings.limits.answer_bytes;
-        let mut events = events::events(Box::pin(response.into_body().into_data_stream()), most);
+        let mut events = self.events_of(response);
         while let Some(Ok(event)) = events.next().await {
             if let Some(message) = said(&event) {
                 self.say(message).await;
             }
         }
+    }
+
+    fn events_of(&self, response: Response<Body>) -> BoxStream<'static, Result<Bytes, BrokenOff>> {
+        let most = self.gateway.settings.limits.answer_bytes;
+        let share = self.gateway.room.of(&self.opener.principal.subject);
+        events::events(response.into_body().into_data_stream().boxed(), most, &share)
     }
 
     /// Puts a message on the line. Whoever takes nothing for too long loses it.
@@ -104,6 +108,6 @@ impl Line {
 
 /// The message in an event; none in a comment, or in one that only says where a stream stands.
 fn said(event: &[u8]) -> Option<Bytes> {
-    let data = events::data(event);
-    (!data.iter().all(u8::is_ascii_whitespace)).then(|| data.into())
+    let data = events::read(event).data;
+    (!data.iter().all(u8::is_ascii_whitespace)).then(|| data.into_owned().into())
 }

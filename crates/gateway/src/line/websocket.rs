@@ -7,8 +7,7 @@ use crate::authenticate::Caller;
 use crate::call::Aim;
 use crate::error::Refusal;
 use crate::exchange::Refused;
-use crate::figures::Live;
-use crate::stream::{Over, Slot, Watch};
+use crate::stream::{Account, Over, Slot, Watch};
 use axum::body::Body;
 use bytes::Bytes;
 use futures_util::stream::{SplitSink, SplitStream};
@@ -56,6 +55,7 @@ enum Ending {
     NotAllowed,
     Silent,
     Slow,
+    Stale,
     /// The server, its session, or this transport is gone.
     Withdrawn,
     TooLarge,
@@ -76,11 +76,29 @@ impl Ending {
             // IANA: "Timeout".
             Self::Silent => (CloseCode::Library(3008), "no pong came"),
             Self::Slow => (CloseCode::Again, "messages were not taken in time"),
+            Self::Stale => (CloseCode::Again, "the gateway has no news of what is allowed: try again"),
             Self::Withdrawn => (CloseCode::Away, "the session ended: begin a new one"),
             Self::TooLarge => (CloseCode::Size, "the message is too large"),
             Self::Violation => (CloseCode::Protocol, "not as RFC 6455 has it"),
         };
         Some(CloseFrame { code, reason: reason.into() })
+    }
+
+    /// For the record: a fixed word.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Theirs => "caller_left",
+            Self::Binary => "binary_message",
+            Self::Flood => "too_many_pings",
+            Self::GoingDown => "going_down",
+            Self::NotAllowed => "not_allowed",
+            Self::Silent => "no_pong",
+            Self::Slow => "too_slow",
+            Self::Stale => "stale",
+            Self::Withdrawn => "session_ended",
+            Self::TooLarge => "message_too_large",
+            Self::Violation => "not_websocket",
+        }
     }
 }
 
@@ -92,10 +110,10 @@ impl Inner {
         parts: &Parts,
     ) -> Result<Response<Body>, Refused> {
         let (response, upgrade) = handshake(parts).ok_or(Refusal::UpgradeNeeded)?;
-        let Opened { line, outgoing, slot, recorded } =
+        let Opened { line, outgoing, slot, mut recorded } =
             self.open_line(caller, OtherTransport::Websocket).await?;
-        let watch = self.watch(&line.opener, Aim::Connect, None);
-        let held = (slot, self.counters.live());
+        let watch = self.watch(&line.opener, (Aim::Connect, true), None);
+        let held = (slot, recorded.opens(&self.settings.clock));
         tokio::spawn(converse(line, upgrade, outgoing, watch, held));
         Ok(self.conclude(recorded, Ok(response))?)
     }
@@ -127,7 +145,7 @@ async fn converse(
     upgrade: OnUpgrade,
     outgoing: mpsc::Receiver<Bytes>,
     watch: Watch,
-    held: (Slot, Live),
+    mut held: (Slot, Account),
 ) {
     let _over = line.over.clone().drop_guard();
     let Ok(upgraded) = upgrade.await else { return };
@@ -145,7 +163,7 @@ async fn converse(
         ending = speak(&line, &mut sink, outgoing, watch, &heard) => ending,
         ending = listen(&line, &mut stream, &heard) => ending,
     };
-    tracing::debug!(?ending, "a WebSocket ends");
+    held.1.ends(ending.word());
     line.over.cancel();
     let farewell = async {
         if let Some(frame) = ending.frame()
@@ -181,9 +199,10 @@ async fn speak(
     loop {
         let message = tokio::select! {
             biased;
-            over = watch.over(true) => return match over {
+            over = watch.over() => return match over {
                 Over::GoingDown => Ending::GoingDown,
-                Over::NotAllowed => Ending::NotAllowed,
+                Over::Stale => Ending::Stale,
+                Over::Expired | Over::NotAllowed | Over::Revoked => Ending::NotAllowed,
             },
             () = line.over.cancelled() => return Ending::Withdrawn,
             Some(message) = outgoing.recv() => match String::from_utf8(message.into()) {
@@ -251,7 +270,7 @@ async fn take(line: &Arc<Line>, body: Bytes) -> Option<Ending> {
         Err(refused) => {
             let says = gateway.refuse_caller(&caller, &refused);
             // JSON-RPC 2.0 s4.1: a notification is never answered. What could not be read may have been a request.
-            if let Refusal::Unreadable(_) | Refusal::TooManyCalls = *refused.refusal {
+            if let Refusal::Unreadable(_) | Refusal::TooManyAtOnce(_) = *refused.refusal {
                 line.say(words(says).await).await;
             }
         }

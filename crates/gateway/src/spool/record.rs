@@ -57,6 +57,22 @@ pub(crate) struct Ended<'a> {
     pub(crate) how: &'a str,
     /// Until the answer began.
     pub(crate) took: Duration,
+    /// What came after that, if it was a stream.
+    pub(crate) stream: Option<Streamed>,
+}
+
+/// How a stream ended.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Streamed {
+    /// A fixed word.
+    pub(crate) how: &'static str,
+    /// Since it began.
+    pub(crate) milliseconds: u64,
+    /// What was passed on.
+    pub(crate) events: u64,
+    pub(crate) bytes: u64,
+    /// Events of the upstream that were not the caller's to hear.
+    pub(crate) left_out: u64,
 }
 
 #[derive(Serialize)]
@@ -106,6 +122,8 @@ struct EndedLine<'a> {
     status: u16,
     how: &'a str,
     milliseconds: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stream: Option<Streamed>,
 }
 
 /// Something that is one line of the spool.
@@ -166,10 +184,15 @@ impl Record for Ended<'_> {
             call: self.call,
             status: self.status,
             how: self.how,
-            milliseconds: u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX),
+            milliseconds: milliseconds(self.took),
+            stream: self.stream,
         };
         serde_json::to_writer(line, &record)
     }
+}
+
+pub(crate) fn milliseconds(took: Duration) -> u64 {
+    u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The record with its line end.

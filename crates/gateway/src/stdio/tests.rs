@@ -67,6 +67,7 @@ fn server() -> Server {
         observe: false,
         pinning: portcullis_domain::registry::Pinning::default(),
         other_transports: std::collections::BTreeSet::default(),
+        limits: portcullis_domain::registry::ServerLimits::default(),
         issuers: portcullis_domain::registry::Issuers::default(),
 
         default_scopes: ScopeSet::default(),

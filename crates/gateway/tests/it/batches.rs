@@ -300,7 +300,7 @@ async fn pc_53_each_message_of_a_batch_counts() {
     let world = most(2).await;
     let answered = world.refused(batch(&world.token(), &[CALL, LIST, NOTE]), 429).await;
     assert_eq!(answered.json()["error"]["data"]["limit"], "principal");
-    let world = World::with(|settings| settings.limits.calls_per_principal = 2, |_| ()).await;
+    let world = World::with(|settings| settings.limits.calls_at_once.principal = 2, |_| ()).await;
     assert_eq!(sent(&world, batch(&world.token(), &[CALL, LIST])).await.1, 2);
     world.refused(batch(&world.token(), &[CALL, LIST, NOTE]), 429).await;
     assert_eq!(sent(&world, batch(&world.token(), &[CALL, LIST])).await.1, 2, "the room was given back");

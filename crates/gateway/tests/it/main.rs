@@ -2,6 +2,7 @@
 //! upstream that records every byte it gets. Each test first shows that the good request is served, then changes one thing.
 #![expect(clippy::unwrap_used, reason = "what a test cannot do without must be there")]
 
+mod at_once;
 mod batches;
 mod certificates;
 mod conditions;
@@ -20,6 +21,7 @@ mod pins;
 mod policy;
 mod programs;
 mod rates;
+mod sdk;
 mod sessions;
 mod streams;
 mod tasks;

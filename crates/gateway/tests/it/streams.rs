@@ -1,17 +1,26 @@
 //! Streams: passed on as they come, and ended when they must.
 
-use crate::world::{META, World, claims, request, tool};
+use crate::world::{META, World, claims, json, legacy, request, respond, tool};
 use axum::body::{Body, Bytes};
 use futures_util::StreamExt as _;
 use http::Response;
 use portcullis_domain::condition::Forbid;
 use portcullis_domain::id::{TokenId, UserId};
 use portcullis_domain::principal::{Revocation, RevokedTarget};
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
 type Tap = mpsc::UnboundedSender<&'static str>;
+
+/// Something that an upstream says before its answer, as an event.
+const ONE: &str = "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\",\"params\":{\"n\":1}}\n\n";
+const TWO: &str =
+    "id: 7\r\ndata: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\",\"params\":{\"n\":2}}\r\n\r\n";
+
+/// The answer to the request of every test here.
+const DONE: &str = "data: {\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}\n\n";
 
 /// An upstream that answers with a stream which the test writes.
 fn tapped(world: &World) -> Tap {
@@ -49,23 +58,189 @@ async fn listen(world: &World, token: &str) -> (Tap, Reader) {
     assert_eq!(response.status(), 200);
     assert_eq!(response.headers()["x-accel-buffering"], "no");
     let mut reader = Reader(response.into_body().into_data_stream());
-    tap.send("data: {\"n\":1}\n\n").unwrap();
-    assert_eq!(reader.next().await.unwrap(), "data: {\"n\":1}\n\n");
+    tap.send(ONE).unwrap();
+    assert_eq!(reader.next().await.unwrap(), ONE);
     (tap, reader)
+}
+
+/// The last line about a call.
+fn newest_record(world: &World) -> serde_json::Value {
+    world.records().into_iter().rfind(|record| record["kind"].is_string()).unwrap()
+}
+
+async fn answering(world: &World) -> (Tap, Reader) {
+    let tap = tapped(world);
+    let response = world.open(tool(&world.token(), "list_notes")).await;
+    (tap, Reader(response.into_body().into_data_stream()))
 }
 
 #[tokio::test]
 async fn events_are_passed_on_one_by_one_and_whole() {
     let world = World::new().await;
-    let tap = tapped(&world);
-    let response = world.open(tool(&world.token(), "list_notes")).await;
-    let mut reader = Reader(response.into_body().into_data_stream());
-    tap.send("data: {\"n\":").unwrap();
-    tap.send("1}\n\nid: 7\r\ndata: 2\r\n\r\ndata: half").unwrap();
-    assert_eq!(reader.next().await.unwrap(), "data: {\"n\":1}\n\n");
-    assert_eq!(reader.next().await.unwrap(), "id: 7\r\ndata: 2\r\n\r\n");
+    let (tap, mut reader) = answering(&world).await;
+    let (first, second) = ONE.split_at(20);
+    tap.send(first).unwrap();
+    tap.send(second).unwrap();
+    assert_eq!(reader.next().await.unwrap(), ONE);
+    tap.send(TWO).unwrap();
+    tap.send(DONE).unwrap();
+    tap.send("data: half").unwrap();
+    assert_eq!(reader.next().await.unwrap(), TWO);
+    assert_eq!(reader.next().await.unwrap(), DONE);
     drop(tap);
     assert_eq!(reader.next().await, None, "half an event is none");
+}
+
+#[tokio::test]
+async fn strm_06_ups_03_what_nobody_asked_for_is_left_out() {
+    let world = World::new().await;
+    let (tap, mut reader) = answering(&world).await;
+    for unasked in [
+        "data: {\"jsonrpc\":\"2.0\",\"id\":2,\"result\":{\"of\":\"somebody else\"}}\n\n",
+        "data: {\"jsonrpc\":\"2.0\",\"id\":\"s\",\"method\":\"sampling/createMessage\",\"params\":{}}\n\n",
+        "data: {\"jsonrpc\":\"2.0\",\"method\":\"x\",\"params\":{\"_meta\":{\"io.modelcontextprotocol/subscriptionId\":9}}}\n\n",
+        "event: endpoint\ndata: /elsewhere\n\n",
+        "data: no JSON\n\n",
+    ] {
+        tap.send(unasked).unwrap();
+    }
+    tap.send(": a comment\n\n").unwrap();
+    tap.send(DONE).unwrap();
+    tap.send(DONE).unwrap();
+    assert_eq!(reader.next().await.unwrap(), ": a comment\n\n");
+    assert_eq!(reader.next().await.unwrap(), DONE);
+    drop(tap);
+    assert_eq!(reader.next().await, None);
+    drop(reader);
+    let ended = newest_record(&world);
+    let stream = &ended["stream"];
+    assert_eq!(
+        (&stream["how"], &stream["events"], &stream["left_out"]),
+        (&"complete".into(), &2.into(), &6.into())
+    );
+}
+
+#[tokio::test]
+async fn ups_03_an_upstream_that_never_ends_after_its_answer_is_left() {
+    let world = World::new().await;
+    let (tap, mut reader) = answering(&world).await;
+    tap.send(DONE).unwrap();
+    assert_eq!(reader.next().await.unwrap(), DONE);
+    assert_eq!(reader.next().await, None);
+    drop(tap);
+}
+
+#[tokio::test]
+async fn ups_03_an_upstream_that_ends_without_an_answer_is_said_to_have() {
+    let world = World::new().await;
+    let (tap, mut reader) = answering(&world).await;
+    tap.send(ONE).unwrap();
+    assert_eq!(reader.next().await.unwrap(), ONE);
+    drop(tap);
+    let last = reader.next().await.unwrap();
+    assert!(last.contains("-31502") && last.contains(r#""id":1"#), "{last}");
+    assert_eq!(reader.next().await, None);
+    let figures = world.gateway.figures();
+    assert_eq!(figures.servers["notes"].streams_ended["upstream_never_answered"], 1);
+}
+
+/// A tool call within a session, answered by a stream that the test writes.
+async fn in_session(world: &World, token: &str) -> (Tap, Reader) {
+    let begin = legacy(
+        token,
+        r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25"}}"#,
+    );
+    world.upstream.answers(|_| {
+        let mut answer = json(200, r#"{"jsonrpc":"2.0","id":0,"result":{}}"#);
+        answer.headers_mut().insert("mcp-session-id", "s-1".parse().unwrap());
+        answer
+    });
+    world.served(begin).await;
+    let tap = tapped(world);
+    let call = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"list_notes"}}"#;
+    let response = world.open(legacy(token, call).header("mcp-session-id", "s-1")).await;
+    (tap, Reader(response.into_body().into_data_stream()))
+}
+
+#[tokio::test]
+async fn strm_01_a_stream_that_can_be_gone_on_with_ends_without_a_word_when_the_token_does() {
+    let world = World::new().await;
+    let token = world.sign(|claims| claims.exp = claims.iat + Duration::from_secs(1));
+    let (tap, mut reader) = in_session(&world, &token).await;
+    tap.send(TWO).unwrap();
+    assert_eq!(reader.next().await.unwrap(), TWO);
+    world.advance(Duration::from_secs(31));
+    world.feed_snapshot(&world.snapshot);
+    tap.send(DONE).unwrap();
+    assert_eq!(reader.next().await, None, "clients go on by Last-Event-ID, with a new token");
+    let resuming = |token: &str| {
+        legacy(token, "").verb("GET").header("mcp-session-id", "s-1").header("last-event-id", "7")
+    };
+    world.refused(resuming(&token), 401).await;
+    world.refused(resuming(&world.user_token("notes:read")), 404).await;
+    world.refused(resuming(&world.token()).without("mcp-session-id"), 400).await;
+    let told_again = format!("{DONE}{ONE}");
+    world.upstream.answers(move |_| respond(200, "text/event-stream", &told_again));
+    let answered = world.served(resuming(&world.token())).await;
+    assert_eq!(world.upstream.last().headers["last-event-id"], "7");
+    assert!(answered.text().contains(r#""id":1"#), "what was missed is told again, answers too");
+}
+
+#[tokio::test]
+async fn strm_02_a_stream_that_can_be_gone_on_with_has_a_last_word_when_the_token_is_revoked() {
+    let world = World::new().await;
+    let (tap, mut reader) = in_session(&world, &world.token()).await;
+    tap.send(TWO).unwrap();
+    assert_eq!(reader.next().await.unwrap(), TWO);
+    let until = world.now() + Duration::from_mins(15);
+    world.revoke(Revocation { target: RevokedTarget::All, at: world.now(), until });
+    assert!(reader.next().await.unwrap().contains("-31401"));
+    assert_eq!(reader.next().await, None);
+}
+
+#[tokio::test]
+async fn strm_06_a_get_stream_carries_no_answers_unless_it_tells_again() {
+    let world = World::new().await;
+    let token = world.token();
+    drop(in_session(&world, &token).await);
+    let all = format!("{DONE}{ONE}");
+    world.upstream.answers(move |_| respond(200, "text/event-stream", &all));
+    let get = legacy(&token, "").verb("GET").header("mcp-session-id", "s-1");
+    let answered = world.served(get).await;
+    assert!(!answered.text().contains("result") && answered.text().contains("notifications/message"));
+}
+
+#[tokio::test]
+async fn pc_50_the_end_of_a_stream_is_in_the_record() {
+    let world = World::new().await;
+    let (tap, reader) = listen(&world, &world.token()).await;
+    let decided = newest_record(&world);
+    assert_eq!(decided["kind"], "call.decided", "an open stream is under way");
+    assert_eq!(world.gateway.figures().servers["notes"].streams, 1);
+    drop(reader);
+    let ended = newest_record(&world);
+    assert_eq!(ended["call"], decided["call"]);
+    assert_eq!((&ended["status"], &ended["how"]), (&200.into(), &"answered".into()));
+    assert_eq!(ended["stream"]["how"], "caller_left");
+    assert_eq!((&ended["stream"]["events"], &ended["stream"]["bytes"]), (&1.into(), &ONE.len().into()));
+    assert_eq!(world.gateway.figures().servers["notes"].streams, 0);
+    drop(tap);
+    let (_tap, mut reader) = listen(&world, &world.token()).await;
+    let until = world.now() + Duration::from_mins(15);
+    world.revoke(Revocation { target: RevokedTarget::All, at: world.now(), until });
+    while reader.next().await.is_some() {}
+    assert_eq!(newest_record(&world)["stream"]["how"], "revoked");
+}
+
+#[tokio::test]
+async fn strm_03_a_gateway_without_news_ends_streams_and_says_why() {
+    let world = World::new().await;
+    let (tap, mut reader) = listen(&world, &world.token()).await;
+    world.advance(Duration::from_secs(31));
+    tap.send(ONE).unwrap();
+    let last = reader.next().await.unwrap();
+    assert!(last.contains("-31503") && last.contains("news"), "{last}");
+    assert_eq!(reader.next().await, None);
 }
 
 #[tokio::test]
@@ -123,12 +298,23 @@ async fn strm_01_the_end_of_the_token_is_the_end_of_the_stream() {
     let token = world.sign(|claims| claims.exp = claims.iat + Duration::from_secs(1));
     let (tap, mut reader) = listen(&world, &token).await;
     world.advance(Duration::from_secs(30));
-    tap.send("data: 2\n\n").unwrap();
-    assert_eq!(reader.next().await.unwrap(), "data: 2\n\n", "within the leeway");
+    tap.send(TWO).unwrap();
+    assert_eq!(reader.next().await.unwrap(), TWO, "within the leeway");
     world.advance(Duration::from_secs(1));
-    tap.send("data: 3\n\n").unwrap();
+    world.feed_snapshot(&world.snapshot);
+    tap.send(ONE).unwrap();
     let last = reader.next().await.unwrap();
-    assert!(last.contains("-31401") && !last.contains("data: 3"), "{last}");
+    assert!(last.contains(r#""resultType":"complete""#), "clients begin it anew: {last}");
+    assert_eq!(reader.next().await, None);
+    let token = world.sign(|claims| claims.exp = claims.iat + Duration::from_secs(1));
+    let tap = tapped(&world);
+    let response = world.open(tool(&token, "list_notes")).await;
+    let mut reader = Reader(response.into_body().into_data_stream());
+    world.advance(Duration::from_secs(31));
+    world.feed_snapshot(&world.snapshot);
+    tap.send(DONE).unwrap();
+    let last = reader.next().await.unwrap();
+    assert!(last.contains("-31401") && last.contains(r#""id":1"#), "{last}");
     assert_eq!(reader.next().await, None);
 }
 
@@ -171,8 +357,8 @@ async fn strm_02_revocation_of_a_person_ends_their_streams_and_no_others() {
     assert_eq!(reader.next().await, None);
     // The agent is somebody else.
     let (tap, mut reader) = listen(&world, &world.token()).await;
-    tap.send("data: 2\n\n").unwrap();
-    assert_eq!(reader.next().await.unwrap(), "data: 2\n\n");
+    tap.send(TWO).unwrap();
+    assert_eq!(reader.next().await.unwrap(), TWO);
 }
 
 #[tokio::test]
@@ -187,8 +373,8 @@ async fn shutdown_tells_open_streams_and_waits_for_answers() {
     let last = listening.next().await.unwrap();
     assert!(last.contains(r#""resultType":"complete""#) && last.contains("subscriptionId"), "{last}");
     assert_eq!(listening.next().await, None);
-    tap.send("data: done\n\n").unwrap();
-    assert_eq!(answering.next().await.unwrap(), "data: done\n\n");
+    tap.send(DONE).unwrap();
+    assert_eq!(answering.next().await.unwrap(), DONE);
     drop(tap);
     assert_eq!(answering.next().await, None);
     drop((answering, listening));
@@ -201,10 +387,42 @@ async fn shutdown_does_not_wait_past_its_deadline() {
     let tap = tapped(&world);
     let response = world.open(tool(&world.token(), "list_notes")).await;
     let mut answering = Reader(response.into_body().into_data_stream());
-    tap.send("data: 1\n\n").unwrap();
-    assert_eq!(answering.next().await.unwrap(), "data: 1\n\n");
+    tap.send(ONE).unwrap();
+    assert_eq!(answering.next().await.unwrap(), ONE);
     let gateway = world.gateway.clone();
     tokio::spawn(async move { gateway.shutdown(Duration::from_millis(30)).await });
     assert!(answering.next().await.unwrap().contains("-31503"));
     assert_eq!(answering.next().await, None);
+}
+
+#[tokio::test]
+async fn strm_08_a_streamed_answer_of_100_mib_never_sits_in_memory() {
+    const EVENTS: usize = 1600;
+    let world = World::new().await;
+    let event = Bytes::from(ONE.replace(":1}", &format!(r#":"{}"}}"#, "x".repeat(64 * 1024))));
+    let sent = Arc::new(AtomicUsize::new(0));
+    let (counted, each) = (Arc::clone(&sent), event.clone());
+    world.upstream.answers(move |_| {
+        let (counted, each) = (Arc::clone(&counted), each.clone());
+        let events = (0..EVENTS).map(move |_| {
+            counted.fetch_add(each.len(), Ordering::SeqCst);
+            Ok::<_, std::convert::Infallible>(each.clone())
+        });
+        let all = events.chain([Ok(Bytes::from(DONE))]);
+        Response::builder()
+            .header("content-type", "text/event-stream")
+            .body(Body::from_stream(futures_util::stream::iter(all)))
+            .unwrap()
+    });
+    let response = world.open(tool(&world.token(), "list_notes")).await;
+    let mut body = response.into_body().into_data_stream();
+    let (mut taken, mut ahead) = (0, 0);
+    while let Some(chunk) = body.next().await {
+        taken += chunk.unwrap().len();
+        ahead = ahead.max(sent.load(Ordering::SeqCst).saturating_sub(taken));
+    }
+    assert_eq!(taken, EVENTS * event.len() + DONE.len());
+    // What the kernel buffers, and little more.
+    assert!(ahead < 16 * 1024 * 1024, "the upstream was {ahead} bytes ahead of the reader");
+    assert_eq!(world.gateway.figures().room_taken, 0);
 }

@@ -268,7 +268,7 @@ async fn ups_10_nothing_is_tried_twice() {
 
 #[tokio::test]
 async fn rpc_15_the_callers_limit_of_calls_under_way() {
-    let world = World::with(|settings| settings.limits.calls_per_principal = 0, |_| ()).await;
+    let world = World::with(|settings| settings.limits.calls_at_once.principal = 0, |_| ()).await;
     let answered = world.refused(tool(&world.token(), "list_notes"), 429).await;
     assert_eq!(answered.header("retry-after"), "1");
     let ping = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
@@ -277,7 +277,7 @@ async fn rpc_15_the_callers_limit_of_calls_under_way() {
 
 #[tokio::test]
 async fn dos_08_a_person_has_no_more_room_with_more_clients() {
-    let world = World::with(|settings| settings.limits.calls_per_principal = 1, |_| ()).await;
+    let world = World::with(|settings| settings.limits.calls_at_once.principal = 1, |_| ()).await;
     let by = |client: &str| {
         world.sign(|claims| {
             claims.sub = portcullis_domain::id::UserId::from_bytes([7; 16]).to_string();

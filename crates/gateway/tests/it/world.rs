@@ -374,6 +374,7 @@ fn server(name: &str, number: u8, upstream: &str) -> Server {
         observe: false,
         pinning: portcullis_domain::registry::Pinning::default(),
         other_transports: std::collections::BTreeSet::default(),
+        limits: portcullis_domain::registry::ServerLimits::default(),
         issuers: portcullis_domain::registry::Issuers::default(),
 
         default_scopes: scopes(&read),

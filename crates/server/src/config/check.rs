@@ -79,6 +79,7 @@ impl Check<'_> {
         let log = self.log(raw.telemetry);
         let spool_bytes = self.spool_bytes(raw.audit.spool_bytes);
         let proxies = self.proxies(&raw.listen);
+        let allowed_origins = self.allowed_origins(&raw.listen.allowed_origins);
         let tls = self.tls(raw.listen.tls, options);
         let ops = self.ops(raw.listen.ops);
         let listen = self.listen(raw.listen.address, options);
@@ -89,6 +90,7 @@ impl Check<'_> {
             tls,
             ops,
             proxies,
+            allowed_origins,
             log,
             otlp,
             spool_bytes,

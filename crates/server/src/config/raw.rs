@@ -53,6 +53,9 @@ pub struct Listen {
     /// The header in which they say it: "X-Forwarded-For" or "Forwarded" (RFC 7239). Only this one is looked at; the proxies
     /// must append to it or set it. Default: "X-Forwarded-For".
     pub forwarded_header: Option<String>,
+    /// Web origins, besides our own, whose pages may call servers through the gateway ("https://inspector.example.com").
+    /// Pages of all others are refused with 403; programs that are no pages send no origin. Default: none.
+    pub allowed_origins: Vec<String>,
 }
 
 /// Certificate and key of the listener.
@@ -144,8 +147,8 @@ pub struct Limits {
     pub body: Option<u64>,
     /// Connections at once. Default: 4096.
     pub connections: Option<u64>,
-    /// Calls and streams of one person or agent at once, whatever the client. Default: 256.
-    pub calls_per_principal: Option<u64>,
+    /// How many calls may be under way at once; beyond them is 429, or 503 where all callers of a server share the bound.
+    pub calls_at_once: CallsAtOnce,
     /// How many calls may come in a minute, all of them at once if need be; beyond them is 429 with `Retry-After`. Each message
     /// counts, and so do GET and DELETE.
     pub calls_per_minute: CallsPerMinute,
@@ -158,10 +161,30 @@ pub struct Limits {
     pub upstream_idle: Option<String>,
     /// The longest JSON answer, list or event of an upstream, in bytes. Default: 16777216 (16 MiB).
     pub answer: Option<u64>,
+    /// Memory for all bodies, answers and events longer than 64 KiB that are under way, in bytes; a quarter of it is for one
+    /// caller, and the longest of them always fits. Beyond it is 503. Default: 268435456 (256 MiB).
+    pub memory: Option<u64>,
     /// Programs of stdio servers at once. Default: 256.
     pub programs: Option<u64>,
     /// How long a program without work stays, "1s" to "24h". Default: "5m".
     pub program_idle: Option<String>,
+}
+
+/// How many calls may be under way at once.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct CallsAtOnce {
+    /// Of one person or agent, whatever the client. Default: 256.
+    pub principal: Option<u64>,
+    /// By one client, whoever uses it. Default: any number.
+    pub client: Option<u64>,
+    /// To one server; a server may have fewer (`[server.limits]` in the fleet file). Default: any number.
+    pub server: Option<u64>,
+    /// From one address (IPv6: one /64). Behind a proxy, name it in `listen.trusted_proxies` first. Default: any number.
+    pub address: Option<u64>,
+    /// Streams that one person or agent listens to (GET, `subscriptions/listen`); they are counted apart from calls.
+    /// Default: 64.
+    pub streams: Option<u64>,
 }
 
 /// How many calls may come in a minute.
@@ -172,7 +195,7 @@ pub struct CallsPerMinute {
     pub principal: Option<u64>,
     /// By one client, whoever uses it. Default: any number.
     pub client: Option<u64>,
-    /// To one server. Default: any number.
+    /// To one server; a server may have fewer (`[server.limits]` in the fleet file). Default: any number.
     pub server: Option<u64>,
     /// From one address (IPv6: one /64), requests without a token included. Behind a proxy, name it in
     /// `listen.trusted_proxies` first. Default: any number.

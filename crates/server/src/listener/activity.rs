@@ -2,6 +2,7 @@
 //! asking anything, or without ever taking an answer, so neither counts: what counts is a request that we work on, an
 //! answer that waits for us, and an answer that is being taken.
 
+use super::taken::Taken;
 use axum::body::Body;
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
@@ -12,7 +13,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Answers are handed out in pieces, so that a slow reader of a long one is seen to read.
-const PIECE: usize = 64 * 1024;
+const PIECE: usize = 32 * 1024;
 
 /// What goes on in one connection. Cheap to clone; clones are the same.
 #[derive(Clone)]
@@ -76,15 +77,20 @@ pub(super) struct Watched {
     body: Body,
     rest: Bytes,
     activity: Activity,
+    taken: Option<Taken>,
     waits_for_us: Option<Busy>,
 }
 
 impl Watched {
     pub(super) fn new(body: Body, activity: Activity) -> Self {
-        Self { body, rest: Bytes::new(), activity, waits_for_us: None }
+        let taken = Taken::of_this_request();
+        Self { body, rest: Bytes::new(), activity, taken, waits_for_us: None }
     }
 
     fn piece(&mut self, mut data: Bytes) -> Frame<Bytes> {
+        if let Some(taken) = &self.taken {
+            taken.handed();
+        }
         self.rest = if data.len() > PIECE { data.split_off(PIECE) } else { Bytes::new() };
         Frame::data(data)
     }
@@ -98,6 +104,9 @@ impl hyper::body::Body for Watched {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        if let Some(taken) = &self.taken {
+            taken.wanted();
+        }
         if !self.rest.is_empty() {
             self.activity.touch();
             let rest = std::mem::take(&mut self.rest);

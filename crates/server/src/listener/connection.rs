@@ -6,6 +6,7 @@ use super::head;
 use super::leftover::Lender;
 use super::places::Place;
 use super::stream::{Agreed, Stream};
+use super::taken::Patient;
 use super::tap::{Tap, Tapped};
 use super::tls::Tls;
 use axum::Router;
@@ -15,7 +16,7 @@ use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use portcullis_gateway::ClientAddress;
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -34,7 +35,7 @@ const HEADER_BYTES: usize = 32 * 1024;
 const HEADER_COUNT: usize = 100;
 
 /// HTTP/2 requests at once on one connection (HTTP-13).
-const STREAMS: u32 = 256;
+const STREAMS: u32 = 128;
 
 /// Streams that were reset before we looked at them; beyond it the connection ends (CVE-2023-44487).
 const RESET_STREAMS: usize = 32;
@@ -44,7 +45,7 @@ const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 
 /// What waits for a peer that does not read, of one answer.
-const SEND_BUFFER: usize = 256 * 1024;
+const SEND_BUFFER: usize = 64 * 1024;
 
 /// From the connection to the end of the TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -171,7 +172,7 @@ async fn serve_2(stream: Tapped, site: Site, life: Life) -> hyper::Result<()> {
         let activity = watched.clone();
         async move { watch(&activity, site.answer(request.map(Body::new))).await }
     });
-    let connection = http2::Builder::new(TokioExecutor::new())
+    let connection = http2::Builder::new(Patient(life.0))
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS)
         .max_pending_accept_reset_streams(RESET_STREAMS)

@@ -94,6 +94,18 @@ fn calls(page: &mut Page, servers: &BTreeMap<String, ServerFigures>) {
             page.sample(name, &[("server", server), ("outcome", outcome)], count);
         }
     }
+    let name = "portcullis_gateway_streams";
+    page.gauge(name, "Open streams by server.");
+    for (server, of_server) in servers {
+        page.sample(name, &[("server", server)], of_server.streams);
+    }
+    let name = "portcullis_gateway_streams_ended_total";
+    page.counter(name, "Streams that are over, by server and how they ended.");
+    for (server, of_server) in servers {
+        for (how, count) in &of_server.streams_ended {
+            page.sample(name, &[("server", server), ("how", how)], count);
+        }
+    }
     let name = "portcullis_gateway_decision_seconds";
     page.histogram(name, "From the last byte of a call to the record of the decision.");
     for (server, of_server) in servers {
@@ -133,8 +145,9 @@ fn gateway(page: &mut Page, app: &App, figures: &Figures) {
         page.sample(name, &[], value);
     };
     now("portcullis_gateway_calls_under_way", "Calls under way, streams included.", figures.calls);
-    now("portcullis_gateway_streams", "Open streams.", figures.streams);
     now("portcullis_gateway_programs", "Programs of stdio servers that run.", figures.programs);
+    now("portcullis_gateway_room_bytes", "Memory that long bodies and answers take now.", figures.room_taken);
+    now("portcullis_gateway_room_limit_bytes", "What they may take; then they are refused.", figures.room);
     now("portcullis_spool_bytes", "What the record of calls holds on this disk.", figures.spool_bytes);
     now("portcullis_spool_limit_bytes", "What it may hold; then calls are refused.", figures.spool_limit);
     let fresh = u64::from(app.gateway.is_fresh());

@@ -62,7 +62,7 @@ folder = "/srv/ops"
 [limits]
 body = 1048576
 connections = 100
-calls_per_principal = 32
+calls_at_once = { principal = 32, server = 500, streams = 16 }
 calls_per_minute = { principal = 600, server = 1000000 }
 bad_signatures_per_minute = 50
 upstream_timeout = "30s"
@@ -89,7 +89,10 @@ spool_bytes = 104857600
     assert_eq!(config.commands["ops"].run, ["ops-server", "--stdio"]);
     assert_eq!((config.limits.body, config.limits.connections), (1_048_576, 100));
     let limits = config.limits;
-    assert_eq!((limits.calls_per_principal, limits.answer, limits.programs), (32, 65_536, 8));
+    assert_eq!((limits.answer, limits.programs), (65_536, 8));
+    let at_once = limits.calls_at_once;
+    assert_eq!((at_once.principal, at_once.client, at_once.streams), (32, None, 16));
+    assert_eq!(at_once.server, std::num::NonZeroU32::new(500));
     assert_eq!(limits.upstream_timeout, Duration::from_secs(30));
     let calls = limits.calls_per_minute;
     assert_eq!((calls.principal, calls.server), (NonZeroU32::new(600), NonZeroU32::new(1_000_000)));
@@ -133,7 +136,7 @@ flux = 1
         there is: env, env_from, folder, run
     line 11: limits.body: must be a whole number, not a text in quotes
     line 12: limits.flux: there is no such key
-        there is: answer, bad_signatures_per_minute, body, calls_per_minute, calls_per_principal, connections, program_idle, programs, upstream_timeout
+        there is: answer, bad_signatures_per_minute, body, calls_at_once, calls_per_minute, connections, memory, program_idle, programs, upstream_timeout
     "#);
 }
 
@@ -216,6 +219,25 @@ connections = 1
     line 15: command.Ops.run: there is no program to run
         write run = ["PROGRAM", "ARGUMENT"]
     line 17: limits.connections: 1 is not between 16 and 1000000
+    "#);
+}
+
+#[test]
+fn http_15_origins_of_pages_are_written_as_browsers_say_them() {
+    let origins = r#"listen.allowed_origins = ["https://inspector.example.com", "http://localhost:6274"]"#;
+    assert_eq!(Config::parse(origins, &Options::default()).unwrap().allowed_origins.len(), 2);
+    let wrong_ones = r#"listen.allowed_origins = ["*", "null", "https://a.example/", "https://A.example:443", "file:///x"]"#;
+    insta::assert_snapshot!(wrong(wrong_ones, &Options::default()), @r#"
+    line 1: listen.allowed_origins: "*" is not a web origin
+        write, for example, "https://inspector.example.com"
+    line 1: listen.allowed_origins: "null" is not a web origin
+        write, for example, "https://inspector.example.com"
+    line 1: listen.allowed_origins: "https://a.example/" is not a web origin
+        write "https://a.example"
+    line 1: listen.allowed_origins: "https://A.example:443" is not a web origin
+        write "https://a.example"
+    line 1: listen.allowed_origins: "file:///x" is not a web origin
+        write, for example, "https://inspector.example.com"
     "#);
 }
 

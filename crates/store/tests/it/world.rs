@@ -80,6 +80,7 @@ pub(crate) fn server(id: ServerId, name: &str) -> Server {
         observe: false,
         pinning: portcullis_domain::registry::Pinning::default(),
         other_transports: std::collections::BTreeSet::default(),
+        limits: portcullis_domain::registry::ServerLimits::default(),
         issuers: portcullis_domain::registry::Issuers::default(),
 
         default_scopes: scopes("notes:read"),

@@ -28,6 +28,7 @@ impl Check<'_> {
         let rules = self.rules(raw.rule, &declared);
         let placement = self.placement(at, raw.mode, raw.upstream, raw.credential);
         let default_scopes = self.scope_set(raw.default_scopes, &declared);
+        let limits = self.limits(raw.limits, placement.as_ref());
         let issuers = self.issuers(raw.issuers, &declared, placement.as_ref());
         if placement == Some(Placement::Direct) && !raw.other_transports.is_empty() {
             let says = "a direct server has no other_transports: callers reach it without the gateway";
@@ -50,6 +51,7 @@ impl Check<'_> {
             pinning: raw.pinning,
             other_transports: raw.other_transports,
             issuers: issuers?,
+            limits,
             default_scopes,
             scopes,
             rules,

@@ -2,7 +2,7 @@
 
 use super::{Check, raw};
 use crate::config::Limits;
-use portcullis_gateway::CallRates;
+use portcullis_gateway::{AtOnce, CallRates};
 use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use std::time::Duration;
 /// The most that the record of calls may hold, unless somebody says otherwise.
 const SPOOL_BYTES: u64 = 1024 * 1024 * 1024;
 
-/// More in a minute than one machine serves.
+/// More than one machine serves.
 const MAX_RATE: u32 = 100_000_000;
 
 impl Check<'_> {
@@ -28,12 +28,7 @@ impl Check<'_> {
                 defaults.connections,
                 16..=1_000_000,
             ),
-            calls_per_principal: self.bound(
-                "limits.calls_per_principal",
-                raw.calls_per_principal,
-                defaults.calls_per_principal,
-                1..=1_000_000,
-            ),
+            calls_at_once: self.calls_at_once(&raw.calls_at_once),
             calls_per_minute: self.calls_per_minute(&raw.calls_per_minute),
             bad_signatures_per_minute: self
                 .rate("limits.bad_signatures_per_minute", raw.bad_signatures_per_minute)
@@ -51,8 +46,24 @@ impl Check<'_> {
                 10 * second..=24 * hour,
             ),
             answer: self.bound("limits.answer", raw.answer, defaults.answer, 1024..=most_bytes),
+            memory: self.bound("limits.memory", raw.memory, defaults.memory, 1024..=1 << 40),
             programs: self.bound("limits.programs", raw.programs, defaults.programs, 1..=100_000),
             program_idle: self.life("limits.program_idle", idle, defaults.program_idle, second..=24 * hour),
+        }
+    }
+
+    fn calls_at_once(&mut self, raw: &raw::CallsAtOnce) -> AtOnce {
+        let defaults = AtOnce::default();
+        AtOnce {
+            principal: self
+                .rate("limits.calls_at_once.principal", raw.principal)
+                .map_or(defaults.principal, NonZeroU32::get),
+            client: self.rate("limits.calls_at_once.client", raw.client).or(defaults.client),
+            server: self.rate("limits.calls_at_once.server", raw.server).or(defaults.server),
+            address: self.rate("limits.calls_at_once.address", raw.address).or(defaults.address),
+            streams: self
+                .rate("limits.calls_at_once.streams", raw.streams)
+                .map_or(defaults.streams, NonZeroU32::get),
         }
     }
 
@@ -66,7 +77,7 @@ impl Check<'_> {
         }
     }
 
-    /// So many in a minute; `None` where nothing is written.
+    /// So many in a minute, or at once; `None` where nothing is written.
     fn rate(&mut self, key: &str, written: Option<u64>) -> Option<NonZeroU32> {
         let number = written?;
         let rate = u32::try_from(number).ok().and_then(NonZeroU32::new).filter(|rate| rate.get() <= MAX_RATE);

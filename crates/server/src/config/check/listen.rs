@@ -176,6 +176,22 @@ impl Check<'_> {
         }
         TrustedProxies::new(networks, header)
     }
+
+    /// HTTP-01, HTTP-15: browsers say an origin in one way, and it is compared as they say it.
+    pub(super) fn allowed_origins(&mut self, written: &[String]) -> Vec<String> {
+        for text in written {
+            let origin = text.parse::<url::Url>().ok().map(|url| url.origin().ascii_serialization());
+            let is_web = text.starts_with("https://") || text.starts_with("http://");
+            if !is_web || origin.as_deref() != Some(text.as_str()) {
+                let hint = origin.filter(|origin| is_web && origin != "null").map_or_else(
+                    || "write, for example, \"https://inspector.example.com\"".to_owned(),
+                    |origin| format!("write \"{origin}\""),
+                );
+                self.problem("listen.allowed_origins", format!("{text:?} is not a web origin"), hint);
+            }
+        }
+        written.to_vec()
+    }
 }
 
 fn host(address: SocketAddr) -> String {
