@@ -10,7 +10,7 @@ use crate::answer::UpstreamFailure;
 use crate::authorize::Denial;
 use crate::call::ParseRefusal;
 use crate::door::Door;
-use crate::headers::{HeaderRefusal, SUPPORTED};
+use crate::headers::HeaderRefusal;
 use crate::rates::TooOften;
 use crate::state::Disbelief;
 use axum::body::Body;
@@ -244,9 +244,9 @@ fn header_refused(refusal: &HeaderRefusal, sentence: String) -> Shown {
             bad(code::HEADER_MISMATCH)
         }
         HeaderRefusal::MissingMeta => bad(code::INVALID_PARAMS),
-        HeaderRefusal::Unsupported(requested) => Shown {
+        HeaderRefusal::Unsupported { requested, instead } => Shown {
             data: Some(json!({
-                "supported": SUPPORTED,
+                "supported": instead,
                 "requested": requested.as_deref().unwrap_or("unknown"),
             })),
             ..bad(code::UNSUPPORTED_VERSION)

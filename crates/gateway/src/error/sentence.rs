@@ -236,7 +236,7 @@ fn header_reason(refusal: &HeaderRefusal) -> &'static str {
         HeaderRefusal::Missing(_) => "header_missing",
         HeaderRefusal::MissingMeta => "meta_missing",
         HeaderRefusal::Repeated(_) => "header_repeated",
-        HeaderRefusal::Unsupported(_) => "unsupported_version",
+        HeaderRefusal::Unsupported { .. } => "unsupported_version",
     }
 }
 
