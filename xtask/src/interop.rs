@@ -53,9 +53,7 @@ pub(crate) fn run(consent: Consent, binary: Option<PathBuf>, only: Option<Part>)
     };
     let bench = Bench { folder, python, binary, consent };
     let mut verdict = Verdict::Good;
-    for part in
-        [Part::Sdk, Part::Typescript, Part::Servers, Part::Conformance, Part::Abuse, Part::Corpus]
-    {
+    for part in [Part::Sdk, Part::Typescript, Part::Servers, Part::Conformance, Part::Abuse, Part::Corpus] {
         if only.is_none_or(|only| only == part) && bench.run(part)? == Verdict::Bad {
             verdict = Verdict::Bad;
         }

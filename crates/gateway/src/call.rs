@@ -25,7 +25,7 @@ pub(crate) struct Call {
     pub(crate) method: String,
     /// What the method means here.
     pub(crate) aim: Aim,
-    /// What `Mcp-Name` must repeat: `params.name` or `params.uri`.
+    /// What `Mcp-Name` must repeat: the name or URI that is decided about.
     pub(crate) name: Option<String>,
     /// `params._meta.progressToken` as it stands in the text.
     pub(crate) progress_token: Option<Box<RawValue>>,

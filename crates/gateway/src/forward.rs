@@ -133,6 +133,12 @@ impl Upstreams {
     }
 }
 
+/// The header fields that an upstream gets.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn sent_headers(forwarded: &Forwarded<'_>) -> Option<HeaderMap> {
+    headers::for_upstream(forwarded)
+}
+
 fn request(forwarded: Forwarded<'_>) -> Result<Request<Full<Bytes>>, UpstreamFailure> {
     let headers = headers::for_upstream(&forwarded).ok_or(UpstreamFailure::Garbled)?;
     let mut request = Request::new(Full::new(forwarded.body));

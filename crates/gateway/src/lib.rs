@@ -12,6 +12,8 @@ mod batch;
 mod call;
 mod circumstances;
 #[cfg(test)]
+mod confusion;
+#[cfg(test)]
 mod corpus;
 mod cors;
 mod deliver;
@@ -22,6 +24,9 @@ mod exchange;
 mod external;
 mod figures;
 mod forward;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod headers;
 mod ledger;
 mod list;
@@ -29,6 +34,8 @@ mod metadata;
 mod pins;
 mod program;
 mod rates;
+#[cfg(any(test, feature = "fuzzing"))]
+mod readers;
 mod serve;
 mod sessions;
 mod settings;

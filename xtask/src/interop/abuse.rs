@@ -15,8 +15,8 @@ use crate::shell;
 
 /// Groups in which something must be proven: skipping everything proves nothing.
 const PROVEN: &[&str] = &[
-    "AUD", "AUTHZ", "BEAR", "CODE", "DISC", "GW", "HDR", "HTTP", "JWT", "KEY", "PKCE", "REDIR", "REFR", "REVO",
-    "RPC", "SCOPE", "STRM", "TOK",
+    "AUD", "AUTHZ", "BEAR", "CODE", "DISC", "GW", "HDR", "HTTP", "JWT", "KEY", "PKCE", "REDIR", "REFR",
+    "REVO", "RPC", "SCOPE", "STRM", "TOK",
 ];
 
 /// What the checks skip, by the beginning of their ids, and why. Everything else must pass.

@@ -137,7 +137,15 @@ impl Facts {
     }
 
     fn into_call(self, kind: Kind, aim: Aim) -> Call {
-        let name = text(self.name).or(text(self.uri));
+        // The header repeats what is decided about; where that has no name, whatever stands there.
+        let name = match &aim {
+            Aim::CallTool(_) | Aim::GetPrompt(_) => text(self.name),
+            Aim::ReadResource(_) | Aim::WatchResource(_) => text(self.uri),
+            Aim::CompletePrompt(object) | Aim::CompleteResource(object) => Some(object.clone()),
+            Aim::Connect | Aim::Initialize | Aim::List | Aim::Listen(_) | Aim::Unknown => {
+                text(self.name).or(text(self.uri))
+            }
+        };
         Call {
             kind,
             id: self.id,

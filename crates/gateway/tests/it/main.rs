@@ -5,6 +5,7 @@
 mod batches;
 mod conditions;
 mod feed;
+mod forgeries;
 mod http;
 mod issuers;
 mod lists;
@@ -18,4 +19,5 @@ mod sessions;
 mod streams;
 mod tokens;
 mod upstreams;
+mod wire;
 mod world;
