@@ -3,6 +3,7 @@
 mod abuse;
 mod corpus;
 mod demo;
+mod everything;
 mod node;
 mod python;
 mod sdk;
@@ -21,10 +22,14 @@ use crate::system::Consent;
 pub(crate) enum Part {
     /// The black-box abuse checks
     Abuse,
+    /// The MCP conformance suite, directly and through the gateway
+    Conformance,
     /// Hostile JSON through real SDK servers
     Corpus,
     /// The Python SDK, through sign-in, consent, calls and refresh
     Sdk,
+    /// Servers of the Python SDK behind the gateway, by HTTP and by stdio
+    Servers,
     /// The TypeScript SDKs, the same way
     Typescript,
 }
@@ -48,7 +53,7 @@ pub(crate) fn run(consent: Consent, binary: Option<PathBuf>, only: Option<Part>)
     };
     let bench = Bench { folder, python, binary, consent };
     let mut verdict = Verdict::Good;
-    for part in [Part::Sdk, Part::Typescript, Part::Abuse, Part::Corpus] {
+    for part in [Part::Sdk, Part::Typescript, Part::Servers, Part::Conformance, Part::Abuse, Part::Corpus] {
         if only.is_none_or(|only| only == part) && bench.run(part)? == Verdict::Bad {
             verdict = Verdict::Bad;
         }
@@ -66,8 +71,10 @@ impl Bench {
     fn run(&self, part: Part) -> Result<Verdict> {
         match part {
             Part::Abuse => abuse::run(self),
+            Part::Conformance => everything::conformance(self),
             Part::Corpus => corpus::run(self),
             Part::Sdk => sdk::python(self),
+            Part::Servers => everything::servers(self),
             Part::Typescript => sdk::typescript(self),
         }
     }

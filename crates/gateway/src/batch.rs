@@ -27,6 +27,13 @@ use tokio::time::Instant;
 
 pub(crate) use split::is_batch;
 
+/// The messages of a body, and the bytes of each; none if it is no batch.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn messages(body: &Bytes, token: &str, max_depth: usize) -> Vec<(Call, Bytes)> {
+    let messages = split(body, token, max_depth).unwrap_or_default();
+    messages.into_iter().map(|message| (message.call, message.body)).collect()
+}
+
 /// A message that may go, and all that it takes.
 struct Ready<'b> {
     message: &'b Message,

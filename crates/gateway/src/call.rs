@@ -27,7 +27,7 @@ pub(crate) struct Call {
     pub(crate) method: String,
     /// What the method means here.
     pub(crate) aim: Aim,
-    /// What `Mcp-Name` must repeat: `params.name`, `params.uri` or, of a task, `params.taskId`.
+    /// What `Mcp-Name` must repeat: the name, URI or task that is decided about.
     pub(crate) name: Option<String>,
     /// `params._meta.progressToken` as it stands in the text.
     pub(crate) progress_token: Option<Box<RawValue>>,

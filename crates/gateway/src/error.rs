@@ -10,7 +10,7 @@ use crate::answer::UpstreamFailure;
 use crate::authorize::Denial;
 use crate::call::ParseRefusal;
 use crate::door::Door;
-use crate::headers::{HeaderRefusal, SUPPORTED, WITH_SESSIONS};
+use crate::headers::{HeaderRefusal, WITH_SESSIONS};
 use crate::rates::TooOften;
 use crate::state::Disbelief;
 use crate::stream::Full;
@@ -273,9 +273,9 @@ fn header_refused(refusal: &HeaderRefusal, sentence: String) -> Shown {
             data: Some(json!({ "supported": WITH_SESSIONS, "requested": requested })),
             ..bad(code::UNSUPPORTED_VERSION)
         },
-        HeaderRefusal::Unsupported(requested) => Shown {
+        HeaderRefusal::Unsupported { requested, instead } => Shown {
             data: Some(json!({
-                "supported": SUPPORTED,
+                "supported": instead,
                 "requested": requested.as_deref().unwrap_or("unknown"),
             })),
             ..bad(code::UNSUPPORTED_VERSION)

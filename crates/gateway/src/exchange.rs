@@ -282,7 +282,6 @@ impl Inner {
             Behind::Address(to) => {
                 let forwarded = Forwarded {
                     method: Method::POST,
-                    to,
                     headers: allowed.headers,
                     era: allowed.era,
                     session: allowed.session,
@@ -293,7 +292,7 @@ impl Inner {
                     share: self.room.of(&allowed.caller.principal.subject),
                     body: allowed.body.clone(),
                 };
-                self.forward(permits, allowed.caller, forwarded).await
+                self.forward(permits, (allowed.caller, to), forwarded).await
             }
             Behind::Program(name) => self.to_program(permits, name, allowed).await,
             Behind::Nothing => Err(Refusal::Upstream(UpstreamFailure::NoAddress)),

@@ -37,7 +37,6 @@ const MAX_ERROR_BODY: usize = 64 * 1024;
 /// One message for an HTTP upstream.
 pub(crate) struct Forwarded<'a> {
     pub(crate) method: Method,
-    pub(crate) to: &'a Target,
     /// As the caller sent them.
     pub(crate) headers: &'a HeaderMap,
     pub(crate) era: Era,
@@ -65,10 +64,9 @@ impl Inner {
     pub(crate) async fn forward(
         &self,
         permits: Permits,
-        caller: &Caller,
+        (caller, target): (&Caller, &Target),
         forwarded: Forwarded<'_>,
     ) -> Result<Answer, Refusal> {
-        let target = forwarded.to;
         let shown = self.credential(caller, &target.credential).await?;
         let mut answered =
             target.ask(&permits, &forwarded, shown.as_ref()).await.map_err(Refusal::Upstream)?;
@@ -145,6 +143,12 @@ impl Reading<'_> {
             Unread::TooLarge => UpstreamFailure::TooLarge,
         })
     }
+}
+
+/// The header fields that an upstream gets besides our credential.
+#[cfg(test)]
+pub(crate) fn sent_headers(forwarded: &Forwarded<'_>) -> Option<HeaderMap> {
+    headers::for_upstream(forwarded, None)
 }
 
 /// Breaks off when nothing comes for so long.

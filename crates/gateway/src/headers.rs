@@ -15,7 +15,10 @@ pub(crate) const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-i
 pub(crate) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// Revisions that are served, newest first.
-pub(crate) const SUPPORTED: [&str; 4] = ["2026-07-28", "2025-11-25", "2025-06-18", FIRST_WITH_HTTP];
+const SUPPORTED: &[&str] = &["2026-07-28", "2025-11-25", "2025-06-18", FIRST_WITH_HTTP];
+
+/// Those that a request can name in itself, as `server/discover` lists them.
+const STATELESS: &[&str] = &["2026-07-28"];
 
 /// Those that begin with `initialize`, with the first of all, which knows HTTP+SSE only.
 pub(crate) const WITH_SESSIONS: [&str; 4] = ["2025-11-25", "2025-06-18", FIRST_WITH_HTTP, "2024-11-05"];
@@ -52,9 +55,14 @@ pub(crate) enum HeaderRefusal {
     /// More than once, or not text.
     #[error("the {0} header must stand once, in visible ASCII")]
     Repeated(HeaderName),
-    /// A revision that is not served; as it was asked for, if it looks like one.
+    /// A revision that is not served.
     #[error("Unsupported protocol version")]
-    Unsupported(Option<String>),
+    Unsupported {
+        /// As it was asked for, if it looks like a version.
+        requested: Option<String>,
+        /// What can be asked for instead, in the same way.
+        instead: &'static [&'static str],
+    },
 }
 
 /// Checks the headers of a POST against its body, and says in which era it speaks.
@@ -89,7 +97,7 @@ pub(crate) fn check(headers: &HeaderMap, call: &Call) -> Result<Era, HeaderRefus
 pub(crate) fn check_bodiless(headers: &HeaderMap) -> Result<Era, HeaderRefusal> {
     match single(headers, &PROTOCOL_VERSION)? {
         None => Ok(Era::Sessions),
-        Some(version) => served(version),
+        Some(version) => served(version, SUPPORTED),
     }
 }
 
@@ -107,29 +115,32 @@ fn era_of(header: Option<&str>, call: &Call) -> Result<Era, HeaderRefusal> {
     if body.is_some_and(|body| body != header) {
         return Err(HeaderRefusal::Mismatch(PROTOCOL_VERSION));
     }
-    let era = served(header)?;
+    let era = served(header, if body.is_some() { STATELESS } else { SUPPORTED })?;
     if era == Era::Stateless && body.is_none() && call.kind == Kind::Request {
         return Err(HeaderRefusal::MissingMeta);
     }
     Ok(era)
 }
 
-fn served(version: &str) -> Result<Era, HeaderRefusal> {
+fn served(version: &str, instead: &'static [&'static str]) -> Result<Era, HeaderRefusal> {
     match version {
         "2026-07-28" => Ok(Era::Stateless),
         "2025-11-25" | "2025-06-18" | FIRST_WITH_HTTP => Ok(Era::Sessions),
-        other => Err(HeaderRefusal::Unsupported(is_date(other).then(|| other.to_owned()))),
+        other => {
+            let requested = is_plain(other).then(|| other.to_owned());
+            Err(HeaderRefusal::Unsupported { requested, instead })
+        }
     }
 }
 
 /// A message that names its revision itself, where there can be none such.
 pub(crate) fn needs_session(version: &str) -> HeaderRefusal {
-    HeaderRefusal::NeedsSession(is_date(version).then(|| version.to_owned()))
+    HeaderRefusal::NeedsSession(is_plain(version).then(|| version.to_owned()))
 }
 
-/// Only what looks like a revision is repeated to the caller.
-fn is_date(text: &str) -> bool {
-    text.len() == 10 && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-')
+/// Only what looks like a version is repeated to the caller.
+fn is_plain(text: &str) -> bool {
+    text.len() <= 32 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'))
 }
 
 fn needs_name(aim: &Aim) -> bool {
@@ -277,16 +288,27 @@ mod tests {
         assert_eq!(check(&headers(&[]), &modern), Err(HeaderRefusal::Missing(PROTOCOL_VERSION)));
         let pretended = [("mcp-protocol-version", FIRST_WITH_HTTP)];
         assert_eq!(check(&headers(&pretended), &modern), Err(HeaderRefusal::Mismatch(PROTOCOL_VERSION)));
-        for (stated, repeated) in [
+        for (stated, requested) in [
             ("2024-11-05", Some("2024-11-05".to_owned())),
             ("2099-01-01", Some("2099-01-01".to_owned())),
+            ("v999.0.0", Some("v999.0.0".to_owned())),
             ("<script>", None),
+            ("0123456789-0123456789-0123456789-0123456789", None),
         ] {
             assert_eq!(
                 check(&headers(&[("mcp-protocol-version", stated)]), &old),
-                Err(HeaderRefusal::Unsupported(repeated))
+                Err(HeaderRefusal::Unsupported { requested, instead: SUPPORTED })
             );
         }
+        let future = call(
+            r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2099-01-01","io.modelcontextprotocol/clientCapabilities":{}}"#,
+            "tools/list",
+        );
+        assert_eq!(
+            check(&headers(&[("mcp-protocol-version", "2099-01-01"), ("mcp-method", "tools/list")]), &future),
+            Err(HeaderRefusal::Unsupported { requested: Some("2099-01-01".to_owned()), instead: STATELESS }),
+            "a request that names its version can only name a stateless one instead"
+        );
         let first = call(r#""protocolVersion":"2025-11-25""#, "initialize");
         assert_eq!(check(&headers(&[]), &first), Ok(Era::Sessions));
     }

@@ -13,6 +13,8 @@ mod cache_scope;
 mod call;
 mod circumstances;
 #[cfg(test)]
+mod confusion;
+#[cfg(test)]
 mod corpus;
 mod cors;
 mod credential;
@@ -24,6 +26,9 @@ mod exchange;
 mod external;
 mod figures;
 mod forward;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod headers;
 mod ledger;
 mod line;
@@ -33,6 +38,8 @@ mod notices;
 mod pins;
 mod program;
 mod rates;
+#[cfg(any(test, feature = "fuzzing"))]
+mod readers;
 mod room;
 mod serve;
 mod sessions;

@@ -92,6 +92,12 @@ impl Pinboard {
         Some(ServerPins { server, tools: known.pinned_tools(server)?, drifts: self.drifts.load() })
     }
 
+    /// These pins, with what this node saw.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn of_tools<'a>(&self, server: ServerId, tools: &'a PinnedTools) -> ServerPins<'a> {
+        ServerPins { server, tools, drifts: self.drifts.load() }
+    }
+
     /// Takes in what a list showed. `is_whole`: it was asked for from its beginning; whether it went to its end, the look knows.
     pub(crate) fn take(&self, look: Look<'_>, is_whole: bool) {
         let found = look.found();

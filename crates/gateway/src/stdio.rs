@@ -235,10 +235,27 @@ impl Children {
 }
 
 /// A message as a program is sent it.
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn as_line(message: &[u8]) -> Option<String> {
     let line = framing::one_line(&Bytes::copy_from_slice(message)).ok()?;
     String::from_utf8(line.to_vec()).ok()
+}
+
+/// Reads what a program writes as lines of at most `most` bytes, and what each of them is.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn read_lines(mut output: &[u8], most: usize, each: impl Fn(&[u8])) {
+    use futures_util::FutureExt as _;
+    // From memory nothing is ever waited for.
+    while let Some(line) = framing::read_line(&mut output, most).now_or_never() {
+        match line {
+            framing::Line::End => return,
+            framing::Line::TooLong => {}
+            framing::Line::Text(line) => {
+                each(&line);
+                let _read = message::Message::read(&line);
+            }
+        }
+    }
 }
 
 fn wanted(request: &StdioRequest) -> Wanted<'_> {

@@ -299,7 +299,6 @@ impl Talk<'_> {
             Behind::Address(to) => {
                 let forwarded = Forwarded {
                     method: Method::DELETE,
-                    to,
                     headers: &self.headers("DELETE"),
                     era: self.era,
                     session: Some(session),
@@ -311,7 +310,7 @@ impl Talk<'_> {
                     body: Bytes::new(),
                 };
                 let permits = Permits::of_survey(&Probe(()));
-                let _it_may_not_know_how = self.gateway.forward(permits, self.caller, forwarded).await;
+                let _it_may_not_know_how = self.gateway.forward(permits, (self.caller, to), forwarded).await;
             }
             Behind::Nothing => {}
         }

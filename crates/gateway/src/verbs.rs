@@ -146,7 +146,6 @@ impl Inner {
         };
         let forwarded = Forwarded {
             method: if parts.method == Method::DELETE { Method::DELETE } else { Method::GET },
-            to,
             headers: &parts.headers,
             era: Era::Sessions,
             session,
@@ -157,7 +156,7 @@ impl Inner {
             share: self.room.of(&caller.principal.subject),
             body: Bytes::new(),
         };
-        self.forward(permits, caller, forwarded).await
+        self.forward(permits, (caller, to), forwarded).await
     }
 
     fn session_refused(&self, caller: &Caller, session: Option<&str>, status: StatusCode) -> Response<Body> {

@@ -9,6 +9,9 @@ pub mod challenge;
 pub mod client;
 pub mod error;
 pub mod form;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod issuer;
 pub mod jwk;
 pub mod jwt;

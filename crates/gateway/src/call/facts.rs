@@ -144,10 +144,18 @@ impl Facts {
     }
 
     fn into_call(self, kind: Kind, aim: Aim) -> Call {
-        let name = if let Aim::Task(task) = &aim {
-            Some(task.id.clone())
-        } else {
-            text(self.name).or(text(self.uri))
+        // The header repeats what is decided about; where that has no name, whatever stands there.
+        let name = match &aim {
+            Aim::CallTool(_) | Aim::GetPrompt(_) => text(self.name),
+            Aim::ReadResource(_) | Aim::WatchResource(_) => text(self.uri),
+            Aim::CompletePrompt(object) | Aim::CompleteResource(object) => Some(object.clone()),
+            Aim::Task(task) => Some(task.id.clone()),
+            Aim::Connect
+            | Aim::Initialize
+            | Aim::List
+            | Aim::Listen(_)
+            | Aim::Method(_)
+            | Aim::Unknown => text(self.name).or(text(self.uri)),
         };
         Call {
             kind,

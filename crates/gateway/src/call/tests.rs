@@ -1,6 +1,7 @@
 //! Whatever a body looks like: when it is let through, every reader reads in it what we did.
 
 use super::{Aim, Kind, parse};
+use crate::readers::careless;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use serde_json::Value;
@@ -85,20 +86,6 @@ fn body() -> impl Strategy<Value = String> {
         let parts: Vec<String> = [before, own, after].into_iter().filter(|part| !part.is_empty()).collect();
         format!("{{{}}}", parts.join(","))
     })
-}
-
-/// How a careless reader compares names: without case, width, invisible characters and separators.
-fn careless(name: &str) -> String {
-    name.chars()
-        .filter(|letter| letter.is_alphanumeric())
-        .map(|letter| match letter {
-            '\u{ff41}'..='\u{ff5a}' => char::from_u32(u32::from(letter) - 0xff41 + 0x61).unwrap_or(letter),
-            '\u{430}' => 'a',
-            '\u{210e}' => 'h',
-            other => other,
-        })
-        .flat_map(char::to_lowercase)
-        .collect()
 }
 
 /// What a careless reader finds under `wanted`: all of it.

@@ -275,7 +275,7 @@ fn header_reason(refusal: &HeaderRefusal) -> &'static str {
         HeaderRefusal::MissingMeta => "meta_missing",
         HeaderRefusal::NeedsSession(_) => "needs_session",
         HeaderRefusal::Repeated(_) => "header_repeated",
-        HeaderRefusal::Unsupported(_) => "unsupported_version",
+        HeaderRefusal::Unsupported { .. } => "unsupported_version",
     }
 }
 

@@ -190,3 +190,22 @@ async fn pc_24_a_forbid_without_selection_closes_the_server() {
     let refused = world.refused(tool(&world.token(), "list_notes"), 403).await;
     assert_eq!(refused.json()["error"]["message"], "forbidden by \"day only\"");
 }
+
+#[tokio::test]
+async fn rpc_22_a_number_satisfies_no_condition_however_it_is_written() {
+    let world = world(vec![Forbid {
+        tools: vec!["create_note".into()],
+        ..forbid("only notes", r#"argument_outside={"path":"/srv/notes/**"}"#)
+    }])
+    .await;
+    let token = world.user_token("notes:write");
+    let with = |path: &str| call(&token, "create_note", &format!(r#""arguments":{{"path":{path}}},"#));
+    world.served(with(r#""/srv/notes/1""#)).await;
+    for number in
+        ["1", "1.0", "-0", "1e2", "9007199254740993", "18446744073709551616", "1e308", "true", "null"]
+    {
+        let refused = world.refused(with(number), 403).await;
+        assert_eq!(refused.json()["error"]["message"], "forbidden by \"only notes\"", "{number}");
+    }
+    assert_eq!(world.refused(with("1e999"), 400).await.code(), -32700, "no reader has such a number");
+}

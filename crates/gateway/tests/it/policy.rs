@@ -296,3 +296,95 @@ async fn pc_07_a_method_that_mcp_does_not_know_needs_a_rule_that_names_it() {
     let may = unobserved.user_token("notes:write");
     unobserved.served(request(&may, "com.example/drop", &format!("{{{META}}}"))).await;
 }
+
+#[tokio::test]
+async fn scope_12_14_what_a_list_hides_cannot_be_called_by_its_name_either() {
+    let world = World::new().await;
+    let tools = ["list_notes", "create_note", "wipe", "added_yesterday"];
+    world.upstream.answers(move |_| {
+        let listed: Vec<_> = tools.iter().map(|name| serde_json::json!({ "name": name })).collect();
+        let answer = serde_json::json!({ "jsonrpc": "2.0", "id": 1, "result": { "tools": listed } });
+        crate::world::json(200, &answer.to_string())
+    });
+    let token = world.token();
+    let listed = world.served(request(&token, "tools/list", &format!("{{{META}}}"))).await.json();
+    let shown: Vec<&str> = listed["result"]["tools"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|tool| tool["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(shown, ["list_notes"]);
+    world.served(tool(&token, "list_notes")).await;
+    for hidden in &tools[1..] {
+        assert_eq!(world.refused(tool(&token, hidden), 403).await.code(), -31403, "{hidden}");
+    }
+}
+
+#[tokio::test]
+async fn scope_15_a_rule_is_of_one_server_and_no_spelling_names_two() {
+    let world = World::new().await;
+    let token = world.token();
+    world.served(tool(&token, "list_notes")).await;
+    for name in [
+        "notes__list_notes",
+        "notes.list_notes",
+        "notes/list_notes",
+        "notes:list_notes",
+        "ops__list_notes",
+        "ops.list_notes",
+        "../ops/list_notes",
+        "list_notes,list_notes",
+    ] {
+        assert_eq!(world.refused(tool(&token, name), 403).await.code(), -31403, "{name}");
+    }
+    // The other server has a tool of the same name, and its scopes are its own.
+    let elsewhere = |scopes: &str| {
+        world.sign(|claims| {
+            claims.aud = "https://as.test/mcp/ops".into();
+            claims.scope = scopes.parse().unwrap();
+        })
+    };
+    for scopes in ["notes:read", "ops:read", "notes:read ops:read"] {
+        world.refused(tool(&elsewhere(scopes), "list_notes").to("/mcp/ops"), 403).await;
+    }
+}
+
+#[tokio::test]
+async fn scope_16_who_may_do_nothing_at_a_server_gets_nothing_there() {
+    let world = World::new().await;
+    world.served(tool(&world.token(), "list_notes")).await;
+    // Signed as if we had issued it: the agent has no ceiling at this server, so all that it asks for is refused.
+    let token = world.sign(|claims| {
+        claims.aud = "https://as.test/mcp/ops".into();
+        claims.scope = "ops:read ops:write ops:admin".parse().unwrap();
+    });
+    for ask in [
+        tool(&token, "list_notes"),
+        request(&token, "tools/list", &format!("{{{META}}}")),
+        request(&token, "server/discover", &format!("{{{META}}}")),
+        request(&token, "subscriptions/listen", &format!(r#"{{"notifications":{{}},{META}}}"#)),
+    ] {
+        let answered = world.refused(ask.to("/mcp/ops"), 403).await;
+        assert_eq!(answered.code(), -31403);
+    }
+}
+
+#[tokio::test]
+async fn scope_18_a_scope_implies_what_is_configured_in_call_and_challenge_and_no_more() {
+    let world = World::new().await;
+    let (reads, writes) = (world.user_token("notes:read"), world.user_token("notes:write"));
+    world.served(tool(&reads, "list_notes")).await;
+    world.served(tool(&writes, "list_notes")).await;
+    world.served(tool(&writes, "create_note")).await;
+    let challenged = world.refused(tool(&reads, "create_note"), 403).await;
+    assert!(challenged.challenge().contains(r#"error="insufficient_scope""#), "{}", challenged.challenge());
+    assert!(challenged.challenge().contains("notes:write"), "{}", challenged.challenge());
+    world.refused(tool(&writes, "wipe"), 403).await;
+    for near in ["notes:*", "notes", "notes:writer", "*", "NOTES:WRITE"] {
+        let token = world.user_token(near);
+        for name in ["list_notes", "create_note"] {
+            world.refused(tool(&token, name), 403).await;
+        }
+    }
+}

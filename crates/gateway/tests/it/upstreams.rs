@@ -10,7 +10,7 @@ use std::time::Duration;
 type BadAnswer = fn() -> Response<Body>;
 
 #[tokio::test]
-async fn pc_05_hdr_01_an_assertion_in_place_of_the_token() {
+async fn pc_05_hdr_01_as_prm_06_an_assertion_in_place_of_the_token() {
     let world = World::new().await;
     let token = world.token();
     world.served(tool(&token, "list_notes")).await;
@@ -123,7 +123,7 @@ async fn hdr_02_03_only_allowed_headers_pass_and_none_can_be_taken_away() {
 }
 
 #[tokio::test]
-async fn hdr_04_a_parameter_that_is_no_argument_reaches_nobody() {
+async fn rpc_16_hdr_04_a_parameter_that_is_no_argument_reaches_nobody() {
     let world = World::new().await;
     let token = world.token();
     let params = format!(r#"{{"name":"list_notes","arguments":{{"region":"us-west1"}},{META}}}"#);

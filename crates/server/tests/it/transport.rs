@@ -134,7 +134,7 @@ async fn http_04_a_second_request_is_checked_like_the_first() {
 }
 
 #[tokio::test]
-async fn headers_over_the_limit_are_431() {
+async fn http_11_headers_over_the_limit_are_431() {
     let (address, _running) = listening().await;
     let fits =
         format!("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX: {}\r\n\r\n", "a".repeat(30 * 1024));
