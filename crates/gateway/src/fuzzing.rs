@@ -87,8 +87,8 @@ fn split_at_blank_line(request: &[u8]) -> (&[u8], &[u8]) {
 
 /// A stream of events: cut at the same places however it arrives, nothing lost, nothing added.
 pub fn event_stream(input: &[u8]) {
-    let share = Room::new(LIMIT, LIMIT).of(&principal().subject);
     const LIMIT: usize = 1 << 16;
+    let share = Room::new(LIMIT, LIMIT).of(&principal().subject);
     let (size, stream) =
         input.split_first().map_or((1, input), |(size, rest)| (usize::from(*size).max(1), rest));
     let cut = |size: usize| {
