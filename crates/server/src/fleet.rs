@@ -15,7 +15,7 @@ pub(crate) use deliver::{Delivered, Recipient, delivered};
 pub(crate) use file::FleetFile;
 pub use preview::{Ending, Preview, Version, export, preview};
 pub use remarks::remarks;
-pub(crate) use remarks::{observed, strangers};
+pub(crate) use remarks::{observed, strangers, unguarded};
 pub(crate) use rotate::{Delivery, RotateError, Rotation, rotate};
 pub(crate) use seen::seen_tools;
 
