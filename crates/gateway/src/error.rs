@@ -287,7 +287,8 @@ fn upstream_failed(failure: UpstreamFailure, sentence: String, context: &Context
             extra: Some((header::RETRY_AFTER, HeaderValue::from(seconds))),
             ..Shown::new(StatusCode::SERVICE_UNAVAILABLE, code::UNAVAILABLE, sentence)
         },
-        UpstreamFailure::Credential
+        UpstreamFailure::BrokeOff
+        | UpstreamFailure::Credential
         | UpstreamFailure::Garbled
         | UpstreamFailure::NoAddress
         | UpstreamFailure::NoProgram
