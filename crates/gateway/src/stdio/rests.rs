@@ -13,6 +13,8 @@ const GOOD_RUN: Duration = Duration::from_secs(10);
 
 /// What the second failure in a row costs; each further one doubles it.
 const FIRST_REST: Duration = Duration::from_millis(200);
+/// The same of a program that is broken for everybody.
+const FIRST_REST_OF_ALL: Duration = Duration::from_secs(1);
 const LONGEST_REST: Duration = Duration::from_secs(30);
 
 /// Beyond so many remembered failures, those that matter no more are dropped.
@@ -100,7 +102,7 @@ impl Rests {
             return;
         }
         let length = match broken.rest {
-            None => FIRST_REST,
+            None => FIRST_REST_OF_ALL,
             Some(rest) if rest.is_tried => (rest.length * 2).min(LONGEST_REST),
             // Of those that were started before it was known.
             Some(_) => return,
@@ -162,7 +164,7 @@ mod tests {
         for number in 0..100 {
             rests.failed(owner(&format!("c{number}")), Duration::ZERO, Spoke::Never, now);
         }
-        for rest in [200, 400, 800, 1600] {
+        for rest in [1000, 2000, 4000, 8000] {
             assert_eq!(start(&mut rests, &owner("x"), false, now), Err(ms(rest)));
             now += ms(rest);
             let started = (0..100)
