@@ -23,6 +23,8 @@ pub(crate) enum Answer {
 /// Why there is no answer that could be passed on. Nothing of the upstream's insides is in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum UpstreamFailure {
+    #[error("the upstream broke off before it answered")]
+    BrokeOff,
     #[error("the upstream did not take our credential")]
     Credential,
     #[error("the upstream's answer cannot be understood")]

@@ -318,7 +318,8 @@ fn upstream_failed(failure: UpstreamFailure, sentence: String, context: &Context
         },
         // Nobody is told to try again: the call may have been carried out.
         UpstreamFailure::NoRoom => Shown::new(StatusCode::SERVICE_UNAVAILABLE, code::UNAVAILABLE, sentence),
-        UpstreamFailure::Credential
+        UpstreamFailure::BrokeOff
+        | UpstreamFailure::Credential
         | UpstreamFailure::Garbled
         | UpstreamFailure::NoAddress
         | UpstreamFailure::NoProgram

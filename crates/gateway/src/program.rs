@@ -67,8 +67,8 @@ pub(crate) fn refusal(failure: StdioFailure) -> Refusal {
         StdioFailure::TooManyPrograms => Refusal::Upstream(UpstreamFailure::TooManyPrograms),
         StdioFailure::TimedOut | StdioFailure::TooSlow => Refusal::Upstream(UpstreamFailure::Late),
         StdioFailure::Garbled | StdioFailure::NotUnderstood => Refusal::Upstream(UpstreamFailure::Garbled),
-        StdioFailure::CannotStart | StdioFailure::Ended | StdioFailure::Resting => {
-            Refusal::Upstream(UpstreamFailure::Unreachable)
-        }
+        StdioFailure::CannotStart => Refusal::Upstream(UpstreamFailure::Unreachable),
+        StdioFailure::Ended => Refusal::Upstream(UpstreamFailure::BrokeOff),
+        StdioFailure::Resting { seconds } => Refusal::Upstream(UpstreamFailure::Resting { seconds }),
     }
 }

@@ -11,6 +11,7 @@ mod message;
 mod pool;
 mod process;
 mod queue;
+mod rests;
 
 #[cfg(test)]
 mod tests;
@@ -93,7 +94,10 @@ pub(crate) enum StdioFailure {
     NotUnderstood,
     /// It failed several times in a row.
     #[error("the program failed, and is not started again yet")]
-    Resting,
+    Resting {
+        /// For so long.
+        seconds: u64,
+    },
     /// The caller's: neither an `initialize` nor of a session.
     #[error("a session is needed")]
     SessionRequired,

@@ -1,6 +1,7 @@
 //! What an operator would look at when something is wrong: each thing with a verdict, and what to do. It changes nothing,
 //! and shows no secret.
 
+mod credentials;
 mod database;
 mod files;
 mod network;
@@ -77,6 +78,7 @@ pub async fn examine(options: &Options, clock: &Clock) -> Vec<Finding> {
     files::backups(&config, clock, &mut findings);
     network::server(&config, is_running, &mut findings).await;
     if let Some(registry) = &registry {
+        credentials::credentials(registry, &mut findings);
         network::public_url(&config, is_running, registry, &mut findings).await;
         network::upstreams(registry, &mut findings).await;
     }

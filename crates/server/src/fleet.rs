@@ -17,7 +17,7 @@ pub(crate) use file::FleetFile;
 pub use followed::{Followed, Standing};
 pub use preview::{Ending, Preview, Version, export, preview};
 pub use remarks::remarks;
-pub(crate) use remarks::{observed, old_transports, strangers};
+pub(crate) use remarks::{observed, old_transports, strangers, unguarded};
 pub(crate) use rotate::{Delivery, RotateError, Rotation, rotate};
 pub(crate) use seen::seen_tools;
 

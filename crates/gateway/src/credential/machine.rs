@@ -171,6 +171,17 @@ impl Machine {
     async fn get(&self, now: Timestamp) -> Result<Token, NoToken> {
         let endpoint = self.endpoint(now).await?;
         let secret = (self.means.secrets)(&self.client.secret).ok_or(Unheard::Secret)?;
+        let authorization = match endpoint.proof {
+            Proof::Form => None,
+            Proof::Header => Some(basic(&self.client.client_id, &secret).ok_or(Unheard::Secret)?),
+        };
+        let form = self.form(endpoint.proof, &secret);
+        let fetcher = &self.means.fetcher;
+        let answered = fetcher.post(&endpoint.address, authorization, form, self.patience()).await?;
+        Token::read(&answered, now)
+    }
+
+    fn form(&self, proof: Proof, secret: &str) -> String {
         let mut form = form_urlencoded::Serializer::new(String::new());
         form.append_pair("grant_type", "client_credentials");
         if !self.client.scopes.is_empty() {
@@ -179,16 +190,13 @@ impl Machine {
         if let Some(resource) = &self.client.resource {
             form.append_pair("resource", resource);
         }
-        let authorization = match endpoint.proof {
-            Proof::Header => Some(basic(&self.client.client_id, &secret).ok_or(Unheard::Secret)?),
+        match proof {
             Proof::Form => {
-                form.append_pair("client_id", &self.client.client_id).append_pair("client_secret", &secret);
-                None
+                form.append_pair("client_id", &self.client.client_id).append_pair("client_secret", secret);
             }
-        };
-        let fetcher = &self.means.fetcher;
-        let answered = fetcher.post(&endpoint.address, authorization, form.finish(), self.patience()).await?;
-        Token::read(&answered, now)
+            Proof::Header => {}
+        }
+        form.finish()
     }
 
     fn patience(&self) -> Duration {

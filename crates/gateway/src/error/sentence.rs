@@ -140,6 +140,7 @@ impl UpstreamFailure {
     /// The reason, as a stable word.
     pub(crate) fn reason(self) -> &'static str {
         match self {
+            Self::BrokeOff => "upstream_broke_off",
             Self::Credential => "upstream_credential",
             Self::Garbled => "upstream_garbled",
             Self::Late => "upstream_late",

@@ -134,8 +134,7 @@ impl Target {
             tokio::time::timeout(forwarded.timeout, client.request(request)).await;
         drop(trying);
         let response = answered.map_err(|_| UpstreamFailure::Late)?.map_err(|error| {
-            let failure =
-                if error.is_connect() { UpstreamFailure::Unreachable } else { UpstreamFailure::Garbled };
+            let failure = failure(&error);
             let address = self.to.authority().map(ToString::to_string);
             tracing::warn!(address, error = &error as &dyn Error, "{failure}");
             failure
@@ -208,6 +207,17 @@ impl Own {
         }
         let config = tls::own(&material)?;
         Ok(Some((material, config)))
+    }
+}
+
+fn failure(error: &hyper_util::client::legacy::Error) -> UpstreamFailure {
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<hyper::Error>());
+    if error.is_connect() {
+        UpstreamFailure::Unreachable
+    } else if cause.is_some_and(hyper::Error::is_parse) {
+        UpstreamFailure::Garbled
+    } else {
+        UpstreamFailure::BrokeOff
     }
 }
 

@@ -8,6 +8,7 @@ use super::desk::{Desk, End, Kind, Refused};
 use super::framing::{self, Line};
 use super::process::{self, Process, Streams};
 use super::queue::{self, Bound};
+use super::rests::Spoke;
 use super::{Bounds, StdioFailure};
 use crate::settings::{Program, Secrets};
 use crate::upstream::CallInfo;
@@ -120,6 +121,10 @@ impl Child {
 
     pub(super) fn idle_since(&self) -> Option<tokio::time::Instant> {
         self.desk.idle_since()
+    }
+
+    pub(super) fn spoke(&self) -> Spoke {
+        self.desk.spoke()
     }
 
     pub(super) fn is_ended(&self) -> bool {

@@ -2,6 +2,7 @@
 
 use super::message::{About, Key, Message, NotJsonRpc};
 use super::queue::{self, Bound, Frame};
+use super::rests::Spoke;
 use bytes::Bytes;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -63,6 +64,7 @@ struct State {
     /// Requests in a row that were given up without the program saying anything at all.
     silences: u32,
     last_used: Instant,
+    spoke: Spoke,
     ended: Option<End>,
 }
 
@@ -98,6 +100,7 @@ impl Desk {
             tickets: 0,
             silences: 0,
             last_used: Instant::now(),
+            spoke: Spoke::Never,
             ended: None,
         };
         Self { state: Mutex::new(state), bound }
@@ -128,6 +131,7 @@ impl Desk {
         let message = Message::read(&line)?;
         let mut state = self.state();
         state.silences = 0;
+        state.spoke = Spoke::Once;
         Ok(match message {
             Message::Answer { to: Some(id), good } => state.answer(&id, line, good),
             Message::Answer { to: None, .. } => state.answer_to_nobody(),
@@ -137,6 +141,11 @@ impl Desk {
                 None
             }
         })
+    }
+
+    /// Whether the program said anything yet.
+    pub(super) fn spoke(&self) -> Spoke {
+        self.state().spoke
     }
 
     /// Nobody waits for this request any more. What comes back may be said to the program.

@@ -1,25 +1,17 @@
-//! Which programs run, and for whom: how many there may be, and when one that failed may be started again.
+//! Which programs run, and for whom, and how many there may be.
 
 use super::child::{Child, Owner};
 use super::desk::{End, Kind};
+use super::rests::{Rests, Spoke};
 use super::{Bounds, StdioFailure};
 use crate::settings::{Program, Secrets};
+use portcullis_domain::id::ServerId;
 use portcullis_domain::principal::Principal;
 use portcullis_domain::registry::Server;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use tokio::time::Instant;
-
-/// A program that ran for so long did not fail at its start.
-const GOOD_RUN: Duration = Duration::from_secs(10);
-
-/// What the second failure in a row costs; each further one doubles it.
-const FIRST_REST: Duration = Duration::from_millis(200);
-const LONGEST_REST: Duration = Duration::from_secs(30);
-
-/// Beyond so many remembered failures, those that matter no more are dropped.
-const REMEMBERED_FAILURES: usize = 1024;
 
 pub(super) struct Pool {
     state: Mutex<State>,
@@ -36,14 +28,8 @@ struct State {
     sessions: HashMap<String, u64>,
     /// What serves a principal without sessions.
     stateless: HashMap<Owner, u64>,
-    failures: HashMap<Owner, Failures>,
+    rests: Rests,
     closed: bool,
-}
-
-#[derive(Clone, Copy)]
-struct Failures {
-    in_a_row: u32,
-    rest_until: Instant,
 }
 
 /// What is asked to run.
@@ -164,12 +150,13 @@ impl Pool {
             state.leave(&child);
             child.stop();
         }
-        if state.failures.get(&owner).is_some_and(|failures| Instant::now() < failures.rest_until) {
-            return Err(StdioFailure::Resting);
-        }
+        let (is_served, now) = (state.serves(owner.server), Instant::now());
+        let may_start = state.rests.may_start(&owner, is_served, now);
+        may_start.map_err(|wait| StdioFailure::Resting { seconds: wait.as_secs() + 1 })?;
         if let Some(leaving) = state.in_the_way(&owner, &self.bounds)? {
             return Ok(Start::Waits(leaving));
         }
+        state.rests.started(&owner, is_served, now);
         let child = self.start(&mut state, wanted, kind)?;
         let number = state.started;
         match session {
@@ -201,7 +188,7 @@ impl Pool {
             Err(error) => {
                 let owner = Owner::of(wanted.server, wanted.principal);
                 tracing::error!(server.name = %wanted.server.name, error = %error, "a program cannot be started");
-                state.failed(owner, Duration::ZERO);
+                state.rests.failed(owner, Duration::ZERO, Spoke::Never, Instant::now());
                 return Err(StdioFailure::CannotStart);
             }
         };
@@ -229,7 +216,8 @@ async fn look_after(pool: Weak<Pool>, number: u64, child: Arc<Child>, upkeep: su
             state.leave(&child);
             match why {
                 End::Exited | End::Garbled | End::Hung => {
-                    state.failed(child.owner.clone(), began.elapsed());
+                    let (owner, spoke) = (child.owner.clone(), child.spoke());
+                    state.rests.failed(owner, began.elapsed(), spoke, Instant::now());
                 }
                 End::Idle | End::Stopped => {}
             }
@@ -255,19 +243,10 @@ impl State {
         self.stateless.retain(|_, number| stays(number));
     }
 
-    fn failed(&mut self, owner: Owner, lived: Duration) {
-        let now = Instant::now();
-        if self.failures.len() >= REMEMBERED_FAILURES {
-            self.failures.retain(|_, failures| now < failures.rest_until);
-        }
-        let failures = self.failures.entry(owner).or_insert(Failures { in_a_row: 0, rest_until: now });
-        failures.in_a_row = if lived >= GOOD_RUN { 1 } else { failures.in_a_row.saturating_add(1) };
-        // The first failure costs nothing: the next call starts another program.
-        let rest = match failures.in_a_row {
-            0 | 1 => Duration::ZERO,
-            more => FIRST_REST.saturating_mul(1 << (more - 2).min(10)).min(LONGEST_REST),
-        };
-        failures.rest_until = now + rest;
+    /// Whether a program of the server runs and has said something.
+    fn serves(&self, server: ServerId) -> bool {
+        let of_server = |child: &&Arc<Child>| child.owner.server == server && !child.is_ended();
+        self.running.values().filter(of_server).any(|child| child.spoke() == Spoke::Once)
     }
 
     /// Which idle program must go before another may start for this owner; refused when none may go.

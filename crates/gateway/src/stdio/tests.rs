@@ -232,6 +232,28 @@ async fn pc_42_a_program_gets_its_secrets_from_where_they_are_or_does_not_start(
 }
 
 #[tokio::test]
+async fn dos_09_a_program_that_crashes_at_its_start_is_not_started_by_every_caller() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("starts");
+    let crashes = format!("echo started >> {}; exit 1", log.display());
+    let program = Program { run: vec!["sh".to_owned(), "-c".to_owned(), crashes], ..Program::default() };
+    let children = children(bounds());
+    for name in ["alice", "bob", "carol"] {
+        assert_eq!(failure_of(&children, by(name, plain(&program, 1))).await, StdioFailure::Ended);
+    }
+    let crowd = (0..50).map(|number| {
+        let request = by(&format!("caller{number}"), plain(&program, 1));
+        failure_of(&children, request)
+    });
+    for failure in futures_util::future::join_all(crowd).await {
+        assert_eq!(failure, StdioFailure::Resting { seconds: 1 });
+    }
+    all_gone(&children).await;
+    let starts = std::fs::read_to_string(&log).unwrap().lines().count();
+    assert_eq!(starts, 3, "what a crowd is told costs no process");
+}
+
+#[tokio::test]
 async fn pc_02_a_program_is_told_whom_it_serves_and_nothing_else() {
     let children = children(bounds());
     let mut program = sdk();

@@ -134,7 +134,8 @@ impl Files {
     fn told(&self) -> impl FnOnce(&mut Settings) + use<> {
         let files = Arc::clone(&self.0);
         move |settings| {
-            settings.secrets = Arc::new(move |place| files.lock().unwrap().get(&place.to_string()).cloned());
+            settings.secrets =
+                Arc::new(move |place: &SecretPlace| files.lock().unwrap().get(&place.to_string()).cloned());
         }
     }
 }
@@ -198,7 +199,9 @@ async fn ups_05_a_certificate_for_another_name_is_not_believed() {
 #[tokio::test]
 async fn http_2_is_spoken_where_the_upstream_offers_it_in_the_handshake() {
     let server = Identity::of("localhost");
-    for (offered, is_http_2) in [(&["h2", "http/1.1"][..], true), (&["http/1.1"], false), (&[], false)] {
+    for (offered, is_http_2) in
+        [(&["h2", "http/1.1"][..], true), (&["http/1.1"][..], false), (&[][..], false)]
+    {
         let upstream = Guarded::start(&server, &[], offered).await;
         let files = Files::default().with("file:/ca.pem", &server.pem);
         let world = World::with(files.told(), reached(0, upstream.url(), by_ca())).await;

@@ -4,13 +4,21 @@ use crate::world::{Answered, Recorder, Seen, World, json, respond, tool};
 use axum::body::Body;
 use base64::Engine as _;
 use http::Response;
-use portcullis_domain::registry::{ClientCredentials, Placement, TokenEndpoint, UpstreamCredential};
+use portcullis_domain::registry::{
+    ClientCredentials, Placement, SecretPlace, TokenEndpoint, UpstreamCredential,
+};
 use portcullis_domain::snapshot::Snapshot;
 use portcullis_gateway::Settings;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+
+type Says = Box<dyn Fn(&Seen) -> Response<Body> + Send + Sync>;
+
+fn says(answer: impl Fn(&Seen) -> Response<Body> + Send + Sync + 'static) -> Says {
+    Box::new(answer)
+}
 
 /// Secrets of the gateway's machine, by place.
 #[derive(Clone, Default)]
@@ -34,7 +42,8 @@ impl Machine {
     fn told(&self) -> impl FnOnce(&mut Settings) + use<> {
         let held = Arc::clone(&self.0);
         move |settings| {
-            settings.secrets = Arc::new(move |place| held.lock().unwrap().get(&place.to_string()).cloned());
+            settings.secrets =
+                Arc::new(move |place: &SecretPlace| held.lock().unwrap().get(&place.to_string()).cloned());
             settings.limits.issuers.patience = Duration::from_millis(500);
         }
     }
@@ -269,26 +278,26 @@ async fn ups_09_an_issuer_that_is_dead_slow_or_lying_costs_a_bounded_wait() {
     let issuer = TokenIssuer::start().await;
     let elsewhere = Recorder::start().await;
     let away = elsewhere.address.clone();
-    let bad: Vec<(&str, Box<dyn Fn(&Seen) -> Response<Body> + Send + Sync>)> = vec![
-        ("refuses", Box::new(|_| json(401, r#"{"error":"invalid_client","error_description":"inside"}"#))),
-        ("fails", Box::new(|_| respond(500, "text/plain", "inside"))),
-        ("html", Box::new(|_| respond(200, "text/html", "<p>inside</p>"))),
-        ("no token", Box::new(|_| json(200, r#"{"token_type":"Bearer","inside":1}"#))),
-        ("other type", Box::new(|_| json(200, r#"{"access_token":"inside","token_type":"DPoP"}"#))),
+    let bad: Vec<(&str, Says)> = vec![
+        ("refuses", says(|_| json(401, r#"{"error":"invalid_client","error_description":"inside"}"#))),
+        ("fails", says(|_| respond(500, "text/plain", "inside"))),
+        ("html", says(|_| respond(200, "text/html", "<p>inside</p>"))),
+        ("no token", says(|_| json(200, r#"{"token_type":"Bearer","inside":1}"#))),
+        ("other type", says(|_| json(200, r#"{"access_token":"inside","token_type":"DPoP"}"#))),
         (
             "header injection",
-            Box::new(|_| json(200, r#"{"access_token":"inside\r\nx-user: root","token_type":"Bearer"}"#)),
+            says(|_| json(200, r#"{"access_token":"inside\r\nx-user: root","token_type":"Bearer"}"#)),
         ),
-        ("endless", Box::new(|_| json(200, &format!(r#"{{"access_token":"{}"#, "a".repeat(300 * 1024))))),
+        ("endless", says(|_| json(200, &format!(r#"{{"access_token":"{}"#, "a".repeat(300 * 1024))))),
         (
             "redirects",
-            Box::new(move |_| {
+            says(move |_| {
                 Response::builder().status(307).header("location", &away).body(Body::empty()).unwrap()
             }),
         ),
         (
             "hangs",
-            Box::new(|_| {
+            says(|_| {
                 let waits = futures_util::stream::pending::<Result<String, std::convert::Infallible>>();
                 Response::new(Body::from_stream(waits))
             }),

@@ -132,6 +132,8 @@ async fn called(what: &str, world: &World) -> Answered {
 /// Waits until nothing of the calls is left: no task, no slot, no stream.
 async fn nothing_is_left(what: &str, world: &World, tasks_before: usize) {
     let alive = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    // A pool of connections has one task of its own from its first idle connection on.
+    let tasks_before = tasks_before + 1;
     let gone = async {
         loop {
             let figures = world.gateway.figures();
@@ -235,12 +237,14 @@ async fn ups_03_whatever_an_upstream_does_is_one_clear_error_in_time_and_leaves_
         let upstream = Raw::start(script).await;
         let world = upstream.world().await;
         let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
-        let answered = called(what, &world).await;
-        assert_eq!(answered.status.as_u16(), status, "{what}: {}", answered.text());
-        assert_eq!(answered.code(), if status == 504 { -31504 } else { -31502 }, "{what}");
-        assert_eq!(answered.json()["id"], 1, "{what}");
-        assert!(answered.text().contains("server notes"), "{what}");
-        assert_eq!(upstream.requests.load(Ordering::SeqCst), 1, "{what}: UPS-10, it was asked once");
+        for asked in 1..=3 {
+            let answered = called(what, &world).await;
+            assert_eq!(answered.status.as_u16(), status, "{what}: {}", answered.text());
+            assert_eq!(answered.code(), if status == 504 { -31504 } else { -31502 }, "{what}");
+            assert_eq!(answered.json()["id"], 1, "{what}");
+            assert!(answered.text().contains("server notes"), "{what}");
+            assert_eq!(upstream.requests.load(Ordering::SeqCst), asked, "{what}: UPS-10, it was asked once");
+        }
         nothing_is_left(what, &world, tasks).await;
     }
 }
@@ -260,12 +264,18 @@ async fn ups_03_a_stream_that_breaks_or_falls_silent_ends_with_an_error_to_its_r
         let upstream = Raw::start(script).await;
         let world = upstream.world().await;
         let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
-        let answered = called(what, &world).await;
-        assert_eq!(answered.status, 200, "{what}");
-        let text = answered.text();
-        let last = text.trim_end().rsplit("data: ").next().unwrap();
-        let last: serde_json::Value = serde_json::from_str(last).unwrap_or_default();
-        assert_eq!((&last["id"], &last["error"]["code"]), (&1.into(), &(-31502).into()), "{what}: {text}");
+        for _ in 0..3 {
+            let answered = called(what, &world).await;
+            assert_eq!(answered.status, 200, "{what}");
+            let text = answered.text();
+            let last = text.trim_end().rsplit("data: ").next().unwrap();
+            let last: serde_json::Value = serde_json::from_str(last).unwrap_or_default();
+            assert_eq!(
+                (&last["id"], &last["error"]["code"]),
+                (&1.into(), &(-31502).into()),
+                "{what}: {text}"
+            );
+        }
         nothing_is_left(what, &world, tasks).await;
     }
 }

@@ -7,7 +7,7 @@ use super::page::{Page, Paging};
 use super::path::Named;
 use super::tag::Tagged;
 use crate::app::App;
-use crate::fleet::{old_transports, strangers};
+use crate::fleet::{old_transports, strangers, unguarded};
 use axum::Json;
 use axum::extract::State;
 use portcullis_domain::registry::{
@@ -132,7 +132,11 @@ pub(super) async fn whole<R>(app: &App, operator: &Operator<R>, name: &str) -> R
         pinning,
         other_transports,
         issuers: issuers(server, &app.config.issuer),
-        remarks: strangers(server).into_iter().chain(old_transports(server)).collect(),
+        remarks: strangers(server)
+            .into_iter()
+            .chain(old_transports(server))
+            .chain(unguarded(server))
+            .collect(),
         tools_read_at: surveyed.at.map(moment).transpose()?,
         tools_unreadable: surveyed.failure.map(|failure| failure.to_string()),
         default_scopes,

@@ -128,10 +128,13 @@ pub(super) async fn public_url(
 /// PC-05: an upstream that serves whoever asks is open to everybody who reaches it past the gateway.
 pub(super) async fn upstreams(registry: &Registry, findings: &mut Findings) {
     let mut wanted = registry.servers.iter().filter_map(|server| match &server.placement {
-        Placement::Gateway { upstream: Upstream::Url(url), .. } => {
+        // Without its own authority and our certificate nothing could be told of it.
+        Placement::Gateway { upstream: Upstream::Url(url), tls, .. } if tls.is_usual() => {
             Some((server.name.to_string(), url.clone()))
         }
-        Placement::Gateway { upstream: Upstream::Command(_), .. } | Placement::Direct => None,
+        Placement::Gateway { upstream: Upstream::Url(_) | Upstream::Command(_), .. } | Placement::Direct => {
+            None
+        }
     });
     loop {
         let some: Vec<_> = wanted.by_ref().take(AT_ONCE).collect();

@@ -7,7 +7,8 @@ use portcullis_domain::id::ServerId;
 use portcullis_domain::pins::{KnownTool, unknown_arguments};
 use portcullis_domain::policy::covers;
 use portcullis_domain::registry::{
-    Agent, Name, OtherTransport, Placement, Proof, Server, TokenType, TrustedIssuer,
+    Agent, Name, OtherTransport, Placement, Proof, Server, TokenType, TrustedIssuer, Upstream,
+    UpstreamCredential,
 };
 use portcullis_oauth::time::Timestamp;
 use portcullis_store::{Error, Reader, Registry};
@@ -25,6 +26,7 @@ pub async fn remarks(app: &App, fleet: &Fleet) -> Result<Vec<String>, Error> {
     let tools = reader.known_tools().await?;
     let mut remarks = delivered_already(&registry, fleet);
     remarks.extend(fleet.servers.iter().filter(|server| server.observe).map(observed));
+    remarks.extend(fleet.servers.iter().filter_map(unguarded));
     remarks.extend(fleet.servers.iter().flat_map(strangers));
     remarks.extend(fleet.servers.iter().filter_map(old_transports));
     remarks.extend(fleet.forbids.iter().flat_map(|forbid| out_of_reach(forbid, fleet)));
@@ -52,6 +54,19 @@ pub(crate) fn observed<Id>(server: &Server<Id>) -> String {
             "server {name}: observe has no effect: it checks tokens itself, and nothing of it passes the gateway"
         ),
     }
+}
+
+/// PC-05: an upstream that gets nothing of ours cannot tell our calls from anybody's.
+pub(crate) fn unguarded<Id>(server: &Server<Id>) -> Option<String> {
+    let Placement::Gateway { upstream: Upstream::Url(_), credential: UpstreamCredential::None, tls } =
+        &server.placement
+    else {
+        return None;
+    };
+    let name = &server.name;
+    tls.certificate.is_none().then(|| {
+        format!("server {name}: credential \"none\": whoever reaches its upstream past the gateway is served without a token")
+    })
 }
 
 /// PC-06: where a token of somebody else's counts that was not made for this server, or not marked as an access token.

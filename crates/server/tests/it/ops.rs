@@ -115,6 +115,7 @@ async fn pc_54_metrics_count_what_happened_and_name_nobody() {
         "portcullis_gateway_calls_total{server=\"notes\",outcome=\"upstream_unreachable\"} 1",
         "portcullis_gateway_decision_seconds_count{server=\"notes\"} 1",
         "portcullis_gateway_upstream_seconds_bucket{server=\"notes\",le=\"+Inf\"} 1",
+        "portcullis_gateway_upstream_resting{server=\"notes\"} 0",
         "portcullis_gateway_calls_under_way 0",
         "portcullis_gateway_fresh 1",
         "portcullis_spool_limit_bytes 1073741824",
