@@ -2,7 +2,7 @@
 
 mod external;
 
-use crate::id::{InvalidId, SessionId, TokenId, UserId};
+use crate::id::{ConnectionId, InvalidId, SessionId, TokenId, UserId};
 use portcullis_oauth::client::ClientId;
 use portcullis_oauth::issuer::ExternalIssuer;
 use portcullis_oauth::jwt::AccessClaims;
@@ -101,6 +101,8 @@ pub enum RevokedTarget {
     All,
     /// Everything of a client.
     Client(ClientId),
+    /// Copies of the tokens of a person's connection to a third-party server, whatever their times.
+    Connection(ConnectionId),
     /// One session, whatever its tokens' times.
     Session(SessionId),
     /// One access token.

@@ -7,6 +7,7 @@ use crate::authorize::{Denial, Permits, authorize};
 use crate::batch::is_batch;
 use crate::call::{Aim, Call, Kind, parse};
 use crate::circumstances::InMessage;
+use crate::connections::Ask;
 use crate::deliver::Delivery;
 use crate::door::Behind;
 use crate::error::Refusal;
@@ -239,11 +240,19 @@ impl Inner {
                     trace: allowed.trace.clone(),
                     body: allowed.body.clone(),
                 };
-                self.forward(permits, allowed.caller, forwarded).await
+                let answered = self.forward(permits, allowed.caller, forwarded).await;
+                answered.map_err(|refusal| self.as_asked(refusal, allowed))
             }
             Behind::Program(name) => self.to_program(permits, name, allowed).await,
             Behind::Nothing => Err(Refusal::Upstream(UpstreamFailure::NoAddress)),
         }
+    }
+
+    /// Who has to connect first is told so in the way of their revision.
+    fn as_asked(&self, refusal: Refusal, allowed: &Allowed<'_>) -> Refusal {
+        let Refusal::NotConnected { place, .. } = refusal else { return refusal };
+        let ask = Ask::of(allowed.call, allowed.era, &allowed.body, || self.unique());
+        Refusal::NotConnected { place, ask }
     }
 
     pub(crate) fn permits(

@@ -11,6 +11,7 @@ mod authorize;
 mod batch;
 mod call;
 mod circumstances;
+mod connections;
 #[cfg(test)]
 mod corpus;
 mod cors;
@@ -44,6 +45,7 @@ mod upstream;
 mod verbs;
 
 pub use circumstances::ClientAddress;
+pub use connections::{Connections, CopyId, NoCopy, TokenCopy, Wanted};
 pub use figures::{Figures, Histogram, ServerFigures};
 pub use forward::{Connector, NoTls, Unusable, check_tls, connector};
 pub use settings::{CallRates, Clock, IssuerTimes, Limits, Program, Secrets, Settings, SpoolSettings};
@@ -54,6 +56,7 @@ pub use survey::{Survey, SurveyFailure};
 use assertion::Assertions;
 use axum::body::Body;
 use axum::routing::any;
+use connections::Copies;
 use door::{Behind, Door};
 use figures::Counters;
 use http::{Request, Response};
@@ -115,6 +118,7 @@ struct Inner {
     assertions: Assertions,
     sessions: Sessions,
     spool: Spool,
+    copies: Copies,
     slots: Slots,
     rates: Rates,
     children: stdio::Children,
@@ -155,6 +159,7 @@ impl Gateway {
             assertions: Assertions::new(assertion_issuer, assertion_key),
             sessions: Sessions::new(limits.sessions),
             spool,
+            copies: Copies::new(settings.issuer.clone(), settings.connections.clone()),
             slots: Slots::new(limits.calls_per_principal),
             rates: Rates::new(limits.calls_per_minute, limits.bad_signatures_per_minute),
             children: stdio::Children::new(limits.into(), mint, Arc::clone(&settings.secrets)),

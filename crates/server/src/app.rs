@@ -2,8 +2,11 @@
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::connections::Keeper;
+use crate::connections::keeper::Pauses;
 use crate::entropy::Entropy;
 use crate::feed::{self, FeedError, Follower, Full};
+use crate::fetch::{Fetcher, NoTrust};
 use crate::keys::{self, KeyError, Keys, master};
 use crate::ops::figures::Figures;
 use crate::passwords::Passwords;
@@ -15,7 +18,7 @@ use portcullis_domain::policy::{Policy, UnusableSnapshot};
 use portcullis_domain::registry::Placement;
 use portcullis_domain::seal::MasterKey;
 use portcullis_domain::snapshot::{ChangedAgents, Snapshot};
-use portcullis_gateway::{Gateway, Limits, Settings, SpoolSettings};
+use portcullis_gateway::{Connections, Gateway, Limits, Settings, SpoolSettings};
 use portcullis_store::{OpenError, Store};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -50,6 +53,10 @@ pub struct App {
     pub throttle: Throttle,
     /// How looking at the servers' tools went.
     pub(crate) surveys: Surveys,
+    /// Asks other people's servers for small documents.
+    pub(crate) fetcher: Arc<Fetcher>,
+    /// Third parties that do not answer.
+    pub(crate) pauses: Pauses,
     /// Slow hashes, a few at a time.
     pub passwords: Passwords,
     pub(crate) master: MasterKey,
@@ -79,6 +86,9 @@ pub enum StartError {
     /// The first snapshot.
     #[error(transparent)]
     Feed(#[from] FeedError),
+    /// Whom we believe.
+    #[error(transparent)]
+    Trust(#[from] NoTrust),
     /// Where spans go.
     #[error(transparent)]
     Telemetry(#[from] OtlpError),
@@ -91,6 +101,8 @@ impl App {
     /// Opens the database, makes the keys if there are none, and hands the gateway its first snapshot.
     pub async fn open(config: Config, clock: Clock, entropy: Entropy) -> Result<Arc<Self>, StartError> {
         portcullis_oauth::jwt::install_crypto();
+        let registration = &config.registration;
+        let fetcher = Fetcher::new(registration.internal_hosts.clone(), registration.extra_ca.as_deref())?;
         let store = Store::open(&config.database).await?;
         let state = keys::database_state(&store).await?;
         let master = master::open(&config.master_key, state, &entropy).map_err(KeyError::from)?;
@@ -102,7 +114,9 @@ impl App {
         let update = full.update();
         let current = Current::new(full.snapshot).map_err(FeedError::from)?;
         let traces = config.otlp.as_ref().map(Traces::open).transpose()?;
-        let settings = gateway_settings(&config, &clock, traces.as_ref());
+        let keeper = Arc::new(Keeper::default());
+        let connections = Arc::clone(&keeper) as Arc<dyn Connections>;
+        let settings = gateway_settings(&config, &clock, (traces.as_ref(), connections));
         let gateway = Gateway::new(settings, full.assertion_key)?;
         let app = Arc::new(Self {
             follower: Follower::starting_at(current.snapshot.number),
@@ -118,9 +132,12 @@ impl App {
             figures: Figures::default(),
             throttle: Throttle::default(),
             surveys: Surveys::default(),
+            fetcher: Arc::new(fetcher),
+            pauses: Pauses::default(),
             passwords: Passwords::default(),
             master,
         });
+        keeper.works_for(&app);
         feed::feed(&app, &update)?;
         Ok(app)
     }
@@ -172,10 +189,19 @@ fn names_of(origin: &str) -> Vec<String> {
 
 /// `host[:port]` of an origin, which is canonical: no default port.
 pub(crate) fn host_of(origin: &str) -> String {
-    origin.split_once("://").map_or(origin, |(_, host)| host).to_owned()
+    bare_host(origin).to_owned()
 }
 
-fn gateway_settings(config: &Config, clock: &Clock, traces: Option<&Traces>) -> Settings {
+/// The same, borrowed.
+pub(crate) fn bare_host(origin: &str) -> &str {
+    origin.split_once("://").map_or(origin, |(_, host)| host)
+}
+
+fn gateway_settings(
+    config: &Config,
+    clock: &Clock,
+    (traces, connections): (Option<&Traces>, Arc<dyn Connections>),
+) -> Settings {
     let clock = clock.clone();
     Settings {
         issuer: config.issuer.clone(),
@@ -187,6 +213,7 @@ fn gateway_settings(config: &Config, clock: &Clock, traces: Option<&Traces>) -> 
         spool: SpoolSettings { dir: config.data.join("spool"), max_bytes: config.spool_bytes },
         clock: Arc::new(move || clock.now()),
         secrets: Arc::new(crate::config::environment::secret_at),
+        connections: Some(connections),
         spans: traces.map(|traces| Arc::clone(&traces.spans)),
     }
 }

@@ -62,6 +62,7 @@ fn read(row: Row) -> Result<Revocation, Error> {
     let target = match row.text("kind")?.as_str() {
         "all" => RevokedTarget::All,
         "client" => RevokedTarget::Client(row.parsed("id")?),
+        "connection" => RevokedTarget::Connection(row.parsed("id")?),
         "session" => RevokedTarget::Session(row.parsed("id")?),
         "token" => RevokedTarget::Token(row.parsed("id")?),
         "user" => RevokedTarget::User(row.parsed("id")?),
@@ -76,6 +77,7 @@ impl Tx {
         let (kind, id) = match &revocation.target {
             RevokedTarget::All => ("all", String::new()),
             RevokedTarget::Client(id) => ("client", id.to_string()),
+            RevokedTarget::Connection(id) => ("connection", id.to_string()),
             RevokedTarget::Session(id) => ("session", id.to_string()),
             RevokedTarget::Token(id) => ("token", id.to_string()),
             RevokedTarget::User(id) => ("user", id.to_string()),

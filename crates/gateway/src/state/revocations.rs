@@ -1,5 +1,6 @@
 //! What is no longer believed, although its tokens have not expired (PC-45).
 
+use portcullis_domain::id::ConnectionId;
 use portcullis_domain::principal::{Principal, Revocation, RevokedTarget, Subject};
 use portcullis_oauth::time::Timestamp;
 use std::collections::HashMap;
@@ -36,6 +37,11 @@ impl Revocations {
                 .or_insert(entry);
         }
         Self { entries }
+    }
+
+    /// Whether a connection ended, so that no copy of its tokens counts.
+    pub(crate) fn has_ended(&self, connection: ConnectionId) -> bool {
+        self.entries.contains_key(&RevokedTarget::Connection(connection))
     }
 
     /// Whether the token that speaks for `principal` is revoked, itself or with what it hangs from.

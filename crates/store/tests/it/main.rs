@@ -13,5 +13,6 @@ mod purge;
 mod refresh;
 mod revoke;
 mod searches;
+mod upstream_connections;
 mod values;
 mod world;
