@@ -9,6 +9,7 @@ mod calls;
 mod client;
 mod completions;
 mod config;
+mod connection;
 mod credentials;
 mod doctor;
 mod exit;
@@ -57,6 +58,7 @@ enum Command {
     Client(client::Arguments),
     Completions(completions::Arguments),
     Config(config::Arguments),
+    Connection(connection::Arguments),
     Doctor(doctor::Arguments),
     /// The demo's `ops` server, over stdio
     #[command(hide = true)]
@@ -98,6 +100,7 @@ async fn run(command: Command) -> Result<(), Failure> {
         Command::Completions(arguments) => completions::run(arguments, Program::command()),
         Command::Doctor(arguments) => doctor::run(arguments).await,
         Command::Config(arguments) => config::run(arguments),
+        Command::Connection(arguments) => connection::run(arguments).await,
         Command::DemoOps => serve::demo_ops().await,
         Command::Export(arguments) => fleet::export(arguments).await,
         Command::Import(arguments) => import::run(arguments),

@@ -22,6 +22,30 @@ pub enum Kind {
     /// A client that registered itself was removed.
     #[serde(rename = "client.removed")]
     ClientRemoved,
+    /// A person went to a third-party server to connect an account there.
+    #[serde(rename = "connection.begun")]
+    ConnectionBegun,
+    /// A person's connection to a third-party server ended here, and everywhere within a second.
+    #[serde(rename = "connection.ended")]
+    ConnectionEnded,
+    /// A person connected an account at a third-party server, or could not.
+    #[serde(rename = "connection.made")]
+    ConnectionMade,
+    /// The tokens of a connection were renewed at their issuer, or it does not want them any more.
+    #[serde(rename = "connection.refreshed")]
+    ConnectionRefreshed,
+    /// This node is about to have the tokens of a connection renewed.
+    #[serde(rename = "connection.renewing")]
+    ConnectionRenewing,
+    /// A person came back from a third-party server.
+    #[serde(rename = "connection.returned")]
+    ConnectionReturned,
+    /// This node is about to tell the issuer of a connection that ended.
+    #[serde(rename = "connection.revoking")]
+    ConnectionRevoking,
+    /// The issuer of a connection that ended was told, or could not be.
+    #[serde(rename = "connection.revoked")]
+    ConnectionRevoked,
     /// A person agreed or refused.
     #[serde(rename = "consent.decided")]
     ConsentDecided,

@@ -74,6 +74,8 @@ macro_rules! ids {
 }
 
 ids! {
+    /// A person's sign-in at a third-party server.
+    ConnectionId = "con";
     /// A refresh token and all its successors.
     FamilyId = "fam";
     /// What a user agreed to: client × server × scopes.

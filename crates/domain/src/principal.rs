@@ -2,7 +2,7 @@
 
 mod external;
 
-use crate::id::{InvalidId, ServerId, SessionId, TokenId, UserId};
+use crate::id::{ConnectionId, InvalidId, ServerId, SessionId, TokenId, UserId};
 use portcullis_oauth::client::ClientId;
 use portcullis_oauth::issuer::ExternalIssuer;
 use portcullis_oauth::jwt::AccessClaims;
@@ -103,6 +103,8 @@ pub enum RevokedTarget {
     Client(ClientId),
     /// Everything on a server, whoever issued it.
     Server(ServerId),
+    /// Copies of the tokens of a person's connection to a third-party server, whatever their times.
+    Connection(ConnectionId),
     /// One session, whatever its tokens' times.
     Session(SessionId),
     /// One access token.

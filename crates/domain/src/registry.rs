@@ -8,8 +8,8 @@ mod upstream;
 pub use issuers::{Issuers, LONGEST_EXTERNAL_LIFE, Proof, ScopeClaim, TokenType, TrustedIssuer};
 pub use place::{InvalidSecretPlace, SecretPlace};
 pub use upstream::{
-    ClientCertificate, ClientCredentials, Placement, TokenEndpoint, Upstream, UpstreamCredential,
-    UpstreamTls, is_never_dialled,
+    ClientCertificate, ClientCredentials, PerUser, PerUserClient, Placement, TokenEndpoint, Upstream,
+    UpstreamCredential, UpstreamTls, is_never_dialled,
 };
 pub use limits::ServerLimits;
 

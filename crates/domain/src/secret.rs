@@ -30,6 +30,8 @@ kinds! {
     AuthorizationCode = "pcc_";
     /// The cookie of a signed-in browser.
     BrowserSession = "pci_";
+    /// `state` of a sign-in at a third party.
+    ConnectState = "pcx_";
     /// The secret of an agent or a confidential client.
     ClientSecret = "pcs_";
     /// A password that we made.

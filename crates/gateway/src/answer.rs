@@ -25,6 +25,8 @@ pub(crate) enum Answer {
 pub(crate) enum UpstreamFailure {
     #[error("the upstream broke off before it answered")]
     BrokeOff,
+    #[error("the caller's account at the third party cannot be used at the moment: try again")]
+    Connection,
     #[error("the upstream did not take our credential")]
     Credential,
     #[error("the upstream's answer cannot be understood")]

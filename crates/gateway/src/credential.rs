@@ -6,6 +6,7 @@ mod machine;
 use crate::Inner;
 use crate::answer::UpstreamFailure;
 use crate::authenticate::Caller;
+use crate::connections::CopyId;
 use crate::error::Refusal;
 use crate::exchange::policy_of;
 use crate::forward::Means;
@@ -24,10 +25,29 @@ pub(crate) enum Source {
     /// A token of the upstream's issuer.
     Machine(Arc<Machine>),
     Nothing,
+    /// The caller's own account at the third party, at this address.
+    Person(String),
+}
+
+/// What is shown.
+pub(crate) struct Shown {
+    pub(crate) header: HeaderValue,
+    /// Of a person's connection: nothing goes on when that ends.
+    pub(crate) copy: Option<CopyId>,
+}
+
+impl From<HeaderValue> for Shown {
+    fn from(header: HeaderValue) -> Self {
+        Self { header, copy: None }
+    }
 }
 
 impl Source {
-    pub(crate) fn of(credential: &UpstreamCredential, server: &str, means: &Means) -> Self {
+    pub(crate) fn of(
+        credential: &UpstreamCredential,
+        (server, address): (&str, &str),
+        means: &Means,
+    ) -> Self {
         match credential {
             UpstreamCredential::Assertion => Self::Assertion,
             UpstreamCredential::Bearer(place) => Self::Bearer(Bearer::new(place.clone(), means)),
@@ -35,15 +55,7 @@ impl Source {
                 Self::Machine(Machine::new((**client).clone(), server, means.clone()))
             }
             UpstreamCredential::None => Self::Nothing,
-        }
-    }
-
-    /// Another one than the upstream just refused, if there may be a better one.
-    pub(crate) async fn another_than(&self, refused: &HeaderValue) -> Option<HeaderValue> {
-        match self {
-            Self::Bearer(bearer) => bearer.another_than(refused),
-            Self::Machine(machine) => machine.another_than(refused).await,
-            Self::Assertion | Self::Nothing => None,
+            UpstreamCredential::PerUser(_) => Self::Person(address.to_owned()),
         }
     }
 }
@@ -54,17 +66,47 @@ impl Inner {
         &self,
         caller: &Caller,
         source: &Source,
-    ) -> Result<Option<HeaderValue>, Refusal> {
-        match source {
-            Source::Assertion => self.assertion_for(caller).map(Some),
-            Source::Bearer(bearer) => {
-                bearer.current().map(Some).ok_or(Refusal::Upstream(UpstreamFailure::Secret))
-            }
+    ) -> Result<Option<Shown>, Refusal> {
+        let header = match source {
+            Source::Assertion => self.assertion_for(caller)?,
+            Source::Bearer(bearer) => bearer.current().ok_or(Refusal::Upstream(UpstreamFailure::Secret))?,
             Source::Machine(machine) => {
-                machine.current().await.map(Some).ok_or(Refusal::Upstream(UpstreamFailure::NoToken))
+                machine.current().await.ok_or(Refusal::Upstream(UpstreamFailure::NoToken))?
             }
-            Source::Nothing => Ok(None),
-        }
+            Source::Nothing => return Ok(None),
+            Source::Person(address) => return self.of_person(caller, address, None).await.map(Some),
+        };
+        Ok(Some(header.into()))
+    }
+
+    /// Another one than the upstream just refused, if there may be a better one.
+    pub(crate) async fn another_than(
+        &self,
+        refused: &Shown,
+        caller: &Caller,
+        source: &Source,
+    ) -> Result<Option<Shown>, Refusal> {
+        let another = match source {
+            Source::Bearer(bearer) => bearer.another_than(&refused.header),
+            Source::Machine(machine) => machine.another_than(&refused.header).await,
+            Source::Assertion | Source::Nothing => None,
+            Source::Person(address) => {
+                return self.of_person(caller, address, refused.copy).await.map(Some);
+            }
+        };
+        Ok(another.map(Shown::from))
+    }
+
+    async fn of_person(
+        &self,
+        caller: &Caller,
+        address: &str,
+        refused: Option<CopyId>,
+    ) -> Result<Shown, Refusal> {
+        let copy = self.copies.of((caller, &*self.knowledge), address, refused).await?;
+        // What cannot stand in a header is none of HTTP's tokens.
+        let header = shown(&copy.token).ok_or(Refusal::Upstream(UpstreamFailure::Connection))?;
+        Ok(Shown { header, copy: Some(copy.id) })
     }
 
     fn assertion_for(&self, caller: &Caller) -> Result<HeaderValue, Refusal> {

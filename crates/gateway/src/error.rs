@@ -9,6 +9,7 @@ pub(crate) use sentence::denial_reason;
 use crate::answer::UpstreamFailure;
 use crate::authorize::Denial;
 use crate::call::ParseRefusal;
+use crate::connections::Ask;
 use crate::door::Door;
 use crate::headers::{HeaderRefusal, WITH_SESSIONS};
 use crate::rates::TooOften;
@@ -34,6 +35,9 @@ pub(crate) mod code {
     pub(crate) const UNAUTHENTICATED: i64 = -31401;
     pub(crate) const REFUSED: i64 = -31403;
     pub(crate) const NO_SESSION: i64 = -31404;
+    /// 2025-11-25, "URL Elicitation Required Error".
+    pub(crate) const ELICITATION: i64 = -32042;
+    pub(crate) const NOT_CONNECTED: i64 = -31424;
     pub(crate) const TOO_MANY: i64 = -31429;
     pub(crate) const UPSTREAM_FAILED: i64 = -31502;
     pub(crate) const UNAVAILABLE: i64 = -31503;
@@ -59,6 +63,14 @@ pub(crate) enum Refusal {
     HostUnclear,
     MethodNotAllowed(&'static str),
     NoRoom,
+    /// A third party wants each person to connect, and an agent, or somebody of another issuer, is none.
+    NotAPerson,
+    /// The person has to connect an account at the third party first.
+    NotConnected {
+        /// The page for that.
+        place: String,
+        ask: Ask,
+    },
     NoToken,
     Presented(BearerRefusal),
     ResponseOutsideSession,
@@ -132,7 +144,12 @@ impl Refusal {
     /// The answer.
     pub(crate) fn answer(&self, context: &Context<'_>) -> Response<Body> {
         let shown = self.shown(context);
-        let body = rpc_error(shown.code, &shown.sentence, context.id, shown.data);
+        let body = match (self, context.id) {
+            (Self::NotConnected { place, ask: Ask::Input }, Some(id)) => {
+                input_required(place, &shown.sentence, id)
+            }
+            _ => rpc_error(shown.code, &shown.sentence, context.id, shown.data),
+        };
         let mut response = Response::new(Body::from(body));
         *response.status_mut() = shown.status;
         let headers = response.headers_mut();
@@ -193,6 +210,8 @@ impl Refusal {
                 extra: Some((header::ALLOW, HeaderValue::from_static(allow))),
                 ..Shown::new(StatusCode::METHOD_NOT_ALLOWED, code::INVALID_REQUEST, sentence)
             },
+            Self::NotAPerson => Shown::new(StatusCode::FORBIDDEN, code::REFUSED, sentence),
+            Self::NotConnected { place, ask } => not_connected(place, ask, sentence, context),
             Self::NoToken => Shown::challenged(
                 code::UNAUTHENTICATED,
                 sentence,
@@ -231,6 +250,28 @@ fn too_many_at_once(full: Full, sentence: String) -> Shown {
     };
     let data = Some(json!({ "limit": full.word(), "retryAfterSeconds": 1 }));
     Shown { data, ..Shown::new(status, code, sentence).retry_later() }
+}
+
+/// An answer to a request, whatever it says, so that programs show it; where there is none to answer, a refusal.
+fn not_connected(place: &str, ask: &Ask, sentence: String, context: &Context<'_>) -> Shown {
+    let status = if context.id.is_some() { StatusCode::OK } else { StatusCode::FORBIDDEN };
+    let (code, data) = match ask {
+        Ask::Elicitation(id) => {
+            let asked = json!({ "mode": "url", "elicitationId": id, "url": place, "message": sentence });
+            (code::ELICITATION, json!({ "elicitations": [asked] }))
+        }
+        Ask::Input | Ask::Words => (code::NOT_CONNECTED, json!({ "connect": place })),
+    };
+    Shown { data: Some(data), ..Shown::new(status, code, sentence) }
+}
+
+/// 2026-07-28, "Multi Round-Trip Requests": the client opens the address and asks again. It is given no state, because we
+/// need none.
+fn input_required(place: &str, sentence: &str, id: &RawValue) -> Vec<u8> {
+    let params = json!({ "mode": "url", "url": place, "message": sentence });
+    let asked = json!({ "method": "elicitation/create", "params": params });
+    let result = json!({ "resultType": "input_required", "inputRequests": { "portcullis/connect": asked } });
+    format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#).into_bytes()
 }
 
 fn denied(denial: &Denial, sentence: String, context: &Context<'_>) -> Shown {
@@ -305,7 +346,8 @@ fn upstream_failed(failure: UpstreamFailure, sentence: String, context: &Context
     };
     match failure {
         UpstreamFailure::Late => Shown::new(StatusCode::GATEWAY_TIMEOUT, code::UPSTREAM_LATE, sentence),
-        UpstreamFailure::NoToken
+        UpstreamFailure::Connection
+        | UpstreamFailure::NoToken
         | UpstreamFailure::Secret
         | UpstreamFailure::Signing
         | UpstreamFailure::TooManyPrograms => {

@@ -7,6 +7,7 @@ use crate::authorize::{Denial, Permits, authorize};
 use crate::batch::is_batch;
 use crate::call::{Aim, Call, Kind, OfTask, parse};
 use crate::circumstances::InMessage;
+use crate::connections::Ask;
 use crate::deliver::Delivery;
 use crate::door::Behind;
 use crate::error::Refusal;
@@ -292,7 +293,8 @@ impl Inner {
                     share: self.room.of(&allowed.caller.principal.subject),
                     body: allowed.body.clone(),
                 };
-                self.forward(permits, (allowed.caller, to), forwarded).await
+                let answered = self.forward(permits, (allowed.caller, to), forwarded).await;
+                answered.map_err(|refusal| self.as_asked(refusal, allowed))
             }
             Behind::Program(name) => self.to_program(permits, name, allowed).await,
             Behind::Nothing => Err(Refusal::Upstream(UpstreamFailure::NoAddress)),
@@ -305,6 +307,13 @@ impl Inner {
         of_server.map_or(self.settings.limits.upstream_timeout, |seconds| {
             Duration::from_secs(seconds.get().into())
         })
+    }
+
+    /// Who has to connect first is told so in the way of their revision.
+    fn as_asked(&self, refusal: Refusal, allowed: &Allowed<'_>) -> Refusal {
+        let Refusal::NotConnected { place, .. } = refusal else { return refusal };
+        let ask = Ask::of(allowed.call, allowed.era, &allowed.body, || self.unique());
+        Refusal::NotConnected { place, ask }
     }
 
     pub(crate) fn permits(

@@ -16,6 +16,7 @@ use crate::Inner;
 use crate::answer::{Answer, UpstreamFailure, is_error_for};
 use crate::authenticate::Caller;
 use crate::authorize::Permits;
+use crate::connections::until_it_ends;
 use crate::error::Refusal;
 use crate::events;
 use crate::headers::{Era, SESSION_ID};
@@ -68,17 +69,31 @@ impl Inner {
         forwarded: Forwarded<'_>,
     ) -> Result<Answer, Refusal> {
         let shown = self.credential(caller, &target.credential).await?;
-        let mut answered =
-            target.ask(&permits, &forwarded, shown.as_ref()).await.map_err(Refusal::Upstream)?;
+        let header = shown.as_ref().map(|shown| &shown.header);
+        let mut answered = target.ask(&permits, &forwarded, header).await.map_err(Refusal::Upstream)?;
+        let mut copy = shown.as_ref().and_then(|shown| shown.copy);
         // RFC 9110 s15.5.2: what is answered so has not been done, so it may be asked once more with another credential.
         if answered.status() == StatusCode::UNAUTHORIZED
             && let Some(refused) = &shown
-            && let Some(another) = target.credential.another_than(refused).await
+            && let Some(another) = self.another_than(refused, caller, &target.credential).await?
         {
-            answered = target.ask(&permits, &forwarded, Some(&another)).await.map_err(Refusal::Upstream)?;
+            let header = Some(&another.header);
+            answered = target.ask(&permits, &forwarded, header).await.map_err(Refusal::Upstream)?;
+            copy = another.copy;
+            // Field 1.14: a token that is new and refused all the same is not what they want; the person is asked.
+            if copy.is_some() && answered.status() == StatusCode::UNAUTHORIZED {
+                return Err(self.copies.not_connected(caller));
+            }
         }
         let reading = Reading { limits: &self.settings.limits, forwarded: &forwarded };
-        reading.answer(answered).await.map_err(Refusal::Upstream)
+        let answer = reading.answer(answered).await.map_err(Refusal::Upstream)?;
+        Ok(match (answer, copy) {
+            (Answer::Events { events, session }, Some(copy)) => {
+                let events = until_it_ends(events, Arc::clone(&self.knowledge), copy.connection);
+                Answer::Events { events, session }
+            }
+            (answer, _) => answer,
+        })
     }
 }
 

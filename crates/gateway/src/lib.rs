@@ -12,6 +12,7 @@ mod batch;
 mod cache_scope;
 mod call;
 mod circumstances;
+mod connections;
 #[cfg(test)]
 mod confusion;
 #[cfg(test)]
@@ -56,6 +57,7 @@ mod upstream;
 mod verbs;
 
 pub use circumstances::ClientAddress;
+pub use connections::{Connections, CopyId, NoCopy, TokenCopy, Wanted};
 pub use figures::{Figures, Histogram, ServerFigures};
 pub use forward::{Connector, NoTls, Unusable, check_tls, connector};
 pub use settings::{
@@ -68,6 +70,7 @@ pub use survey::{Survey, SurveyFailure};
 use assertion::Assertions;
 use axum::body::Body;
 use axum::routing::any;
+use connections::Copies;
 use door::{Behind, Door};
 use figures::Counters;
 use http::{Request, Response};
@@ -134,6 +137,7 @@ struct Inner {
     sessions: Sessions,
     tasks: Arc<Tasks>,
     spool: Spool,
+    copies: Copies,
     slots: Slots,
     rates: Rates,
     room: Room,
@@ -179,6 +183,7 @@ impl Gateway {
             sessions: Sessions::new(limits.sessions),
             tasks: Arc::new(Tasks::new(limits.sessions)),
             spool,
+            copies: Copies::new(settings.issuer.clone(), settings.connections.clone()),
             slots: Slots::new(limits.calls_at_once),
             rates: Rates::new(limits.calls_per_minute, limits.bad_signatures_per_minute),
             lines: Lines::new(Arc::clone(&mint)),

@@ -1,5 +1,6 @@
 //! What a gateway is told once, at its start.
 
+use crate::connections::Connections;
 use crate::spans::Spans;
 use portcullis_domain::registry::SecretPlace;
 use portcullis_oauth::issuer::Issuer;
@@ -37,6 +38,8 @@ pub struct Settings {
     pub clock: Clock,
     /// Reads a secret of this machine: for issuers that are asked about tokens, and for programs.
     pub secrets: Secrets,
+    /// Who keeps people's connections to third-party servers; without anybody there are none.
+    pub connections: Option<Arc<dyn Connections>>,
     /// Where spans of calls go, if anywhere.
     pub spans: Option<Arc<Spans>>,
 }

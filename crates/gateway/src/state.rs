@@ -8,7 +8,7 @@ use crate::external::{self, Believed, Here, Trusts};
 use crate::forward::{self, Targets};
 use crate::rates::TooOften;
 use arc_swap::{ArcSwap, ArcSwapOption};
-use portcullis_domain::id::ServerId;
+use portcullis_domain::id::{ConnectionId, ServerId};
 use portcullis_domain::pins::PinnedTools;
 use portcullis_domain::policy::{Policy, ServerPolicy, UnusableSnapshot};
 use portcullis_domain::principal::{Principal, Revocation, Subject};
@@ -347,6 +347,11 @@ impl Knowledge {
         let verified = known.verifier.verify_if(token, &expected, may_check);
         let principal = verified.map_err(Disbelief::Unchecked)?.map_err(Disbelief::Token)?;
         self.unless_revoked(principal, door)
+    }
+
+    /// Whether a person's connection to a third party ended.
+    pub(crate) fn has_ended(&self, connection: ConnectionId) -> bool {
+        self.revocations.load().has_ended(connection)
     }
 
     fn unless_revoked(&self, principal: Arc<Principal>, door: &Door) -> Result<Arc<Principal>, Disbelief> {

@@ -9,6 +9,7 @@ mod aside;
 mod audit;
 mod calls;
 mod clients;
+mod connections;
 mod door;
 mod error;
 mod fleet;
@@ -104,6 +105,17 @@ fn routes() -> Vec<Route> {
         .answers::<rotation::Rotated>(200)
         .if_match()
         .once(),
+        get(
+            "/api/v1/connections",
+            "Accounts at third-party servers that people connected",
+            connections::list,
+        )
+        .answers::<Page<connections::Listed>>(200),
+        get("/api/v1/connections/{id}", "One connection", connections::show)
+            .answers::<connections::Listed>(200)
+            .tagged(),
+        delete("/api/v1/connections/{id}", "End a connection, here and at its issuer", connections::revoke)
+            .if_match(),
         get("/api/v1/grants", "What people agreed to, newest first", grants::list)
             .answers::<Page<grants::Listed>>(200),
         get("/api/v1/grants/{id}", "One grant", grants::show).answers::<grants::Listed>(200).tagged(),

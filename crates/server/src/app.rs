@@ -2,9 +2,12 @@
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::connections::Keeper;
+use crate::connections::keeper::Pauses;
 use crate::deployment::{self, DeploymentError};
 use crate::entropy::Entropy;
 use crate::feed::{self, FeedError, Follower, Full};
+use crate::fetch::{Fetcher, NoTrust};
 use crate::fleet::Followed;
 use crate::keys::{self, KeyError, Keys, master};
 use crate::ops::figures::Figures;
@@ -17,7 +20,7 @@ use portcullis_domain::policy::{Policy, UnusableSnapshot};
 use portcullis_domain::registry::Placement;
 use portcullis_domain::seal::MasterKey;
 use portcullis_domain::snapshot::{ChangedAgents, Snapshot};
-use portcullis_gateway::{Gateway, Limits, Settings, SpoolSettings};
+use portcullis_gateway::{Connections, Gateway, Limits, Settings, SpoolSettings};
 use portcullis_store::{OpenError, Store};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -54,6 +57,10 @@ pub struct App {
     pub followed: Followed,
     /// How looking at the servers' tools went.
     pub(crate) surveys: Surveys,
+    /// Asks other people's servers for small documents.
+    pub(crate) fetcher: Arc<Fetcher>,
+    /// Third parties that do not answer.
+    pub(crate) pauses: Pauses,
     /// Slow hashes, a few at a time.
     pub passwords: Passwords,
     pub(crate) master: MasterKey,
@@ -86,6 +93,9 @@ pub enum StartError {
     /// The first snapshot.
     #[error(transparent)]
     Feed(#[from] FeedError),
+    /// Whom we believe.
+    #[error(transparent)]
+    Trust(#[from] NoTrust),
     /// Where spans go.
     #[error(transparent)]
     Telemetry(#[from] OtlpError),
@@ -98,6 +108,8 @@ impl App {
     /// Opens the database, makes the keys if there are none, and hands the gateway its first snapshot.
     pub async fn open(config: Config, clock: Clock, entropy: Entropy) -> Result<Arc<Self>, StartError> {
         portcullis_oauth::jwt::install_crypto();
+        let registration = &config.registration;
+        let fetcher = Fetcher::new(registration.internal_hosts.clone(), registration.extra_ca.as_deref())?;
         let store = Store::open(&config.database).await?;
         let state = keys::database_state(&store).await?;
         let master = master::open(&config.master_key, state, &entropy).map_err(KeyError::from)?;
@@ -110,7 +122,9 @@ impl App {
         let update = full.update();
         let current = Current::new(full.snapshot).map_err(FeedError::from)?;
         let traces = config.otlp.as_ref().map(Traces::open).transpose()?;
-        let settings = gateway_settings(&config, &clock, traces.as_ref());
+        let keeper = Arc::new(Keeper::default());
+        let connections = Arc::clone(&keeper) as Arc<dyn Connections>;
+        let settings = gateway_settings(&config, &clock, (traces.as_ref(), connections));
         let gateway = Gateway::new(settings, full.assertion_key)?;
         let app = Arc::new(Self {
             follower: Follower::starting_at(current.snapshot.number),
@@ -127,9 +141,12 @@ impl App {
             throttle: Throttle::default(),
             followed: Followed::default(),
             surveys: Surveys::default(),
+            fetcher: Arc::new(fetcher),
+            pauses: Pauses::default(),
             passwords: Passwords::default(),
             master,
         });
+        keeper.works_for(&app);
         feed::feed(&app, &update)?;
         Ok(app)
     }
@@ -184,7 +201,11 @@ pub(crate) fn host_of(origin: &str) -> &str {
     origin.split_once("://").map_or(origin, |(_, host)| host)
 }
 
-fn gateway_settings(config: &Config, clock: &Clock, traces: Option<&Traces>) -> Settings {
+fn gateway_settings(
+    config: &Config,
+    clock: &Clock,
+    (traces, connections): (Option<&Traces>, Arc<dyn Connections>),
+) -> Settings {
     let clock = clock.clone();
     Settings {
         issuer: config.issuer.clone(),
@@ -196,6 +217,7 @@ fn gateway_settings(config: &Config, clock: &Clock, traces: Option<&Traces>) -> 
         spool: SpoolSettings { dir: config.data.join("spool"), max_bytes: config.spool_bytes },
         clock: Arc::new(move || clock.now()),
         secrets: Arc::new(crate::config::environment::secret_at),
+        connections: Some(connections),
         spans: traces.map(|traces| Arc::clone(&traces.spans)),
     }
 }

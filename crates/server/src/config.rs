@@ -11,7 +11,7 @@ use crate::listener::forwarded::TrustedProxies;
 use crate::telemetry::LogFormat;
 use portcullis_gateway::{AtOnce, CallRates, Program};
 use portcullis_oauth::issuer::Issuer;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -183,11 +183,15 @@ impl Default for Tokens {
     }
 }
 
-/// `[registration]`: who may become a client.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// `[registration]`: who may become a client, of us and we of others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Registration {
     /// RFC 7591, open to strangers. What they may reach is policy (`[self_registered]`), nothing by default.
     pub dynamic: bool,
+    /// Hosts that other people's documents may send us to although their addresses are private, in lower case.
+    pub internal_hosts: BTreeSet<String>,
+    /// A file of certificates that are believed besides the machine's own.
+    pub extra_ca: Option<PathBuf>,
 }
 
 /// `[limits]`: bounds of what is sent and of what runs at once.

@@ -7,6 +7,7 @@ pub(crate) mod sign_in;
 pub(crate) mod sign_out;
 
 use crate::pages::FormTarget;
+use portcullis_domain::registry::Name;
 use serde::{Deserialize, Serialize};
 
 /// Where a person goes on after signing in. Only we make one, from addresses of our own (UI-14).
@@ -17,6 +18,11 @@ pub(crate) enum Destination {
     Account,
     /// The console.
     Console,
+    /// The page on which they connect an account elsewhere to this server, or see all that they connected.
+    Connect {
+        /// Which server, if one.
+        server: Option<Name>,
+    },
     /// Back to the authorization request that they came with.
     Authorize {
         /// Its parameters, in our encoding.
@@ -31,6 +37,8 @@ impl Destination {
     pub(crate) fn path(&self) -> String {
         match self {
             Self::Account => "/account".to_owned(),
+            Self::Connect { server: None } => "/connect".to_owned(),
+            Self::Connect { server: Some(server) } => format!("/connect/{server}"),
             Self::Console => "/console".to_owned(),
             Self::Authorize { query, .. } => format!("/oauth/authorize?{query}"),
         }
@@ -39,7 +47,7 @@ impl Destination {
     /// What the forms on the way must be allowed to lead to.
     pub(crate) fn target(&self) -> &FormTarget {
         match self {
-            Self::Account | Self::Console => &FormTarget::OURSELVES,
+            Self::Account | Self::Connect { .. } | Self::Console => &FormTarget::OURSELVES,
             Self::Authorize { target, .. } => target,
         }
     }

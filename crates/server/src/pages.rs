@@ -1,6 +1,8 @@
 //! Pages for people: plain HTML without scripts, each template beside the struct that fills it.
 
 pub(crate) mod account;
+pub(crate) mod connect;
+pub(crate) mod connections;
 pub(crate) mod consent;
 pub(crate) mod error;
 pub(crate) mod password;
@@ -32,6 +34,13 @@ impl FormTarget {
         // A host may hold a semicolon, which would end the directive: then the redirect is not allowed for.
         let is_plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b':' | b'/' | b'.' | b'-');
         Self(source.bytes().all(is_plain).then_some(source))
+    }
+
+    /// Also the origin of an address that was checked.
+    pub(crate) fn origin(origin: &str) -> Self {
+        let source = if origin.starts_with("http://[") { "http:" } else { origin };
+        let is_plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b':' | b'/' | b'.' | b'-');
+        Self(source.bytes().all(is_plain).then(|| source.to_owned()))
     }
 
     fn content_security_policy(&self) -> String {

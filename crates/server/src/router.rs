@@ -1,10 +1,11 @@
 //! Every route of the listener, on one page.
 
 use crate::app::App;
+use crate::connections::{CALLBACK, DOCUMENT};
 use crate::console::{self, overview};
 use crate::issuer::{authorize, consent, cors, introspect, jwks, metadata, register, revoke, token};
 use crate::login::{password, sign_in, sign_out};
-use crate::pages::{self, account};
+use crate::pages::{self, account, connect, connections};
 use crate::{api, front, layers, own_names};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -77,6 +78,10 @@ fn people() -> Router<Arc<App>> {
         .route("/consent", post(consent::decide))
         .route("/account", get(account::page))
         .route("/account/password", get(password::page).post(password::submit))
+        .route("/connect", get(connections::page).post(connections::end))
+        .route(DOCUMENT, get(connect::document))
+        .route(CALLBACK, get(connect::callback))
+        .route("/connect/{server}", get(connect::page).post(connect::submit))
         .route("/assets/icon.svg", get(pages::icon))
         .route("/console", get(overview::page))
         .route("/assets/console.css", get(console::style))

@@ -10,7 +10,7 @@ use crate::descriptors;
 use crate::entropy::Entropy;
 use crate::feed;
 use crate::fleet::{self, FleetFile};
-use crate::jobs::{housekeeping, survey};
+use crate::jobs::{endings, housekeeping, survey};
 use crate::listener::tls::Tls;
 use crate::listener::{Bounds, Listener};
 use crate::ops;
@@ -176,6 +176,7 @@ impl Running {
         tasks.spawn(socket.serve(api::router(app), stop.clone(), GRACE));
         tasks.spawn(feed::follow(Arc::clone(app), stop.clone()));
         tasks.spawn(housekeeping::run(Arc::clone(app), stop.clone()));
+        tasks.spawn(endings::run(Arc::clone(app), stop.clone()));
         if let Some(sightings) = app.gateway.sightings() {
             tasks.spawn(survey::take_in(Arc::clone(app), sightings, stop.clone()));
         }

@@ -22,6 +22,9 @@ const REASON: &str = "portcullis.reason";
 /// The SDK behind the demo servers speaks of every request.
 const DEFAULT: &str = "info,rmcp=warn";
 
+/// The SDK would say codes (PC-43); nobody can ask for that.
+const NEVER: [&str; 2] = ["rmcp::transport::auth=info", "oauth2=info"];
+
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
@@ -53,6 +56,7 @@ pub fn start(asked: Option<LogFormat>, config: &Config) -> Result<Option<Logs>, 
         LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).boxed(),
     };
     let filter = EnvFilter::builder().parse_lossy(wanted);
+    let filter = NEVER.iter().filter_map(|never| never.parse().ok()).fold(filter, EnvFilter::add_directive);
     let _already_started = tracing_subscriber::registry().with(filter).with(lines).with(exported).try_init();
     Ok(logs)
 }

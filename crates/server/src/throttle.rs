@@ -2,6 +2,7 @@
 
 pub use portcullis_domain::rate::{Source, Wait};
 
+use portcullis_domain::id::UserId;
 use portcullis_domain::rate::Buckets;
 use portcullis_oauth::time::Timestamp;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use std::time::Duration;
 /// How often somebody may try.
 #[derive(Debug)]
 pub struct Throttle {
+    connects: Buckets,
     registrations: Buckets,
     secrets: Buckets,
     secrets_from: Buckets,
@@ -20,6 +22,7 @@ impl Default for Throttle {
     fn default() -> Self {
         let millis = Duration::from_millis;
         Self {
+            connects: Buckets::new(30, millis(5_000)),
             registrations: Buckets::new(200, millis(5_000)),
             secrets: Buckets::new(20, millis(3_000)),
             secrets_from: Buckets::new(100, millis(500)),
@@ -49,9 +52,15 @@ impl Throttle {
         self.secrets.spend(&(client, from), 1, now)
     }
 
+    /// A person makes us ask a third party.
+    pub fn connect(&self, user: UserId, now: Timestamp) -> Result<(), Wait> {
+        self.connects.spend(&user, 1, now)
+    }
+
     /// How many attempts had to wait, by kind.
-    pub(crate) fn refused(&self) -> [(&'static str, u64); 5] {
+    pub(crate) fn refused(&self) -> [(&'static str, u64); 6] {
         [
+            ("connect_by_user", self.connects.refused()),
             ("registration", self.registrations.refused()),
             ("secret_by_client", self.secrets.refused()),
             ("secret_by_address", self.secrets_from.refused()),

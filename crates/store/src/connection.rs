@@ -3,7 +3,9 @@
 use crate::error::Error;
 use crate::row::Row;
 use futures_util::{StreamExt as _, TryStreamExt as _};
-use portcullis_domain::id::{FamilyId, GrantId, OperationId, ServerId, SessionId, TokenId, UserId};
+use portcullis_domain::id::{
+    ConnectionId, FamilyId, GrantId, OperationId, ServerId, SessionId, TokenId, UserId,
+};
 use portcullis_domain::registry::Name;
 use portcullis_domain::secret::{Hashed, Kind};
 use portcullis_oauth::client::ClientId;
@@ -236,6 +238,7 @@ as_text!(
     &ScopeSet,
     &String,
     &str,
+    ConnectionId,
     FamilyId,
     GrantId,
     OperationId,

@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::sessions::Of;
 use crate::statements::statements;
 use crate::tx::Tx;
+use crate::upstream_connections::Holder;
 use portcullis_domain::id::{GrantId, ServerId, UserId};
 use portcullis_domain::principal::{Revocation, RevokedTarget};
 use portcullis_oauth::client::ClientId;
@@ -103,8 +104,8 @@ impl Tx {
         self.end_all_of_client(client, until).await
     }
 
-    /// Ends everything of a person, who may sign in again: browser sessions, grants, codes, sessions, and all tokens, none
-    /// of which lives past `until`. `None`: there is no such person.
+    /// Ends everything of a person, who may sign in again: browser sessions, grants, codes, sessions, connections to
+    /// third-party servers, and all tokens, none of which lives past `until`. `None`: there is no such person.
     pub async fn end_all_of_user(&mut self, user: UserId, until: Timestamp) -> Result<Option<Ended>, Error> {
         // Codes before the account, in the order in which a redemption locks them.
         self.connection.execute(END_CODES_OF_USER, values![user, self.now() - LONG_AGO]).await?;
@@ -116,6 +117,7 @@ impl Tx {
         self.connection.execute(END_CODES_OF_USER, values![user, self.now() - LONG_AGO]).await?;
         let (grants, of_grants) = self.end_grants(GRANTS_OF_USER, user.into(), until).await?;
         let sessions = of_grants + self.end_sessions_of(Of::User(user), until).await?;
+        self.end_connections_of(Holder::User(user), until).await?;
         self.end_tokens(RevokedTarget::User(user), until).await?;
         Ok(Some(Ended { sessions, grants }))
     }
@@ -128,8 +130,8 @@ impl Tx {
         self.end_tokens(RevokedTarget::User(user), until).await
     }
 
-    /// Ends everything on a server, which stays registered: grants, codes, sessions, and all tokens, of other issuers too,
-    /// none of which lives past `until`. `None`: there is no such server.
+    /// Ends everything on a server, which stays registered: grants, codes, sessions, what people connected there, and all
+    /// tokens, of other issuers too, none of which lives past `until`. `None`: there is no such server.
     pub async fn end_all_on_server(
         &mut self,
         server: ServerId,
@@ -146,6 +148,7 @@ impl Tx {
         let sessions = of_grants + self.end_sessions_of(Of::Server(server), until).await?;
         // Tokens of other issuers belong to no session of ours.
         self.end_tokens(RevokedTarget::Server(server), until).await?;
+        self.end_connections_of(Holder::Server(server), until).await?;
         Ok(Some(Ended { sessions, grants }))
     }
 

@@ -60,6 +60,8 @@ statements! {
         "DELETE FROM client WHERE created_at <= $1 AND id NOT IN (SELECT client_id FROM client_use)";
     PURGE_ANSWERED =
         "DELETE FROM answered WHERE at <= $1";
+    PURGE_CONNECTING =
+        "DELETE FROM upstream_connecting WHERE expires_at <= $1";
     PURGE_OPERATIONS for Postgres =
         "DELETE FROM operation WHERE at <= $1";
 }
@@ -83,6 +85,7 @@ impl Tx {
             (PURGE_CLIENT_SECRETS, now - UNUSED_CLIENTS_KEPT),
             (PURGE_CLIENTS, now - UNUSED_CLIENTS_KEPT),
             (PURGE_ANSWERED, now - ANSWERS_KEPT),
+            (PURGE_CONNECTING, now),
         ];
         if self.connection.dialect() == Dialect::Postgres {
             rules.push((PURGE_OPERATIONS, now - OPERATIONS_KEPT));

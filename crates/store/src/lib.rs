@@ -35,6 +35,8 @@ mod store;
 #[doc(hidden)]
 pub mod testing;
 mod tx;
+mod upstream_clients;
+mod upstream_connections;
 mod users;
 mod write;
 
@@ -55,4 +57,7 @@ pub use reader::{ReadHandle, Reader};
 pub use registry::Registry;
 pub use store::Store;
 pub use tx::{Recorded, Tx};
+pub use upstream_connections::connecting::{Connecting, NewConnecting};
+pub use upstream_connections::ending::Ending;
+pub use upstream_connections::{ConnectionFilter, ConnectionState, NewConnection, Renewal, StoredConnection};
 pub use users::{NewUser, StoredBrowserSession, StoredUser};

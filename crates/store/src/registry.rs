@@ -8,6 +8,7 @@ use crate::row::json;
 use crate::sessions;
 use crate::statements::statements;
 use crate::tx::Tx;
+use crate::upstream_connections::Holder;
 use portcullis_domain::condition::Forbid;
 use portcullis_domain::id::ServerId;
 use portcullis_domain::principal::{Revocation, RevokedTarget};
@@ -155,6 +156,8 @@ impl Tx {
         if removed == 1 {
             self.revoke_grants_on(id, until).await?;
             self.end_sessions_of(sessions::Of::Server(id), until).await?;
+            self.end_connections_of(Holder::Server(id), until).await?;
+            self.forget_upstream_clients(id).await?;
         }
         Ok(self.registry_changed(removed))
     }

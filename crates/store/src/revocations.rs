@@ -70,6 +70,7 @@ fn read(row: Row) -> Result<Revocation, Error> {
     let target = match row.text("kind")?.as_str() {
         "all" => RevokedTarget::All,
         "client" => RevokedTarget::Client(row.parsed("id")?),
+        "connection" => RevokedTarget::Connection(row.parsed("id")?),
         "server" => RevokedTarget::Server(row.parsed("id")?),
         "session" => RevokedTarget::Session(row.parsed("id")?),
         "token" => RevokedTarget::Token(row.parsed("id")?),
@@ -85,6 +86,7 @@ impl Tx {
         let (kind, id) = match &revocation.target {
             RevokedTarget::All => ("all", String::new()),
             RevokedTarget::Client(id) => ("client", id.to_string()),
+            RevokedTarget::Connection(id) => ("connection", id.to_string()),
             RevokedTarget::Server(id) => ("server", id.to_string()),
             RevokedTarget::Session(id) => ("session", id.to_string()),
             RevokedTarget::Token(id) => ("token", id.to_string()),

@@ -36,7 +36,8 @@ mod tests {
     use crate::testing::TestDatabase;
     use crate::{
         answered, audit, backup, changes, clients, codes, deployment, endings, engine, families, feed,
-        grants, housekeeping, keys, lists, pins, registry, restore, revocations, sessions, settings, users,
+        grants, housekeeping, keys, lists, pins, registry, restore, revocations, sessions, settings,
+        upstream_clients, upstream_connections, users,
     };
     use sqlx::{
         Connection as _, Executor as _, PgConnection, SqlSafeStr as _, SqliteConnection, Statement as _,
@@ -66,6 +67,10 @@ mod tests {
         revocations::ALL,
         sessions::ALL,
         settings::ALL,
+        upstream_clients::ALL,
+        upstream_connections::ALL,
+        upstream_connections::connecting::ALL,
+        upstream_connections::ending::ALL,
         users::ALL,
     ];
 

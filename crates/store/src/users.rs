@@ -7,6 +7,7 @@ use crate::row::{Row, json};
 use crate::sessions;
 use crate::statements::statements;
 use crate::tx::Tx;
+use crate::upstream_connections::Holder;
 use portcullis_domain::id::UserId;
 use portcullis_domain::principal::RevokedTarget;
 use portcullis_domain::secret::{BrowserSession, Hashed};
@@ -270,6 +271,7 @@ impl Tx {
         }
         self.connection.execute(END_BROWSER_SESSIONS, values![user]).await?;
         self.end_sessions_of(sessions::Of::User(user), until).await?;
+        self.end_connections_of(Holder::User(user), until).await?;
         Ok(true)
     }
 

@@ -4,8 +4,9 @@ use super::{Difference, Fleet, Surroundings};
 use crate::condition::Forbid;
 use crate::registry::{
     Access, Agent, Client, ClientAuth, ClientCertificate, ClientCredentials, Issuers, Members, Name,
-    OtherTransport, Pinning, Placement, Proof, Risk, Role, Rule, ScopeClaim, ScopeMeaning, SecretPlace,
-    Server, ServerLimits, TokenEndpoint, TokenType, TrustedIssuer, Upstream, UpstreamCredential, UpstreamTls,
+    OtherTransport, PerUser, PerUserClient, Pinning, Placement, Proof, Risk, Role, Rule, ScopeClaim,
+    ScopeMeaning, SecretPlace, Server, ServerLimits, TokenEndpoint, TokenType, TrustedIssuer, Upstream,
+    UpstreamCredential, UpstreamTls,
 };
 use portcullis_oauth::issuer::Issuer;
 use portcullis_oauth::jwk::ExternalAlgorithm;
@@ -110,7 +111,15 @@ fn credential() -> impl Strategy<Value = UpstreamCredential> {
             resource: resource.map(str::to_owned),
         }))
     });
+    let registered = (sentence(), prop::option::of(Just("env:S".parse().unwrap())));
+    let registered = registered.prop_map(|(id, secret)| PerUserClient { id, secret });
+    let person = (prop::option::of(scopes()), any::<bool>(), prop::option::of(registered));
+    let person = person.prop_map(|(scopes, pinned, client)| {
+        let issuer = (pinned || client.is_some()).then(|| "https://as.example/".parse().unwrap());
+        UpstreamCredential::PerUser(Box::new(PerUser { scopes, issuer, client }))
+    });
     prop_oneof![
+        person,
         Just(UpstreamCredential::Assertion),
         Just(UpstreamCredential::None),
         Just(UpstreamCredential::Bearer("env:TOKEN".parse().unwrap())),

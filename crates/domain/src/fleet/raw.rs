@@ -3,8 +3,8 @@
 mod upstream;
 
 pub(super) use upstream::{
-    RawCertificate, RawClientCredentials, RawUpstream, RawUpstreamCredential, RawUpstreamCredentials,
-    RawUpstreamWord,
+    RawCertificate, RawClientCredentials, RawPerUser, RawUpstream, RawUpstreamCredential,
+    RawUpstreamCredentials, RawUpstreamWord,
 };
 
 use crate::registry::{ClientAuth, Members, Name, OtherTransport, Pinning, Risk, ScopeClaim, TokenType};

@@ -49,6 +49,28 @@ pub enum UpstreamCredential {
     ClientCredentials(Box<ClientCredentials>),
     /// Nothing; the upstream relies on the connection alone, and posture says so.
     None,
+    /// A token of whoever calls, from the account at the third party that they connected.
+    PerUser(Box<PerUser>),
+}
+
+/// How people connect to a third party, one by one. What is left out, the third party says itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PerUser {
+    /// What is asked for there, in its words.
+    pub scopes: Option<ScopeSet>,
+    /// Where people sign in; no other is believed.
+    pub issuer: Option<ExternalIssuer>,
+    /// Who we are there, if the operator registered us.
+    pub client: Option<PerUserClient>,
+}
+
+/// A client that the operator registered at a third party.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PerUserClient {
+    /// Our name there.
+    pub id: String,
+    /// What proves it, on the machine of the control room.
+    pub secret: Option<SecretPlace>,
 }
 
 /// Who we are at the issuer of an upstream (RFC 6749 s4.4).
@@ -109,6 +131,9 @@ impl Placement {
             UpstreamCredential::Assertion | UpstreamCredential::None => None,
             UpstreamCredential::Bearer(place) => Some(place),
             UpstreamCredential::ClientCredentials(client) => Some(&client.secret),
+            UpstreamCredential::PerUser(asks) => {
+                asks.client.as_ref().and_then(|client| client.secret.as_ref())
+            }
         };
         let certificate = tls.certificate.iter().flat_map(|shown| [&shown.cert, &shown.key]);
         secret.into_iter().chain(&tls.ca).chain(certificate).collect()

@@ -41,6 +41,12 @@ impl Refusal {
             Self::HostUnclear => "the request must name one host".to_owned(),
             Self::MethodNotAllowed(_) => "this HTTP method is not served here".to_owned(),
             Self::NoRoom => "as many long messages as there is room for are under way: try again".to_owned(),
+            Self::NotAPerson => {
+                "this server wants each person to connect an account of their own, and this token speaks for none of our people".to_owned()
+            }
+            Self::NotConnected { place, .. } => {
+                format!("connect your account at this server first, then try again: {place}")
+            }
             Self::NoToken => "an access token is needed".to_owned(),
             Self::Presented(refusal) => refusal.to_string(),
             Self::ResponseOutsideSession => "responses are taken within a session only".to_owned(),
@@ -89,6 +95,8 @@ impl Refusal {
             Self::HostUnclear => "host_unclear",
             Self::MethodNotAllowed(_) => "method_not_allowed",
             Self::NoRoom => "no_room",
+            Self::NotAPerson => "not_a_person",
+            Self::NotConnected { .. } => "not_connected",
             Self::NoToken => "no_token",
             Self::Presented(BearerRefusal::Malformed) => "authorization_malformed",
             Self::Presented(BearerRefusal::OtherScheme) => "authorization_other_scheme",
@@ -146,6 +154,7 @@ impl UpstreamFailure {
             Self::Late => "upstream_late",
             Self::NoAddress => "upstream_no_address",
             Self::NoProgram => "upstream_no_program",
+            Self::Connection => "upstream_connection",
             Self::NoToken => "upstream_no_token",
             Self::NoRoom => "no_room_for_answer",
             Self::Redirect => "upstream_redirect",

@@ -109,7 +109,7 @@ impl Target {
         } else {
             Connections::Own(tls.clone(), Mutex::default())
         };
-        let credential = Source::of(credential, server.name.as_str(), means);
+        let credential = Source::of(credential, (server.name.as_str(), address), means);
         is_http.then(|| Self { to, credential, breaker, connections, means: means.clone() })
     }
 

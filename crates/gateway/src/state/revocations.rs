@@ -1,6 +1,6 @@
 //! What is no longer believed, although its tokens have not expired (PC-45).
 
-use portcullis_domain::id::{ServerId, SessionId, TokenId};
+use portcullis_domain::id::{ConnectionId, ServerId, SessionId, TokenId};
 use portcullis_domain::principal::{Principal, Revocation, RevokedTarget, Subject};
 use portcullis_oauth::time::Timestamp;
 use std::collections::HashMap;
@@ -64,6 +64,12 @@ impl Revocations {
         log
     }
 
+    /// Whether a connection ended, so that no copy of its tokens counts.
+    pub(crate) fn has_ended(&self, connection: ConnectionId) -> bool {
+        let target = RevokedTarget::Connection(connection);
+        self.parts[self.place_of(&target)].others.contains_key(&target)
+    }
+
     /// Whether the token that speaks for `principal` on `server` is revoked, itself or with what it hangs from.
     pub(crate) fn concern(&self, principal: &Principal, server: ServerId) -> bool {
         let up_to = |target: RevokedTarget| {
@@ -90,7 +96,11 @@ impl Revocations {
         match target {
             RevokedTarget::Session(session) => self.place(session),
             RevokedTarget::Token(token) => self.place(token),
-            RevokedTarget::All | RevokedTarget::Client(_) | RevokedTarget::User(_) => self.place(target),
+            RevokedTarget::All
+            | RevokedTarget::Client(_)
+            | RevokedTarget::Connection(_)
+            | RevokedTarget::Server(_)
+            | RevokedTarget::User(_) => self.place(target),
         }
     }
 
@@ -111,7 +121,11 @@ impl Part {
             RevokedTarget::Token(token) => {
                 self.tokens.entry(*token).and_modify(longer).or_insert(end);
             }
-            target @ (RevokedTarget::All | RevokedTarget::Client(_) | RevokedTarget::User(_)) => {
+            target @ (RevokedTarget::All
+            | RevokedTarget::Client(_)
+            | RevokedTarget::Connection(_)
+            | RevokedTarget::Server(_)
+            | RevokedTarget::User(_)) => {
                 let entry = Entry { at: revocation.at, until: revocation.until };
                 let known = self.others.entry(target.clone()).or_insert(entry);
                 known.at = known.at.max(entry.at);

@@ -282,6 +282,7 @@ impl World {
 pub(crate) fn settings_for(clock: &Arc<AtomicI64>, spool: &std::path::Path) -> Settings {
     let clock = Arc::clone(clock);
     Settings {
+        connections: None,
         spans: None,
         issuer: ISSUER.parse().unwrap(),
         assertion_issuer: format!("{ISSUER}/assertions"),

@@ -10,7 +10,8 @@ use jiff::{Span, SpanRelativeTo};
 use portcullis_domain::document::{Document, Problem};
 use portcullis_domain::registry::{Name, SecretPlace};
 use portcullis_gateway::Program;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -73,6 +74,7 @@ impl Check<'_> {
         let database = self.database(raw.database.url, &data);
         let master_key = self.master_key(raw.master_key.source, &data);
         let commands = self.commands(raw.command);
+        let registration = self.registration(raw.registration, options);
         let survey = self.survey(raw.registry.survey.as_deref());
         let limits = self.limits(&raw.limits);
         let otlp = self.otlp(&raw.telemetry);
@@ -98,7 +100,7 @@ impl Check<'_> {
             data,
             master_key: master_key?,
             tokens,
-            registration: Registration { dynamic: raw.registration.dynamic.unwrap_or(options.demo) },
+            registration,
             survey,
             commands,
             limits,
@@ -224,6 +226,22 @@ impl Check<'_> {
         life
     }
 
+    fn registration(&mut self, raw: raw::Registration, options: &Options) -> Registration {
+        let mut internal_hosts = BTreeSet::new();
+        for text in raw.internal_hosts {
+            match host(&text) {
+                Some(host) => drop(internal_hosts.insert(host)),
+                None => self.problem(
+                    "registration.internal_hosts",
+                    format!("{text:?} is no host"),
+                    "write a name or an address, without scheme and port: \"idp.corp.example\", \"10.0.0.7\"",
+                ),
+            }
+        }
+        let dynamic = raw.dynamic.unwrap_or(options.demo);
+        Registration { dynamic, internal_hosts, extra_ca: raw.extra_ca }
+    }
+
     fn commands(&mut self, raw: BTreeMap<String, raw::Command>) -> BTreeMap<String, Program> {
         let mut programs = BTreeMap::new();
         for (name, command) in raw {
@@ -258,6 +276,20 @@ impl Check<'_> {
             }
         }
         places
+    }
+}
+
+/// A host as it stands in a parsed address.
+fn host(text: &str) -> Option<String> {
+    let bare = text.trim_matches(['[', ']']);
+    match bare.parse::<IpAddr>() {
+        Ok(IpAddr::V4(address)) => Some(address.to_string()),
+        Ok(IpAddr::V6(address)) => Some(format!("[{address}]")),
+        Err(_) => {
+            let host = url::Host::parse(text).ok()?;
+            let is_name = matches!(&host, url::Host::Domain(name) if !name.contains(['*', ':', '/']));
+            is_name.then(|| host.to_string())
+        }
     }
 }
 

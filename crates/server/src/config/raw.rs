@@ -111,6 +111,12 @@ pub struct Registration {
     /// Dynamic client registration (RFC 7591), open to strangers. What such clients may reach is the fleet file's
     /// `[self_registered]`: nothing, unless you say so. Default: false (true in the demo).
     pub dynamic: Option<bool>,
+    /// Where third parties sign people in for us (`per_user` in the fleet file), their own documents name the addresses that we
+    /// ask. Addresses of an internal network are refused, unless their host stands here, by name or address and without a
+    /// port: "idp.corp.example", "10.0.0.7". Hosts on loopback may then be plain http. Default: none.
+    pub internal_hosts: Vec<String>,
+    /// A file of certificates, as PEM, that are believed there besides the machine's own. Read at the start.
+    pub extra_ca: Option<PathBuf>,
 }
 
 /// What is looked at of the registered servers.

@@ -1,6 +1,7 @@
 //! Looks at the tools of every server behind the gateway, now and then, and takes in what the gateway itself saw (PC-33).
 
 use crate::app::App;
+use crate::connections::Party;
 use crate::pins::{self, surveys::News};
 use futures_util::StreamExt as _;
 use portcullis_domain::id::ServerId;
@@ -58,7 +59,8 @@ fn watched(app: &App) -> Vec<ServerId> {
         (Placement::Direct, _) | (Placement::Gateway { .. }, Pinning::Off) => false,
         (Placement::Gateway { .. }, Pinning::Approved | Pinning::FirstSight) => true,
     };
-    let servers = current.snapshot.servers.iter();
+    // Where each person signs in, there is nobody for us to look as: callers' own lists are looked at.
+    let servers = current.snapshot.servers.iter().filter(|server| Party::of(server).is_none());
     servers.filter(|server| is_watched(&server.placement, server.pinning)).map(|server| server.id).collect()
 }
 

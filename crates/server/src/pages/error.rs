@@ -18,6 +18,9 @@ pub(crate) enum PageRefusal {
     /// Nothing here.
     #[error("not found")]
     NotFound,
+    /// No sign-in elsewhere was begun under this state, in this browser and by this person, or its answer came before.
+    #[error("no sign-in elsewhere is under way")]
+    NotBegun,
     /// The form comes from another page, browser or person.
     #[error("another browser, person or page")]
     NotYours,
@@ -30,6 +33,9 @@ pub(crate) enum PageRefusal {
     /// Longer than allowed.
     #[error("too large")]
     TooLarge,
+    /// Too often in a short time.
+    #[error("too often")]
+    TooMany,
     /// No client of this id, or it is disabled.
     #[error("unknown client")]
     UnknownClient,
@@ -72,7 +78,8 @@ impl PageRefusal {
                 StatusCode::BAD_REQUEST
             }
             Self::NotFound => StatusCode::NOT_FOUND,
-            Self::NotYours => StatusCode::FORBIDDEN,
+            Self::NotBegun | Self::NotYours => StatusCode::FORBIDDEN,
+            Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
             Self::Fault => StatusCode::SERVICE_UNAVAILABLE,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         }
@@ -91,6 +98,11 @@ impl PageRefusal {
                 "Something in the address or the form is broken, or stands there twice.",
                 TELL_THE_MAKER,
             ),
+            Self::NotBegun => (
+                "Not begun here",
+                "This answer belongs to no sign-in that you have begun in this browser, or it came before.",
+                "If you want to connect an account, begin again from the page of your accounts.",
+            ),
             Self::NotFound => ("Nothing here", "There is no page at this address.", "Check the address."),
             Self::NotYours => (
                 "Not from here",
@@ -105,6 +117,11 @@ impl PageRefusal {
             Self::Stale => {
                 ("Too late", "This page was open for too long, or has been changed on its way.", START_AGAIN)
             }
+            Self::TooMany => (
+                "Too often",
+                "You have asked for this many times in a short while.",
+                "Please wait a minute, then try again.",
+            ),
             Self::TooLarge => ("Too long", "What was sent is longer than we read.", TELL_THE_MAKER),
             Self::UnknownClient => {
                 ("Unknown program", "The program that sent you here is not registered.", TELL_THE_MAKER)

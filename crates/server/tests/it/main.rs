@@ -5,6 +5,7 @@ mod api;
 mod app;
 mod backup;
 mod config;
+mod connections;
 mod console;
 mod cors;
 mod deliver;

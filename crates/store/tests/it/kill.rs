@@ -172,6 +172,7 @@ fn token_of(revocation: &Revocation) -> Option<TokenId> {
         RevokedTarget::Token(id) => Some(id),
         RevokedTarget::All
         | RevokedTarget::Client(_)
+        | RevokedTarget::Connection(_)
         | RevokedTarget::Server(_)
         | RevokedTarget::Session(_)
         | RevokedTarget::User(_) => None,

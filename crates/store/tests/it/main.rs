@@ -14,5 +14,6 @@ mod refresh;
 mod revoke;
 mod searches;
 mod taking;
+mod upstream_connections;
 mod values;
 mod world;

@@ -3,7 +3,7 @@
 use super::Check;
 use crate::fleet::raw::{RawScope, RawServer};
 use crate::policy::MAX_SCOPES;
-use crate::registry::{Name, ScopeMeaning, Server};
+use crate::registry::{Name, Placement, ScopeMeaning, Server, UpstreamCredential};
 use portcullis_oauth::resource::ResourceUri;
 use portcullis_oauth::scope::{Scope, ScopeSet};
 use std::collections::BTreeMap;
@@ -27,6 +27,12 @@ impl Check<'_> {
         }
         let rules = self.rules(raw.rule, &declared);
         let placement = self.placement(at, raw.mode, raw.upstream, raw.credential);
+        if let (Some(name), Some(Placement::Gateway { credential: UpstreamCredential::PerUser(_), .. })) =
+            (&name, &placement)
+            && name.as_str() == "callback"
+        {
+            self.problem(at, "people could not connect to a server of this name: /connect/callback is taken");
+        }
         let default_scopes = self.scope_set(raw.default_scopes, &declared);
         let limits = self.limits(raw.limits, placement.as_ref());
         let issuers = self.issuers(raw.issuers, &declared, placement.as_ref());

@@ -2,12 +2,12 @@
 
 use super::Check;
 use crate::fleet::raw::{
-    RawCertificate, RawClientCredentials, RawMode, RawUpstream, RawUpstreamCredential,
+    RawCertificate, RawClientCredentials, RawMode, RawPerUser, RawUpstream, RawUpstreamCredential,
     RawUpstreamCredentials, RawUpstreamWord,
 };
 use crate::registry::{
-    ClientCertificate, ClientCredentials, Placement, SecretPlace, TokenEndpoint, Upstream,
-    UpstreamCredential, UpstreamTls, is_never_dialled,
+    ClientCertificate, ClientCredentials, PerUser, PerUserClient, Placement, SecretPlace, TokenEndpoint,
+    Upstream, UpstreamCredential, UpstreamTls, is_never_dialled,
 };
 use portcullis_oauth::scope::{Scope, ScopeSet};
 use portcullis_oauth::upstream::{UpstreamUrl, without_query};
@@ -141,7 +141,7 @@ impl Check<'_> {
             self.problem(at, OVER_HTTP_ONLY);
             return None;
         };
-        let RawUpstreamCredentials { assertion, bearer, client_credentials, mtls } = raw;
+        let RawUpstreamCredentials { assertion, bearer, client_credentials, per_user, mtls } = raw;
         let certificate = match mtls {
             None => None,
             Some(mtls) => Some(self.certificate(at, &mtls, url)?),
@@ -149,24 +149,28 @@ impl Check<'_> {
         if assertion == Some(false) {
             self.problem(at, "credential.assertion is true or left out");
         }
-        let header = match (assertion.is_some(), bearer, client_credentials) {
-            (true, None, None) => UpstreamCredential::Assertion,
-            (false, Some(bearer), None) => {
+        let header = match (assertion.is_some(), bearer, client_credentials, per_user) {
+            (true, None, None, None) => UpstreamCredential::Assertion,
+            (false, Some(bearer), None, None) => {
                 self.confidential(at, url);
                 UpstreamCredential::Bearer(self.place(at, "credential.bearer", &bearer)?)
             }
-            (false, None, Some(client)) => {
+            (false, None, Some(client), None) => {
                 self.confidential(at, url);
                 UpstreamCredential::ClientCredentials(Box::new(self.client_credentials(at, client, url)?))
             }
-            (false, None, None) if certificate.is_some() => UpstreamCredential::None,
-            (false, None, None) => {
-                let says = "credential is empty: write \"assertion\", \"none\", or one of bearer, client_credentials and mtls";
+            (false, None, None, Some(asks)) => {
+                self.confidential(at, url);
+                UpstreamCredential::PerUser(Box::new(self.per_user(at, asks)?))
+            }
+            (false, None, None, None) if certificate.is_some() => UpstreamCredential::None,
+            (false, None, None, None) => {
+                let says = "credential is empty: write \"assertion\", \"none\", or one of bearer, client_credentials, per_user and mtls";
                 self.problem(at, says);
                 return None;
             }
-            (true, _, _) | (false, Some(_), Some(_)) => {
-                let says = "only one of assertion, bearer and client_credentials can stand in the Authorization header; mtls goes with any";
+            (true | false, _, _, _) => {
+                let says = "only one of assertion, bearer, client_credentials and per_user can stand in the Authorization header; mtls goes with any";
                 self.problem(at, says);
                 return None;
             }
@@ -177,7 +181,7 @@ impl Check<'_> {
     /// RFC 6750 s5.3: what opens the upstream for whoever has it goes where nobody listens.
     fn confidential(&mut self, at: usize, url: &UpstreamUrl) {
         if !url.is_confidential() {
-            let says = "a secret or token that is the same for every caller goes over https (or to loopback) only: change upstream.url, or use \"assertion\"";
+            let says = "a secret, or a token that opens the upstream for whoever has it, goes over https (or to loopback) only: change upstream.url, or use \"assertion\"";
             self.problem(at, says);
         }
     }
@@ -194,6 +198,37 @@ impl Check<'_> {
         let cert = self.place(at, "credential.mtls.cert", &raw.cert);
         let key = self.place(at, "credential.mtls.key", &raw.key);
         Some(ClientCertificate { cert: cert?, key: key? })
+    }
+
+    fn per_user(&mut self, at: usize, raw: RawPerUser) -> Option<PerUser> {
+        let RawPerUser { scopes, issuer, client_id, client_secret } = raw;
+        let place = |text| Spanned::new(at..at, text);
+        let scopes = scopes
+            .map(|scopes| scopes.into_iter().filter_map(|scope| self.read::<Scope>(&place(scope))).collect());
+        let told = self.problems.len();
+        let issuer = issuer.and_then(|issuer| {
+            let ours = "this is our own issuer; people sign in here anyway";
+            self.external_issuer(&place(issuer), ours)
+        });
+        // MCP "Authorization Server Binding": otherwise the server would choose who is shown the secret.
+        if client_id.is_some() && issuer.is_none() && self.problems.len() == told {
+            self.problem(at, "per_user.client_id is for one issuer: write it as per_user.issuer");
+        }
+        let secret = client_secret.map(|secret| self.place(at, "credential.per_user.client_secret", &secret));
+        let client = match (client_id, secret) {
+            (None, None) => None,
+            (None, Some(_)) => {
+                self.problem(at, "per_user.client_secret goes with per_user.client_id");
+                return None;
+            }
+            (Some(id), secret) => {
+                if id.is_empty() {
+                    self.problem(at, "per_user.client_id is empty; leave it out, and we register ourselves");
+                }
+                Some(PerUserClient { id, secret: secret.flatten() })
+            }
+        };
+        Some(PerUser { scopes, issuer, client })
     }
 
     fn client_credentials(
@@ -249,7 +284,7 @@ impl Check<'_> {
 #[cfg(test)]
 mod tests {
     use crate::fleet::{Fleet, Problem, Surroundings, new_places};
-    use crate::registry::{Placement, TokenEndpoint, UpstreamCredential, UpstreamTls};
+    use crate::registry::{PerUser, Placement, TokenEndpoint, UpstreamCredential, UpstreamTls};
     use std::collections::BTreeSet;
 
     fn parse(rest: &str) -> Result<Fleet, Vec<Problem>> {
@@ -290,6 +325,16 @@ mod tests {
             Some("https://n.example/mcp"),
             "the address without its query"
         );
+        let per_user = |written: &str| match read(written).0 {
+            UpstreamCredential::PerUser(asks) => *asks,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(per_user("{ per_user = {} }"), PerUser::default());
+        let asks = per_user(
+            r#"{ per_user = { scopes = ["a:b"], issuer = "https://as.example/", client_id = "us", client_secret = "env:S" } }"#,
+        );
+        assert_eq!(asks.issuer.unwrap().as_str(), "https://as.example/");
+        assert_eq!(asks.client.unwrap().secret, Some("env:S".parse().unwrap()));
         let client_for = |resource: &str| {
             client(&format!("{{ {} }}", CLIENT.replace("scopes", &format!("resource = {resource}, scopes"))))
                 .resource
@@ -366,6 +411,13 @@ mod tests {
                 "named by its place",
             ),
             (program("{ bearer = \"env:T\" }"), 4, "env_from"),
+            (with("{ per_user = { client_id = \"us\" } }"), 4, "write it as per_user.issuer"),
+            (with("{ per_user = { client_secret = \"env:S\" } }"), 4, "goes with per_user.client_id"),
+            (with("{ per_user = { issuer = \"https://mcp.example.com\" } }"), 4, "our own issuer"),
+            (with("{ per_user = { scope = [] } }"), 4, "did you mean \"scopes\"?"),
+            (with("{ per_user = {}, bearer = \"env:T\" }"), 4, "only one of"),
+            (plain(&with("{ per_user = {} }")), 4, "over https (or to loopback) only"),
+            (program("{ per_user = {} }"), 4, "env_from"),
             ("mode = \"direct\"\ncredential = \"none\"".to_owned(), 4, "leave credential out"),
             ("upstream = { url = \"http://n/mcp\", ca = \"file:/run/ca\" }".to_owned(), 3, "must be https"),
             ("upstream = { command = \"prog\", ca = \"file:/run/ca\" }".to_owned(), 3, "goes with url"),

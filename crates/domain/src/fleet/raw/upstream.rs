@@ -39,7 +39,23 @@ pub(in crate::fleet) struct RawUpstreamCredentials {
     /// The place of a secret that is the same for every caller: "env:NAME" or "file:PATH".
     pub(in crate::fleet) bearer: Option<String>,
     pub(in crate::fleet) client_credentials: Option<RawClientCredentials>,
+    /// Each person connects an account of their own there.
+    pub(in crate::fleet) per_user: Option<RawPerUser>,
     pub(in crate::fleet) mtls: Option<RawCertificate>,
+}
+
+/// How people connect to a third party, one by one. What is left out, it says itself.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::fleet) struct RawPerUser {
+    /// What is asked for there, in its words.
+    pub(in crate::fleet) scopes: Option<Vec<String>>,
+    /// Where people sign in; needed with client_id.
+    pub(in crate::fleet) issuer: Option<String>,
+    /// A client that you registered there, with PUBLIC_URL/connect/callback as its way back.
+    pub(in crate::fleet) client_id: Option<String>,
+    /// The place of its secret on the machine of the control room: "env:NAME" or "file:PATH".
+    pub(in crate::fleet) client_secret: Option<String>,
 }
 
 /// A token that we get as a client of the upstream's issuer.

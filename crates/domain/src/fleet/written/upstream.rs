@@ -1,9 +1,10 @@
 //! Where a server runs and what it gets from us, as its file says it.
 
 use crate::registry::{
-    ClientCertificate, ClientCredentials, SecretPlace, TokenEndpoint, Upstream, UpstreamCredential,
+    ClientCertificate, ClientCredentials, PerUser, SecretPlace, TokenEndpoint, Upstream, UpstreamCredential,
     UpstreamTls,
 };
+use portcullis_oauth::issuer::ExternalIssuer;
 use portcullis_oauth::scope::Scope;
 use portcullis_oauth::upstream::without_query;
 use serde::Serialize;
@@ -34,7 +35,32 @@ pub(super) struct WrittenUpstreamCredentials<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     client_credentials: Option<WrittenClientCredentials<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    per_user: Option<WrittenPerUser<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     mtls: Option<&'a ClientCertificate>,
+}
+
+#[derive(Serialize)]
+struct WrittenPerUser<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scopes: Option<Vec<&'a Scope>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    issuer: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_secret: Option<&'a SecretPlace>,
+}
+
+impl<'a> WrittenPerUser<'a> {
+    fn of(asks: &'a PerUser) -> Self {
+        Self {
+            scopes: asks.scopes.as_ref().map(|scopes| scopes.iter().collect()),
+            issuer: asks.issuer.as_ref().map(ExternalIssuer::as_str),
+            client_id: asks.client.as_ref().map(|client| client.id.as_str()),
+            client_secret: asks.client.as_ref().and_then(|client| client.secret.as_ref()),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -69,8 +95,13 @@ impl<'a> WrittenUpstreamCredential<'a> {
         upstream: &Upstream,
     ) -> Option<Self> {
         let mtls = tls.certificate.as_ref();
-        let none =
-            WrittenUpstreamCredentials { assertion: None, bearer: None, client_credentials: None, mtls };
+        let none = WrittenUpstreamCredentials {
+            assertion: None,
+            bearer: None,
+            client_credentials: None,
+            per_user: None,
+            mtls,
+        };
         let several = match (credential, mtls) {
             (UpstreamCredential::Assertion, None) => return None,
             (UpstreamCredential::None, None) => return Some(Self::Word("none")),
@@ -85,6 +116,9 @@ impl<'a> WrittenUpstreamCredential<'a> {
                 client_credentials: Some(WrittenClientCredentials::of(client, upstream)),
                 ..none
             },
+            (UpstreamCredential::PerUser(asks), _) => {
+                WrittenUpstreamCredentials { per_user: Some(WrittenPerUser::of(asks)), ..none }
+            }
         };
         Some(Self::Several(Box::new(several)))
     }
