@@ -76,6 +76,8 @@ macro_rules! ids {
 ids! {
     /// A refresh token and all its successors.
     FamilyId = "fam";
+    /// A gateway that runs alone; never comes back after its removal.
+    GatewayId = "gtw";
     /// What a user agreed to: client × server × scopes.
     GrantId = "grt";
     /// One write, so that a lost answer can be looked up before a retry.

@@ -32,6 +32,8 @@ kinds! {
     BrowserSession = "pci_";
     /// The secret of an agent or a confidential client.
     ClientSecret = "pcs_";
+    /// With which a gateway that is to run alone comes for its identity, once.
+    Enrolment = "pce_";
     /// A password that we made.
     GeneratedPassword = "pcp_";
 }

@@ -5,8 +5,10 @@
 //! by whoever looks after the machine: what is there is counted again when it nears the bound.
 
 mod record;
+mod segments;
 
 pub(crate) use record::{Decided, Ended, Judgement};
+pub use segments::Segment as SpoolSegment;
 
 use crate::settings::SpoolSettings;
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -223,8 +225,7 @@ impl Open {
         self.close_segment();
         self.number += 1;
         note(&self.dir, self.number)?;
-        let file = private(OpenOptions::new().append(true).create_new(true))
-            .open(self.dir.join(format!("{:010}.jsonl", self.number)))?;
+        let file = private(OpenOptions::new().append(true).create_new(true)).open(self.path(self.number))?;
         self.segment = Some(Segment { file: Arc::new(file), bytes: 0 });
         Ok(())
     }

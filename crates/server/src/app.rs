@@ -4,6 +4,8 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::entropy::Entropy;
 use crate::feed::{self, FeedError, Follower, Full};
+use crate::gateways::records::Writing;
+use crate::gateways::streams::Streams;
 use crate::keys::{self, KeyError, Keys, master};
 use crate::ops::figures::Figures;
 use crate::passwords::Passwords;
@@ -19,10 +21,6 @@ use portcullis_gateway::{Gateway, Limits, Settings, SpoolSettings};
 use portcullis_store::{OpenError, Store};
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
-
-/// A gateway whose newest update is older refuses everything.
-const MAX_STALENESS: Duration = Duration::from_secs(10);
 
 /// Everything that a handler may ask for.
 pub struct App {
@@ -52,6 +50,10 @@ pub struct App {
     pub(crate) surveys: Surveys,
     /// Slow hashes, a few at a time.
     pub passwords: Passwords,
+    /// Gateways that run alone and listen to this node.
+    pub(crate) gateways: Streams,
+    /// What they recorded is written by one at a time.
+    pub(crate) records: Writing,
     pub(crate) master: MasterKey,
     pub(crate) follower: Follower,
 }
@@ -119,6 +121,8 @@ impl App {
             throttle: Throttle::default(),
             surveys: Surveys::default(),
             passwords: Passwords::default(),
+            gateways: Streams::default(),
+            records: Writing::default(),
             master,
         });
         feed::feed(&app, &update)?;
@@ -175,7 +179,7 @@ pub(crate) fn host_of(origin: &str) -> String {
     origin.split_once("://").map_or(origin, |(_, host)| host).to_owned()
 }
 
-fn gateway_settings(config: &Config, clock: &Clock, traces: Option<&Traces>) -> Settings {
+pub(crate) fn gateway_settings(config: &Config, clock: &Clock, traces: Option<&Traces>) -> Settings {
     let clock = clock.clone();
     Settings {
         issuer: config.issuer.clone(),
@@ -183,7 +187,7 @@ fn gateway_settings(config: &Config, clock: &Clock, traces: Option<&Traces>) -> 
         programs: config.commands.clone(),
         limits: gateway_limits(&config.limits),
         allowed_origins: Vec::new(),
-        max_staleness: MAX_STALENESS,
+        max_staleness: config.max_staleness,
         spool: SpoolSettings { dir: config.data.join("spool"), max_bytes: config.spool_bytes },
         clock: Arc::new(move || clock.now()),
         secrets: Arc::new(crate::config::environment::secret_at),

@@ -85,7 +85,12 @@ pub(crate) async fn security_headers(State(app): State<Arc<App>>, request: Reque
     };
     // Counted here, where every request passes: one more layer would cost more than the counting.
     app.figures.request(endpoint, response.status());
-    let headers = response.headers_mut();
+    careful(response.headers_mut(), app.config.issuer.is_https());
+    response
+}
+
+/// Headers that make a browser careful; what is there stays.
+pub(crate) fn careful(headers: &mut HeaderMap, is_https: bool) {
     default(headers, header::CACHE_CONTROL, "no-store");
     default(
         headers,
@@ -94,10 +99,9 @@ pub(crate) async fn security_headers(State(app): State<Arc<App>>, request: Reque
     );
     default(headers, header::REFERRER_POLICY, "no-referrer");
     default(headers, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
-    if app.config.issuer.is_https() {
+    if is_https {
         default(headers, header::STRICT_TRANSPORT_SECURITY, "max-age=31536000");
     }
-    response
 }
 
 fn default(headers: &mut HeaderMap, name: HeaderName, value: &'static str) {
@@ -115,6 +119,12 @@ pub(crate) async fn patience(request: Request, next: Next) -> Response {
 #[expect(clippy::unused_async, reason = "a handler, too")]
 pub(crate) async fn not_found() -> Response {
     plain(StatusCode::NOT_FOUND, "There is nothing here.\n")
+}
+
+/// A call that came to a control room which leaves calls to gateways that run alone.
+pub(crate) fn elsewhere() -> Response {
+    let says = "Calls are not served here: whoever runs this sends them to a gateway that runs alone.\n";
+    plain(StatusCode::MISDIRECTED_REQUEST, says)
 }
 
 fn plain(status: StatusCode, says: &'static str) -> Response {

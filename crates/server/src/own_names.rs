@@ -4,16 +4,19 @@
 //! people do not know it by, and no path of ours is in the way of a server's.
 
 use crate::app::{App, host_of};
+use crate::config::Role;
 use crate::layers::{self, Named, named_host};
+use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
+use axum::routing::any;
 use std::sync::Arc;
 
 /// Hands what is asked under a server's own name to the gateway. Names were checked before.
 pub(crate) async fn apart(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     match named_host(&request) {
-        Named::One(host) if !is_authority(&app, &host) => app.gateway.answer(request).await,
+        Named::One(host) if !is_authority(&app, &host) => answer(&app, request).await,
         Named::One(_) | Named::Unclear => next.run(request).await,
     }
 }
@@ -21,9 +24,28 @@ pub(crate) async fn apart(State(app): State<Arc<App>>, request: Request, next: N
 /// What no route is about: a server at a path that is not of the usual form, or nothing.
 pub(crate) async fn other_path(State(app): State<Arc<App>>, request: Request) -> Response {
     if app.gateway.owns(request.uri().path()) {
-        app.gateway.answer(request).await
+        answer(&app, request).await
     } else {
         layers::not_found().await
+    }
+}
+
+/// Metadata of servers, where calls go to gateways that run alone: the addresses are those of the gateway.
+pub(crate) fn described(app: &Arc<App>) -> Router {
+    let base = app.config.issuer.path();
+    let known = || any(async |State(app): State<Arc<App>>, request: Request| answer(&app, request).await);
+    Router::new()
+        .route(&format!("{base}/mcp/{{name}}"), known())
+        .route("/.well-known/oauth-protected-resource/{*path}", known())
+        .route("/.well-known/oauth-protected-resource", known())
+        .with_state(Arc::clone(app))
+}
+
+async fn answer(app: &App, request: Request) -> Response {
+    let is_described = request.uri().path().starts_with("/.well-known/oauth-protected-resource");
+    match app.config.role {
+        Role::Control if !is_described => layers::elsewhere(),
+        Role::All | Role::Control | Role::Gateway(_) => app.gateway.answer(request).await,
     }
 }
 

@@ -3,7 +3,9 @@
 use crate::error::Error;
 use crate::row::Row;
 use futures_util::{StreamExt as _, TryStreamExt as _};
-use portcullis_domain::id::{FamilyId, GrantId, OperationId, ServerId, SessionId, TokenId, UserId};
+use portcullis_domain::id::{
+    FamilyId, GatewayId, GrantId, OperationId, ServerId, SessionId, TokenId, UserId,
+};
 use portcullis_domain::registry::Name;
 use portcullis_domain::secret::{Hashed, Kind};
 use portcullis_oauth::client::ClientId;
@@ -237,6 +239,7 @@ as_text!(
     &String,
     &str,
     FamilyId,
+    GatewayId,
     GrantId,
     OperationId,
     ServerId,

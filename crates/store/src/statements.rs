@@ -35,7 +35,7 @@ mod tests {
     use crate::connection::Dialect;
     use crate::testing::TestDatabase;
     use crate::{
-        answered, audit, backup, changes, clients, codes, endings, engine, families, feed, grants,
+        answered, audit, backup, changes, clients, codes, endings, engine, families, feed, gateways, grants,
         housekeeping, keys, lists, pins, registry, restore, revocations, sessions, settings, users,
     };
     use sqlx::{
@@ -53,6 +53,7 @@ mod tests {
         engine::postgres::attempt::ALL,
         families::ALL,
         feed::ALL,
+        gateways::ALL,
         grants::ALL,
         housekeeping::ALL,
         keys::ALL,

@@ -10,6 +10,7 @@ mod deliver;
 mod feed;
 mod fleet;
 mod login;
+mod lone;
 mod oauth;
 mod ops;
 mod own_names;
