@@ -47,7 +47,7 @@ impl Place {
             file: self.config.clone(),
             data: self.data.clone(),
             listen: self.listen.clone(),
-            demo: false,
+            ..Options::default()
         };
         Config::load(&options).map_err(|error| Failure::Serve(error.into()))
     }

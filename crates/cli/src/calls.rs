@@ -22,6 +22,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "NAME")]
     server: Option<String>,
 
+    /// A gateway that runs alone
+    #[arg(long, value_name = "NAME")]
+    gateway: Option<String>,
+
     /// A tool
     #[arg(long, value_name = "NAME")]
     tool: Option<String>,
@@ -105,6 +109,7 @@ impl Arguments {
                 ("agent", self.agent.as_deref()),
                 ("user", self.user.as_deref()),
                 ("server", self.server.as_deref()),
+                ("gateway", self.gateway.as_deref()),
                 ("tool", self.tool.as_deref()),
                 ("session", self.session.as_deref()),
                 ("outcome", self.outcome.as_deref()),
@@ -133,14 +138,9 @@ fn row(call: &Value) -> [String; 8] {
         (how, stream) if how == "answered" => format!("{} ({stream})", cell(ended, "status")),
         (how, _) => how,
     };
-    [
-        of("time"),
-        outcome,
-        who,
-        of("server_name"),
-        of("method"),
-        of("object"),
-        answered,
-        cell(ended, "milliseconds"),
-    ]
+    let server = match of("gateway") {
+        gateway if gateway.is_empty() => of("server_name"),
+        gateway => format!("{} (at {gateway})", of("server_name")),
+    };
+    [of("time"), outcome, who, server, of("method"), of("object"), answered, cell(ended, "milliseconds")]
 }

@@ -38,7 +38,8 @@ pub(crate) struct Arguments {
 
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let Arguments { config, data, listen, json } = arguments;
-    let findings = examine(&Options { file: config, data, listen, demo: false }, &Clock::System).await;
+    let findings =
+        examine(&Options { file: config, data, listen, ..Options::default() }, &Clock::System).await;
     let worst = findings.iter().map(|finding| finding.level).max().unwrap_or(Level::Ok);
     if json {
         print(&format!("{:#}\n", serde_json::json!({ "worst": worst, "findings": findings })))?;

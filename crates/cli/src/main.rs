@@ -14,6 +14,7 @@ mod credentials;
 mod doctor;
 mod exit;
 mod fleet;
+mod gateway;
 mod grant;
 mod import;
 mod noun;
@@ -64,6 +65,7 @@ enum Command {
     #[command(hide = true)]
     DemoOps,
     Export(fleet::ExportArguments),
+    Gateway(gateway::Arguments),
     Grant(grant::Arguments),
     Import(import::Arguments),
     Plan(fleet::PlanArguments),
@@ -109,6 +111,7 @@ async fn run(command: Command) -> Result<(), Failure> {
         Command::Restore(arguments) => backup::restore(arguments).await,
         Command::Audit(arguments) => audit::run(arguments).await,
         Command::Client(arguments) => client::run(arguments).await,
+        Command::Gateway(arguments) => gateway::run(arguments).await,
         Command::Grant(arguments) => grant::run(arguments).await,
         Command::Revoke(arguments) => revoke::run(arguments).await,
         Command::Role(arguments) => role::run(arguments).await,

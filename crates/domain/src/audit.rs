@@ -55,6 +55,15 @@ pub enum Kind {
     /// The database became what a backup holds, and everything of before ended.
     #[serde(rename = "database.restored")]
     DatabaseRestored,
+    /// A gateway that is to run alone was added.
+    #[serde(rename = "gateway.added")]
+    GatewayAdded,
+    /// A gateway came for its identity, or was refused although it knew the secret.
+    #[serde(rename = "gateway.enrolled")]
+    GatewayEnrolled,
+    /// A gateway that ran alone was removed.
+    #[serde(rename = "gateway.removed")]
+    GatewayRemoved,
     /// Rows past their end were removed.
     #[serde(rename = "housekeeping.done")]
     HousekeepingDone,

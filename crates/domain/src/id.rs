@@ -78,6 +78,8 @@ ids! {
     ConnectionId = "con";
     /// A refresh token and all its successors.
     FamilyId = "fam";
+    /// A gateway that runs alone; never comes back after its removal.
+    GatewayId = "gtw";
     /// What a user agreed to: client × server × scopes.
     GrantId = "grt";
     /// One write, so that a lost answer can be looked up before a retry.

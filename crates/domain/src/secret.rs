@@ -34,6 +34,8 @@ kinds! {
     ConnectState = "pcx_";
     /// The secret of an agent or a confidential client.
     ClientSecret = "pcs_";
+    /// With which a gateway that is to run alone comes for its identity, once.
+    Enrolment = "pce_";
     /// A password that we made.
     GeneratedPassword = "pcp_";
 }

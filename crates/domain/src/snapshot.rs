@@ -1,5 +1,9 @@
 //! What a gateway needs to decide: one immutable, numbered, serialisable value, and the updates that bring it.
 
+mod share;
+
+pub use share::Share;
+
 use crate::condition::Forbid;
 use crate::id::ServerId;
 use crate::pins::Pins;

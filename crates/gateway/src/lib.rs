@@ -64,6 +64,7 @@ pub use settings::{
     AtOnce, CallRates, Clock, IssuerTimes, Limits, Program, Secrets, Settings, SpoolSettings,
 };
 pub use spans::Spans;
+pub use spool::SpoolSegment;
 pub use state::FeedError;
 pub use survey::{Survey, SurveyFailure};
 
@@ -239,6 +240,22 @@ impl Gateway {
     /// whoever stores them; can be taken once. When nobody reads them, or not fast enough, they are told again later.
     pub fn sightings(&self) -> Option<mpsc::Receiver<Sighting>> {
         self.inner.pins.sightings()
+    }
+
+    /// The segments of the record on this machine's disk, the oldest first: for whoever keeps them elsewhere.
+    pub fn segments(&self) -> std::io::Result<Vec<SpoolSegment>> {
+        self.inner.spool.segments()
+    }
+
+    /// Removes a closed segment that is kept elsewhere; false for the one that is written to.
+    pub fn cut(&self, number: u64) -> std::io::Result<bool> {
+        self.inner.spool.cut(number)
+    }
+
+    /// Forgets everything and refuses every call, until it is fed again: for a gateway that is none any more. What is no
+    /// longer believed stays so.
+    pub fn forget(&self) {
+        self.inner.knowledge.forget();
     }
 
     /// Whether calls are served now: fed, and not longer ago than `max_staleness`.

@@ -8,8 +8,10 @@
 //! two cost one `write(2)` together.
 
 mod record;
+mod segments;
 
 pub(crate) use record::{Decided, Ended, Judgement, Streamed, milliseconds};
+pub use segments::Segment as SpoolSegment;
 
 use crate::settings::SpoolSettings;
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -281,8 +283,7 @@ impl Open {
         self.close_segment();
         self.number += 1;
         note(&self.dir, self.number)?;
-        let file = private(OpenOptions::new().append(true).create_new(true))
-            .open(self.dir.join(format!("{:010}.jsonl", self.number)))?;
+        let file = private(OpenOptions::new().append(true).create_new(true)).open(self.path(self.number))?;
         self.segment = Some(Segment { file: Arc::new(file), bytes: 0 });
         Ok(())
     }

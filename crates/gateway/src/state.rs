@@ -435,6 +435,14 @@ impl Knowledge {
         Ok(())
     }
 
+    /// Nothing is known any more, and nobody is believed.
+    pub(crate) fn forget(&self) {
+        let _one_at_a_time = self.feeding.lock().unwrap_or_else(PoisonError::into_inner);
+        self.known.store(None);
+        self.as_of.store(i64::MIN, Ordering::Release);
+        self.changed.send_replace(0);
+    }
+
     /// The position in the feed up to which everything was heard.
     fn heard_of(&self) -> u64 {
         *self.changed.borrow()

@@ -13,6 +13,7 @@ mod connections;
 mod door;
 mod error;
 mod fleet;
+mod gateways;
 mod grants;
 mod input;
 mod keyed;
@@ -115,6 +116,16 @@ fn routes() -> Vec<Route> {
             .answers::<connections::Listed>(200)
             .tagged(),
         delete("/api/v1/connections/{id}", "End a connection, here and at its issuer", connections::revoke)
+            .if_match(),
+        get("/api/v1/gateways", "All gateways that run alone, by name", gateways::list)
+            .answers::<Page<gateways::Listed>>(200),
+        post("/api/v1/gateways", "Add a gateway that is to run alone", gateways::add)
+            .answers::<gateways::Enrolment>(201)
+            .once(),
+        get("/api/v1/gateways/{name}", "One gateway that runs alone", gateways::show)
+            .answers::<gateways::Listed>(200)
+            .tagged(),
+        delete("/api/v1/gateways/{name}", "Remove a gateway: it may serve nobody any more", gateways::remove)
             .if_match(),
         get("/api/v1/grants", "What people agreed to, newest first", grants::list)
             .answers::<Page<grants::Listed>>(200),

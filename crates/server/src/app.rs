@@ -9,6 +9,8 @@ use crate::entropy::Entropy;
 use crate::feed::{self, FeedError, Follower, Full};
 use crate::fetch::{Fetcher, NoTrust};
 use crate::fleet::Followed;
+use crate::gateways::records::Writing;
+use crate::gateways::streams::Streams;
 use crate::keys::{self, KeyError, Keys, master};
 use crate::ops::figures::Figures;
 use crate::passwords::Passwords;
@@ -24,10 +26,6 @@ use portcullis_gateway::{Connections, Gateway, Limits, Settings, SpoolSettings};
 use portcullis_store::{OpenError, Store};
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
-
-/// A gateway whose newest update is older refuses everything.
-const MAX_STALENESS: Duration = Duration::from_secs(10);
 
 /// Everything that a handler may ask for.
 pub struct App {
@@ -63,6 +61,10 @@ pub struct App {
     pub(crate) pauses: Pauses,
     /// Slow hashes, a few at a time.
     pub passwords: Passwords,
+    /// Gateways that run alone and listen to this node.
+    pub(crate) gateways: Streams,
+    /// What they recorded is written by one at a time.
+    pub(crate) records: Writing,
     pub(crate) master: MasterKey,
     pub(crate) follower: Follower,
 }
@@ -144,6 +146,8 @@ impl App {
             fetcher: Arc::new(fetcher),
             pauses: Pauses::default(),
             passwords: Passwords::default(),
+            gateways: Streams::default(),
+            records: Writing::default(),
             master,
         });
         keeper.works_for(&app);
@@ -201,7 +205,7 @@ pub(crate) fn host_of(origin: &str) -> &str {
     origin.split_once("://").map_or(origin, |(_, host)| host)
 }
 
-fn gateway_settings(
+pub(crate) fn gateway_settings(
     config: &Config,
     clock: &Clock,
     (traces, connections): (Option<&Traces>, Arc<dyn Connections>),
@@ -213,7 +217,7 @@ fn gateway_settings(
         programs: config.commands.clone(),
         limits: gateway_limits(&config.limits),
         allowed_origins: config.allowed_origins.clone(),
-        max_staleness: MAX_STALENESS,
+        max_staleness: config.max_staleness,
         spool: SpoolSettings { dir: config.data.join("spool"), max_bytes: config.spool_bytes },
         clock: Arc::new(move || clock.now()),
         secrets: Arc::new(crate::config::environment::secret_at),

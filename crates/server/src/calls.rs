@@ -1,12 +1,14 @@
-//! The record of calls, read back (PC-50): what the gateway of this machine decided, newest first, from the segments of its
-//! spool. Closed segments and the open one are read alike, in pieces; a line that was cut off is counted, not believed.
+//! The record of calls, read back (PC-50): what the gateway of this machine decided, and what gateways that run alone brought
+//! here, newest first, from the segments of their spools. Closed segments and the open one are read alike, in pieces; a line that was cut off is counted, not believed.
 
 mod backward;
 mod search;
+mod sources;
 
 pub use backward::{Newest, Read};
 pub(crate) use search::each;
 pub use search::{Filter, Found, search};
+pub use sources::{Cursor, Source, Sources};
 
 use portcullis_oauth::scope::ScopeSet;
 use portcullis_oauth::time::Timestamp;
@@ -41,6 +43,10 @@ pub struct Call {
     pub at: Timestamp,
     /// Joins decision and outcome.
     pub call: String,
+    /// The gateway that runs alone and decided it; absent for the one of this machine. No line says it: it is known by whom
+    /// the line was brought.
+    #[serde(default, skip_deserializing, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<String>,
     /// `allowed` or `refused`.
     pub outcome: String,
     /// Why it was refused, a stable word.

@@ -61,10 +61,26 @@ pub struct Config {
     pub commands: BTreeMap<String, Program>,
     /// Bounds.
     pub limits: Limits,
+    /// How old the newest news may be before every call is refused.
+    pub max_staleness: Duration,
+    /// What of the whole this process is.
+    pub role: Role,
     /// `serve --demo`
     pub demo: bool,
     /// Switches that lower the guard; said at every start.
     pub warnings: Vec<&'static str>,
+}
+
+/// `serve --role`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    /// Authority, control room and gateway.
+    #[default]
+    All,
+    /// Authority and control room; calls go to gateways that run alone.
+    Control,
+    /// A gateway that runs alone, of the deployment with this issuer. It uses neither database nor master key.
+    Gateway(Issuer),
 }
 
 /// `listen.tls`: read again when they change.
@@ -251,6 +267,8 @@ pub struct Options {
     pub listen: Option<String>,
     /// `--demo`
     pub demo: bool,
+    /// `--role`
+    pub role: Role,
 }
 
 /// Why there is no configuration.

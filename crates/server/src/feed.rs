@@ -103,51 +103,75 @@ impl Follower {
     }
 }
 
+/// What whoever has heard of everything up to a number is to hear next.
+#[derive(Debug)]
+pub(crate) enum News {
+    /// Everything, read anew.
+    Anew {
+        /// The newest of the changes that make it so.
+        number: u64,
+    },
+    /// This.
+    Update(Update),
+}
+
+/// What is new after a number. `now` was read before.
+pub(crate) async fn news(store: &Store, seen: u64, now: Timestamp) -> Result<News, portcullis_store::Error> {
+    let mut handle = store.read().await?;
+    let changes = handle.reader().changes_after(seen).await?;
+    let Some(number) = changes.iter().map(|change| change.number).max() else {
+        return Ok(News::Update(Update::Fresh { number: seen, as_of: now }));
+    };
+    let mut revocations = Vec::new();
+    let mut agents = BTreeSet::new();
+    for change in changes {
+        match change.kind {
+            ChangeKind::Agents(named) => agents.extend(named),
+            ChangeKind::Registry | ChangeKind::Keys => return Ok(News::Anew { number }),
+            ChangeKind::Revoked(revocation) => revocations.push(revocation),
+        }
+    }
+    if agents.is_empty() {
+        return Ok(News::Update(Update::Revoked { number, revocations, as_of: now }));
+    }
+    // Read at the same moment as the changes.
+    let agents = changed_agents(handle.reader(), agents).await?;
+    Ok(News::Update(Update::Agents { after: seen, number, agents, revocations, as_of: now }))
+}
+
 /// Takes in everything that was committed before this call. Whoever revokes or changes something calls it before
 /// answering, so that on this node the answer is never ahead of the gateway.
 pub async fn catch_up(app: &App) -> Result<(), FeedError> {
     let mut seen = app.follower.seen.lock().await;
     // The clock first: what is read afterwards is at least as new.
     let now = app.clock.now();
-    let mut handle = app.store.read().await?;
-    let changes = handle.reader().changes_after(*seen).await?;
-    let Some(number) = changes.iter().map(|change| change.number).max() else {
-        feed(app, &Update::Fresh { number: *seen, as_of: now })?;
-        return Ok(());
+    let update = match news(&app.store, *seen, now).await? {
+        News::Anew { number } => return everything(app, &mut seen, number, now).await,
+        News::Update(update) => update,
     };
-    let mut revocations = Vec::new();
-    let mut agents = BTreeSet::new();
-    let mut anew = false;
-    for change in changes {
-        match change.kind {
-            ChangeKind::Agents(named) => agents.extend(named),
-            ChangeKind::Registry | ChangeKind::Keys => anew = true,
-            ChangeKind::Revoked(revocation) => revocations.push(revocation),
+    let (number, is_taken) = match &update {
+        Update::Agents { number, .. } => (*number, take_agents(app, &update)),
+        Update::Fresh { number, .. } | Update::Revoked { number, .. } => {
+            feed(app, &update)?;
+            (*number, true)
         }
+        Update::Full { snapshot, .. } => (snapshot.number, false),
+    };
+    if !is_taken {
+        return everything(app, &mut seen, number, now).await;
     }
-    if !anew && !agents.is_empty() {
-        // Read at the same moment as the changes.
-        let agents = changed_agents(handle.reader(), agents).await?;
-        let revocations = std::mem::take(&mut revocations);
-        let update = Update::Agents { after: *seen, number, agents, revocations, as_of: now };
-        if take_agents(app, &update) {
-            *seen = number;
-            return Ok(());
-        }
-        anew = true;
-    }
-    drop(handle);
-    if anew {
-        let full = Full::read(&app.store, &app.config, &app.master, now).await?;
-        let current = Current::new(full.snapshot.clone())?;
-        feed(app, &full.update())?;
-        app.current.store(Arc::new(current));
-        app.keys.store(Arc::new(full.keys));
-        *seen = number.max(full.snapshot.number);
-    } else {
-        feed(app, &Update::Revoked { number, revocations, as_of: now })?;
-        *seen = number;
-    }
+    *seen = number;
+    Ok(())
+}
+
+/// Reads everything anew; there was a change of this number.
+async fn everything(app: &App, seen: &mut u64, number: u64, now: Timestamp) -> Result<(), FeedError> {
+    let full = Full::read(&app.store, &app.config, &app.master, now).await?;
+    let current = Current::new(full.snapshot.clone())?;
+    feed(app, &full.update())?;
+    app.current.store(Arc::new(current));
+    app.keys.store(Arc::new(full.keys));
+    *seen = number.max(full.snapshot.number);
     Ok(())
 }
 

@@ -5,7 +5,7 @@
 //! would cost them a box and several moves of request and answer.
 
 use crate::app::App;
-use crate::layers::{self, Named, make_careful, named_host, plain, surviving};
+use crate::layers::{self, Named, careful, named_host, plain, surviving};
 use crate::ops::figures::Endpoint;
 use crate::own_names;
 use axum::Router;
@@ -37,7 +37,7 @@ async fn answer(State(front): State<Arc<Front>>, request: Request) -> Response {
             plain(StatusCode::MISDIRECTED_REQUEST, "This server has another name.\n")
         }
         Named::One(host) if is_for_gateway(app, &host, endpoint, path) => {
-            surviving(&request.uri().clone(), app.gateway.answer(request)).await
+            surviving(&request.uri().clone(), own_names::answer(app, request)).await
         }
         Named::One(_) => {
             let Ok::<_, Infallible>(response) = front.routes.clone().oneshot(request).await;
@@ -46,7 +46,7 @@ async fn answer(State(front): State<Arc<Front>>, request: Request) -> Response {
         Named::Unclear => plain(StatusCode::BAD_REQUEST, "The request must name exactly one host.\n"),
     };
     app.figures.request(endpoint, response.status());
-    make_careful(app, response.headers_mut());
+    careful(response.headers_mut(), app.config.issuer.is_https());
     response
 }
 

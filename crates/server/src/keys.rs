@@ -11,7 +11,7 @@ use portcullis_domain::seal::{MasterKey, SealingKey, Unsealable};
 use portcullis_oauth::jwk::{InvalidKeySet, JwkSet, KeySet};
 use portcullis_oauth::jwt::{InvalidSigningKey, SigningKey};
 use portcullis_oauth::time::Timestamp;
-use portcullis_store::{KeyPurpose, ReadHandle, Store, StoredKey};
+use portcullis_store::{KeyPurpose, ReadHandle, Store, StoredGateway, StoredKey};
 use rand::Rng as _;
 use std::collections::BTreeMap;
 use zeroize::Zeroizing;
@@ -110,6 +110,7 @@ pub async fn load(handle: &mut ReadHandle, master: &MasterKey) -> Result<(Keys, 
     for purpose in PURPOSES {
         stored.insert(name(purpose), reader.keys(purpose).await?);
     }
+    let gateways = reader.gateways().await?;
     let of = |purpose| stored.get(name(purpose)).map(Vec::as_slice).unwrap_or_default();
     let public = published(of(KeyPurpose::AccessToken));
     let mut roots = BTreeMap::new();
@@ -129,7 +130,7 @@ pub async fn load(handle: &mut ReadHandle, master: &MasterKey) -> Result<(Keys, 
         access: newest(of(KeyPurpose::AccessToken), KeyPurpose::AccessToken, master)?,
         key_set: KeySet::new(&public)?,
         public,
-        assertion_public: published(of(KeyPurpose::Assertion)),
+        assertion_public: with_gateways(published(of(KeyPurpose::Assertion)), gateways),
         refresh: RefreshRoots::new(roots),
         browser_seal: master.sealing_key("browser")?,
     };
@@ -183,6 +184,13 @@ fn open(key: &StoredKey, master: &MasterKey) -> Result<Zeroizing<Vec<u8>>, Unsea
 
 fn published(stored: &[StoredKey]) -> JwkSet {
     JwkSet { keys: stored.iter().filter_map(|key| key.public.clone()).collect() }
+}
+
+/// Gateways that run alone sign with keys of their own, until they are removed (PC-05, PC-45).
+fn with_gateways(mut published: JwkSet, gateways: Vec<StoredGateway>) -> JwkSet {
+    let keys = gateways.into_iter().filter_map(|gateway| gateway.keys);
+    published.keys.extend(keys.map(|keys| keys.assertion));
+    published
 }
 
 fn context(purpose: KeyPurpose, version: u16) -> String {

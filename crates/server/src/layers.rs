@@ -73,7 +73,7 @@ pub(crate) fn is_our_address(app: &App, host: &str) -> bool {
 }
 
 /// Headers that make a browser careful. Pages say more precisely what they need; what a handler set stays.
-pub(crate) fn make_careful(app: &App, headers: &mut HeaderMap) {
+pub(crate) fn careful(headers: &mut HeaderMap, is_https: bool) {
     default(headers, header::CACHE_CONTROL, "no-store");
     default(
         headers,
@@ -82,7 +82,7 @@ pub(crate) fn make_careful(app: &App, headers: &mut HeaderMap) {
     );
     default(headers, header::REFERRER_POLICY, "no-referrer");
     default(headers, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
-    if app.config.issuer.is_https() {
+    if is_https {
         default(headers, header::STRICT_TRANSPORT_SECURITY, "max-age=31536000");
     }
 }
@@ -102,6 +102,12 @@ pub(crate) async fn patience(request: Request, next: Next) -> Response {
 #[expect(clippy::unused_async, reason = "a handler, too")]
 pub(crate) async fn not_found() -> Response {
     plain(StatusCode::NOT_FOUND, "There is nothing here.\n")
+}
+
+/// A call that came to a control room which leaves calls to gateways that run alone.
+pub(crate) fn elsewhere() -> Response {
+    let says = "Calls are not served here: whoever runs this sends them to a gateway that runs alone.\n";
+    plain(StatusCode::MISDIRECTED_REQUEST, says)
 }
 
 pub(crate) fn plain(status: StatusCode, says: &'static str) -> Response {

@@ -2,7 +2,7 @@
 //! loopback unless they say otherwise: nothing here is for callers.
 
 pub(crate) mod figures;
-mod metrics;
+pub(crate) mod metrics;
 mod ready;
 mod text;
 
@@ -49,25 +49,27 @@ pub fn bounds(grace: Duration) -> Bounds {
 
 /// Everything that it serves.
 pub fn router(app: &Arc<App>) -> Router {
-    Router::new()
+    let routes = Router::new().route("/readyz", get(ready::answer)).route("/metrics", get(metrics::answer));
+    around(routes.with_state(Arc::clone(app)), app.config.issuer.origin())
+}
+
+/// What holds for whoever is asked: these, and whether it is alive. `public` is the origin that callers know.
+pub(crate) fn around(routes: Router, public: &str) -> Router {
+    routes
         .route("/healthz", get(async || plain(StatusCode::OK, "alive\n")))
-        .route("/readyz", get(ready::answer))
-        .route("/metrics", get(metrics::answer))
         .fallback(async || plain(StatusCode::NOT_FOUND, "There is nothing here.\n"))
-        .layer(from_fn_with_state(Arc::clone(app), no_strange_name))
-        .with_state(Arc::clone(app))
+        .layer(from_fn_with_state(Arc::<str>::from(public), no_strange_name))
 }
 
 /// HTTP-15: a page of another site that points its own name at this address learns nothing. Such a name has a dot; an address
 /// of a network, `localhost` and the short names of containers cannot be anybody's site.
-async fn no_strange_name(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+async fn no_strange_name(State(public): State<Arc<str>>, request: Request, next: Next) -> Response {
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let host = match (hosts.next(), hosts.next()) {
         (Some(host), None) => host.to_str().ok().and_then(|host| host.parse::<Authority>().ok()),
         (None, None) => request.uri().authority().cloned(),
         (_, Some(_)) => None,
     };
-    let public = app.config.issuer.origin();
     let known = host.as_ref().is_some_and(|host| {
         let name = host.host();
         let bare = name.trim_start_matches('[').trim_end_matches(']');

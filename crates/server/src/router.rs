@@ -1,12 +1,13 @@
 //! Every route of the listener, on one page.
 
 use crate::app::App;
+use crate::config::Role;
 use crate::connections::{CALLBACK, DOCUMENT};
 use crate::console::{self, overview};
 use crate::issuer::{authorize, consent, cors, introspect, jwks, metadata, register, revoke, token};
 use crate::login::{password, sign_in, sign_out};
 use crate::pages::{self, account, connect, connections};
-use crate::{api, front, layers, own_names};
+use crate::{api, front, gateways, layers, own_names};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state, map_response};
@@ -31,9 +32,13 @@ pub fn router(app: &Arc<App>, demo: Router) -> Router {
         .layer(from_fn(layers::patience))
         .with_state(Arc::clone(app));
     // `/mcp/{name}` and the metadata of protected resources.
-    let gateway = app.gateway.router();
+    let gateway = match app.config.role {
+        Role::All | Role::Gateway(_) => app.gateway.router(),
+        Role::Control => own_names::described(app),
+    };
     let elsewhere = Router::new().fallback(own_names::other_path).with_state(Arc::clone(app));
-    layered(app, authority.merge(api::public(app)).merge(gateway).merge(demo).merge(elsewhere))
+    let apis = api::public(app).merge(gateways::router(app));
+    layered(app, authority.merge(apis).merge(gateway).merge(demo).merge(elsewhere))
 }
 
 /// RFC 8414 s3.1: the issuer's path is inserted after the well-known part; OpenID's form appends. Each address answers

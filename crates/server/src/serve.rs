@@ -3,7 +3,7 @@
 use crate::api::{self, socket::AdminSocket};
 use crate::app::App;
 use crate::clock::Clock;
-use crate::config::{Config, Options};
+use crate::config::{Config, Options, Role};
 use crate::data::DataFolder;
 use crate::demo;
 use crate::descriptors;
@@ -13,6 +13,7 @@ use crate::fleet::{self, FleetFile};
 use crate::jobs::{endings, housekeeping, survey};
 use crate::listener::tls::Tls;
 use crate::listener::{Bounds, Listener};
+use crate::lone::{self, Claim};
 use crate::ops;
 use crate::router::router;
 use crate::setup::{self, ADMINISTRATOR};
@@ -29,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// Streams are told, and requests finish, within this.
-const GRACE: Duration = Duration::from_secs(3);
+pub(crate) const GRACE: Duration = Duration::from_secs(3);
 
 /// The database is closed within this.
 const CLOSING: Duration = Duration::from_secs(1);
@@ -43,10 +44,15 @@ pub struct Serve {
     pub fleet: Option<PathBuf>,
     /// `--log-format`
     pub log_format: Option<LogFormat>,
+    /// `--role gateway`: who it is, or is to be.
+    pub alone: Option<Claim>,
 }
 
 /// Serves until a signal ends it. `out` is the terminal of whoever started it.
-pub async fn run(serve: Serve, out: &mut (dyn Write + Send)) -> anyhow::Result<()> {
+pub async fn run(mut serve: Serve, out: &mut (dyn Write + Send)) -> anyhow::Result<()> {
+    if let Some(claim) = serve.alone.take() {
+        return lone::serve::run(serve, &claim, out).await;
+    }
     let mut signals = Signals::new(serve.options.demo)?;
     let program = std::env::current_exe().context("this program cannot find itself")?;
     if serve.options.demo && serve.fleet.is_some() {
@@ -180,7 +186,8 @@ impl Running {
         if let Some(sightings) = app.gateway.sightings() {
             tasks.spawn(survey::take_in(Arc::clone(app), sightings, stop.clone()));
         }
-        if let Some(every) = app.config.survey {
+        // Where calls go to gateways that run alone, they are the ones who reach the servers.
+        if let Some(every) = app.config.survey.filter(|_| app.config.role == Role::All) {
             tasks.spawn(survey::run(Arc::clone(app), every, stop.clone()));
         }
         tasks.close();
@@ -190,6 +197,7 @@ impl Running {
     /// Streams are told and programs end while the listener lets requests finish; then the database is closed.
     async fn end(self, app: &App) {
         self.stop.cancel();
+        app.gateways.ending.cancel();
         tokio::join!(app.gateway.shutdown(GRACE), self.tasks.wait());
         tokio::join!(app.flush(), close(app));
     }
@@ -203,7 +211,7 @@ async fn close(app: &App) {
 
 /// Ctrl-C, or the service manager. A hangup asks for files to be read again, and ends nothing but the demo, which goes
 /// with its terminal.
-struct Signals {
+pub(crate) struct Signals {
     interrupt: Signal,
     terminate: Signal,
     hangup: Signal,
@@ -211,7 +219,7 @@ struct Signals {
 }
 
 impl Signals {
-    fn new(hangup_ends: bool) -> std::io::Result<Self> {
+    pub(crate) fn new(hangup_ends: bool) -> std::io::Result<Self> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
@@ -220,7 +228,7 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self) {
+    pub(crate) async fn next(&mut self) {
         loop {
             tokio::select! {
                 _ = self.interrupt.recv() => return,

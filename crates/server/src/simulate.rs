@@ -10,7 +10,7 @@ pub(crate) use judge::Facts;
 use judge::Verdict;
 
 use crate::app::App;
-use crate::calls::{self, Call};
+use crate::calls::{self, Call, Sources};
 use crate::fault::Fault;
 use judge::{Judges, Unknowable};
 use portcullis_domain::fleet::Fleet;
@@ -85,13 +85,14 @@ pub(crate) async fn simulate(app: &Arc<App>, fleet: &Fleet, since: Timestamp) ->
     let is_same = planned == today.snapshot;
     let before = Judges::of(&today.snapshot).map_err(|_| Fault::Shape("the registered fleet"))?;
     let after = Judges::of(&planned).map_err(|_| Fault::Shape("the planned fleet"))?;
-    let folder = calls::folder(&app.config.data);
+    let data = app.config.data.clone();
     let replayed = tokio::task::spawn_blocking(move || {
         let mut replay =
             Replay { facts, before, after, is_same, groups: BTreeMap::new(), found: Simulation::default() };
-        let lost = calls::each(&folder, (since, now + std::time::Duration::from_secs(1)), |call| {
-            replay.call(&call);
-        })?;
+        let lost =
+            calls::each(&Sources::of(&data)?, (since, now + std::time::Duration::from_secs(1)), |call| {
+                replay.call(&call);
+            })?;
         replay.found.unreadable = lost;
         Ok::<_, std::io::Error>(replay.end())
     });

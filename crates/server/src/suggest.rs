@@ -6,7 +6,7 @@ mod rules;
 mod used;
 
 use crate::app::App;
-use crate::calls;
+use crate::calls::{self, Sources};
 use crate::fault::Fault;
 use crate::simulate::Facts;
 use portcullis_oauth::time::Timestamp;
@@ -66,10 +66,10 @@ pub(crate) async fn suggest(app: &Arc<App>, since: Timestamp) -> Result<Suggesti
     let until = app.clock.now() + std::time::Duration::from_secs(1);
     let facts = Facts::read(app).await?;
     let current = app.current.load_full();
-    let folder = calls::folder(&app.config.data);
+    let data = app.config.data.clone();
     let learned = tokio::task::spawn_blocking(move || {
         let mut used = Used::default();
-        let lost = calls::each(&folder, (since, until), |call| used.learn(&call, &facts))?;
+        let lost = calls::each(&Sources::of(&data)?, (since, until), |call| used.learn(&call, &facts))?;
         Ok::<_, std::io::Error>((used, lost))
     });
     let learned = learned.await.map_err(|_| Fault::Shape("the record of calls"))?;

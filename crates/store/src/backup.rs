@@ -133,6 +133,20 @@ const COLUMNS: &[(&str, &[(&str, Holds)])] = &[
             ("created_at", Int),
         ],
     ),
+    (
+        "gateway",
+        &[
+            ("id", Text),
+            ("name", Text),
+            ("servers", Text),
+            ("enrol_hash", Bytes),
+            ("enrol_until", Int),
+            ("identity", Text),
+            ("assertion", Text),
+            ("created_at", Int),
+            ("enrolled_at", Int),
+        ],
+    ),
     ("server", &[("id", Text), ("name", Text), ("body", Text)]),
     (
         "pin",

@@ -4,7 +4,7 @@ use crate::error::Error;
 use crate::row::Row;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use portcullis_domain::id::{
-    ConnectionId, FamilyId, GrantId, OperationId, ServerId, SessionId, TokenId, UserId,
+    ConnectionId, FamilyId, GatewayId, GrantId, OperationId, ServerId, SessionId, TokenId, UserId,
 };
 use portcullis_domain::registry::Name;
 use portcullis_domain::secret::{Hashed, Kind};
@@ -240,6 +240,7 @@ as_text!(
     &str,
     ConnectionId,
     FamilyId,
+    GatewayId,
     GrantId,
     OperationId,
     ServerId,

@@ -2,12 +2,14 @@
 
 use crate::connection::{Dialect, values};
 use crate::error::Error;
+use crate::housekeeping::CHANGES_KEPT;
 use crate::reader::Reader;
 use crate::row::{Row, json};
 use crate::statements::statements;
 use crate::tx::Tx;
 use portcullis_domain::principal::Revocation;
 use portcullis_oauth::client::ClientId;
+use portcullis_oauth::time::Timestamp;
 
 /// One change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +41,8 @@ statements! {
         "SELECT number, kind, body FROM change WHERE number > $1 ORDER BY number";
     LATEST =
         "SELECT MAX(number) AS number FROM change";
+    CHANGED_AT =
+        "SELECT at FROM change WHERE number = $1";
     LATEST_OF_REGISTRY =
         "SELECT MAX(number) AS number FROM change WHERE kind = 'registry'";
     // SQLite: there is one writer at a time, so numbers are taken in the order of commits.
@@ -64,6 +68,19 @@ impl Reader<'_> {
     pub async fn changes_after(&mut self, number: u64) -> Result<Vec<Change>, Error> {
         let rows = self.connection.rows(CHANGES_AFTER, values![number]).await?;
         rows.into_iter().map(read).collect()
+    }
+
+    /// Whether [`Reader::changes_after`] this number still says all that came after it.
+    pub async fn can_follow(&mut self, number: u64, now: Timestamp) -> Result<bool, Error> {
+        if number == self.latest_change().await? {
+            return Ok(true);
+        }
+        let Some(row) = self.connection.row(CHANGED_AT, values![number]).await? else {
+            return Ok(false);
+        };
+        // All that came after it is younger still, and so was not purged. Half of the time: clocks of nodes may differ.
+        let at = row.named("change", number).time("at")?;
+        Ok(at > now - CHANGES_KEPT / 2)
     }
 
     /// The number of the newest change; 0 before the first.

@@ -18,6 +18,9 @@ const ANSWERS_KEPT: Duration = Duration::from_hours(24);
 /// AS-DCR-08
 const UNUSED_CLIENTS_KEPT: Duration = Duration::from_hours(30 * 24);
 
+/// Whoever follows the feed by differences has read a change within this ([`Tx::purge`] does not know how far anybody is).
+pub(crate) const CHANGES_KEPT: Duration = Duration::from_hours(1);
+
 statements! {
     // In this order: what hangs from something goes before it. $1 is when it must have ended.
     PURGE_BROWSER_SESSIONS =
@@ -39,7 +42,7 @@ statements! {
     // The newest number stays, whatever it says: numbers of snapshots do not go backwards.
     PURGE_REVOKED_CHANGES =
         "DELETE FROM change WHERE until <= $1 AND number < (SELECT MAX(number) FROM change)";
-    // Of changes that say `look again` the newest of its kind says all.
+    // Of changes that say `look again` the newest of its kind says all, to whoever reads everything anew.
     PURGE_OTHER_CHANGES =
         "DELETE FROM change WHERE until IS NULL AND at <= $1
          AND number < (SELECT MAX(newer.number) FROM change AS newer WHERE newer.kind = change.kind)";
@@ -79,7 +82,7 @@ impl Tx {
             (PURGE_USED_CODES, now),
             (PURGE_REVOCATIONS, now),
             (PURGE_REVOKED_CHANGES, now),
-            (PURGE_OTHER_CHANGES, now),
+            (PURGE_OTHER_CHANGES, now - CHANGES_KEPT),
             (PURGE_GRANTS, now - UNUSED_CLIENTS_KEPT),
             (PURGE_CLIENT_USES, now - UNUSED_CLIENTS_KEPT),
             (PURGE_CLIENT_SECRETS, now - UNUSED_CLIENTS_KEPT),

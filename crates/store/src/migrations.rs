@@ -8,12 +8,14 @@ const SQLITE: &[(i64, &str, &str)] = &[
     (1, "first", include_str!("../migrations/sqlite/0001_first.sql")),
     (2, "deployment", include_str!("../migrations/sqlite/0002_deployment.sql")),
     (3, "upstream connections", include_str!("../migrations/sqlite/0003_upstream_connections.sql")),
+    (4, "lone", include_str!("../migrations/sqlite/0004_lone.sql")),
 ];
 
 const POSTGRES: &[(i64, &str, &str)] = &[
     (1, "first", include_str!("../migrations/postgres/0001_first.sql")),
     (2, "deployment", include_str!("../migrations/postgres/0002_deployment.sql")),
     (3, "upstream connections", include_str!("../migrations/postgres/0003_upstream_connections.sql")),
+    (4, "lone", include_str!("../migrations/postgres/0004_lone.sql")),
 ];
 
 pub(crate) fn sqlite() -> Migrator {
@@ -60,6 +62,6 @@ mod tests {
             numbers.collect::<Vec<_>>()
         };
         assert_eq!(numbers(SQLITE), numbers(POSTGRES));
-        assert!(SQLITE.is_sorted_by(|(one, ..), (next, ..)| one < next));
+        assert!(SQLITE.is_sorted_by(|(before, ..), (after, ..)| before < after));
     }
 }

@@ -39,6 +39,7 @@ statements! {
 
     END_BROWSER_SESSIONS = "DELETE FROM browser_session";
     END_CODES = "UPDATE code SET expires_at = $1 WHERE expires_at > $1";
+    END_ENROLMENTS = "UPDATE gateway SET enrol_until = $1 WHERE enrol_until > $1";
     END_FAMILIES = "UPDATE family SET revoked = TRUE WHERE NOT revoked";
     END_SESSIONS = "UPDATE session SET revoked = TRUE WHERE NOT revoked";
 
@@ -132,6 +133,7 @@ impl Restore {
         let now = self.tx.now();
         let connection = &mut self.tx.connection;
         connection.execute(END_CODES, values![now]).await?;
+        connection.execute(END_ENROLMENTS, values![now]).await?;
         for sql in [END_BROWSER_SESSIONS, END_FAMILIES, END_SESSIONS] {
             connection.execute(sql, values![]).await?;
         }

@@ -36,7 +36,7 @@ mod tests {
     use crate::testing::TestDatabase;
     use crate::{
         answered, audit, backup, changes, clients, codes, deployment, endings, engine, families, feed,
-        grants, housekeeping, keys, lists, pins, registry, restore, revocations, sessions, settings,
+        gateways, grants, housekeeping, keys, lists, pins, registry, restore, revocations, sessions, settings,
         upstream_clients, upstream_connections, users,
     };
     use sqlx::{
@@ -55,6 +55,7 @@ mod tests {
         engine::postgres::attempt::ALL,
         families::ALL,
         feed::ALL,
+        gateways::ALL,
         grants::ALL,
         housekeeping::ALL,
         keys::ALL,

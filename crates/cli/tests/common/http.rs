@@ -27,8 +27,20 @@ pub(crate) fn post(url: &str, content_type: &str, body: &str) -> Answer {
 }
 
 pub(crate) fn send(method: &str, url: &str, headers: &[(&str, &str)], body: &str) -> Option<Answer> {
+    let (host, _) = url.strip_prefix("http://").unwrap().split_once('/').unwrap();
+    send_to(host, method, url, headers, body)
+}
+
+/// The same, whoever listens at `address`.
+pub(crate) fn send_to(
+    address: &str,
+    method: &str,
+    url: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Option<Answer> {
     let (host, path) = url.strip_prefix("http://").unwrap().split_once('/').unwrap();
-    let mut stream = TcpStream::connect(host).ok()?;
+    let mut stream = TcpStream::connect(address).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     let mut request = format!(
         "{method} /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {}\r\n",

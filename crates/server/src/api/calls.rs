@@ -1,4 +1,4 @@
-//! The calls that the gateway of this machine decided about, searched (PC-50, PC-52).
+//! The calls that the gateway of this machine, and those that run alone, decided about, searched (PC-50, PC-52).
 
 use super::error::Refusal;
 use super::names::{self, moment};
@@ -6,7 +6,7 @@ use super::operator::{Audits, Operator, Reach};
 use super::page::{Paging, cursor};
 use super::period;
 use crate::app::App;
-use crate::calls::{self, Call, Filter, Found, Position};
+use crate::calls::{self, Call, Cursor, Filter, Found, Sources};
 use crate::fault::Fault;
 use axum::Json;
 use axum::extract::State;
@@ -57,6 +57,8 @@ pub(super) struct Wanted {
     server: Option<String>,
     /// A tool.
     tool: Option<String>,
+    /// A gateway that runs alone, by name.
+    gateway: Option<String>,
     /// A session, by id.
     session: Option<String>,
     /// `allowed`, `refused`, or `observed`: allowed only because the server is observed.
@@ -83,10 +85,13 @@ pub(super) async fn list(
 ) -> Result<Json<Calls>, Refusal> {
     let mut handle = app.store.read().await?;
     let filter = filter(&app, &paging.filter, &operator, &mut handle).await?;
-    let before: Option<Position> = paging.after()?;
+    let before: Option<Cursor> = paging.after()?;
     let limit = usize::try_from(paging.limit).unwrap_or(usize::MAX);
-    let folder = calls::folder(&app.config.data);
-    let found = tokio::task::spawn_blocking(move || calls::search(&folder, &filter, before, limit)).await;
+    let data = app.config.data.clone();
+    let found = tokio::task::spawn_blocking(move || {
+        calls::search(&Sources::of(&data)?, &filter, before.as_ref(), limit)
+    });
+    let found = found.await;
     let found = found.map_err(|_| Fault::Shape("the record of calls"))?.map_err(|error| {
         tracing::error!(error = %error, "the record of calls cannot be read");
         Fault::Shape("the record of calls")
@@ -115,6 +120,7 @@ async fn filter(
         user: user.map(|user| user.to_string()),
         server: wanted.server.clone(),
         tool: wanted.tool.clone(),
+        gateway: wanted.gateway.clone(),
         session: wanted.session.clone(),
         outcome: wanted.outcome.map(|outcome| {
             let word = match outcome {

@@ -116,7 +116,6 @@ pub(crate) enum Audits {}
 
 /// What only owners do.
 #[derive(Clone, Copy, Debug)]
-#[expect(dead_code, reason = "routes that are for owners as a whole take it; so far only parts of some are")]
 pub(crate) enum Owns {}
 
 /// `admin:read`.

@@ -1,6 +1,6 @@
 //! A page of the calls that somebody asks for, newest first, with how they ended.
 
-use super::{Call, Ended, Line, Newest, Position, Read};
+use super::{Call, Cursor, Ended, Line, Newest, Position, Read, Source, Sources};
 use portcullis_oauth::time::Timestamp;
 use std::collections::{BTreeSet, HashMap};
 use std::io;
@@ -30,6 +30,8 @@ pub struct Filter {
     pub server: Option<String>,
     /// The name of a tool.
     pub tool: Option<String>,
+    /// The name of a gateway that runs alone.
+    pub gateway: Option<String>,
     /// The session.
     pub session: Option<String>,
     /// `allowed`, `refused`; `observed` for what was allowed only because the server is observed.
@@ -48,7 +50,7 @@ pub struct Found {
     /// Newest first.
     pub calls: Vec<Call>,
     /// Where to go on; `None` when there is no more.
-    pub next: Option<Position>,
+    pub next: Option<Cursor>,
     /// Lines that were cut off when a process was killed (or that are being written).
     pub torn: u64,
     /// Lines that are none of ours.
@@ -82,65 +84,122 @@ impl Filter {
     }
 }
 
-/// At most so many calls before a position. Reads files: not for an async task.
-pub fn search(folder: &Path, filter: &Filter, before: Option<Position>, limit: usize) -> io::Result<Found> {
-    let mut found = Found::default();
-    let mut ends: HashMap<String, Ended> = HashMap::new();
-    let mut newest = Newest::of(folder, before)?;
-    while let Some(read) = newest.next_line()? {
-        let (at, line) = match read {
-            Read::Line(at, line) => (at, line),
-            Read::Torn(_) => {
-                found.torn += 1;
-                continue;
-            }
-            Read::Unreadable(_) => {
-                found.unreadable += 1;
-                continue;
-            }
+/// One source, and the next line of it.
+struct Reading<'s> {
+    source: &'s Source,
+    newest: Newest,
+    head: Option<Read>,
+    /// What was read of it lies from here on.
+    before: Option<Position>,
+}
+
+impl<'s> Reading<'s> {
+    fn begin(source: &'s Source, before: Option<Position>) -> io::Result<Self> {
+        let mut newest = Newest::of(&source.folder, before)?;
+        let head = newest.next_line()?;
+        Ok(Self { source, newest, head, before })
+    }
+
+    /// When its next line was written; one that cannot be read comes first, whenever that was.
+    fn at(&self) -> Option<Timestamp> {
+        self.head.as_ref().map(|read| match read {
+            Read::Line(_, Line::Decided(call)) => call.at,
+            Read::Line(_, Line::Ended(ended)) => ended.at,
+            Read::Torn(_) | Read::Unreadable(_) => Timestamp::from_seconds(i64::MAX),
+        })
+    }
+
+    fn take(&mut self) -> io::Result<Option<Read>> {
+        let next = self.newest.next_line()?;
+        let taken = std::mem::replace(&mut self.head, next);
+        self.before = match &taken {
+            Some(Read::Line(at, _) | Read::Torn(at) | Read::Unreadable(at)) => Some(*at),
+            None => self.before,
         };
-        match line {
-            Line::Ended(ended) => {
+        Ok(taken)
+    }
+}
+
+/// Whoever has the newest line.
+fn newest(readings: &[Reading<'_>]) -> Option<usize> {
+    let heads = readings.iter().enumerate().filter_map(|(at, reading)| Some((reading.at()?, at)));
+    // Of several the first: one source after the other.
+    heads.max_by_key(|(time, at)| (*time, std::cmp::Reverse(*at))).map(|(_, at)| at)
+}
+
+/// At most so many calls before a position. Reads files: not for an async task.
+pub fn search(
+    sources: &Sources,
+    filter: &Filter,
+    before: Option<&Cursor>,
+    limit: usize,
+) -> io::Result<Found> {
+    let mut found = Found::default();
+    let mut ends: HashMap<(usize, String), Ended> = HashMap::new();
+    let mut readings = Vec::new();
+    for (source, before) in sources.from(before) {
+        if filter.gateway.is_none() || filter.gateway == source.gateway {
+            readings.push(Reading::begin(source, before)?);
+        }
+    }
+    // Of which source each call of the page is.
+    let mut of = Vec::new();
+    while let Some(at) = newest(&readings) {
+        let reading = &mut readings[at];
+        match reading.take()? {
+            None => {}
+            Some(Read::Torn(_)) => found.torn += 1,
+            Some(Read::Unreadable(_)) => found.unreadable += 1,
+            Some(Read::Line(_, Line::Ended(ended))) => {
                 if ends.len() >= MOST_ENDED {
                     ends.clear();
                 }
-                ends.insert(ended.call.clone(), ended);
+                ends.insert((at, ended.call.clone()), ended);
             }
-            Line::Decided(call) if filter.is_past(call.at) => break,
-            Line::Decided(mut call) => {
-                call.ended = ends.remove(&call.call);
+            Some(Read::Line(_, Line::Decided(call))) if filter.is_past(call.at) => reading.head = None,
+            Some(Read::Line(_, Line::Decided(mut call))) => {
+                call.gateway.clone_from(&reading.source.gateway);
+                call.ended = ends.remove(&(at, call.call.clone()));
                 if filter.selects(&call) {
                     found.calls.push(*call);
+                    of.push(at);
                 }
             }
         }
-        if found.calls.len() >= limit || newest.bytes() >= MOST_BYTES {
-            found.next = Some(at);
+        let bytes: u64 = readings.iter().map(|reading| reading.newest.bytes()).sum();
+        if found.calls.len() >= limit || bytes >= MOST_BYTES {
+            let open = readings.iter().filter(|reading| reading.head.is_some());
+            let next = Cursor::of(open.map(|reading| (reading.source, reading.before)));
+            found.next = (!next.is_empty()).then_some(next);
             break;
         }
     }
-    if before.is_some() {
-        later_ends(folder, before, &mut found)?;
+    if let Some(before) = before {
+        for (at, reading) in readings.iter().enumerate() {
+            let calls = found.calls.iter_mut().zip(&of).filter(|(_, of)| **of == at).map(|(call, _)| call);
+            later_ends(&reading.source.folder, before.in_source(reading.source), calls)?;
+        }
     }
     Ok(found)
 }
 
 /// Ends of this page's calls that were recorded after the page before began.
-fn later_ends(folder: &Path, before: Option<Position>, found: &mut Found) -> io::Result<()> {
-    let mut open: HashMap<String, usize> = HashMap::new();
-    for (at, call) in found.calls.iter().enumerate() {
-        if call.ended.is_none() && !call.is_refused() {
-            open.insert(call.call.clone(), at);
-        }
-    }
+fn later_ends<'c>(
+    folder: &Path,
+    before: Option<Position>,
+    calls: impl Iterator<Item = &'c mut Call>,
+) -> io::Result<()> {
+    let Some(before) = before else { return Ok(()) };
+    let open = calls.filter(|call| call.ended.is_none() && !call.is_refused());
+    let mut open: HashMap<String, &mut Call> = open.map(|call| (call.call.clone(), call)).collect();
     let mut newest = Newest::of(folder, None)?;
     while !open.is_empty() && newest.bytes() < MOST_AFTER {
         match newest.next_line()? {
-            Some(Read::Line(at, line)) if before.is_some_and(|before| at >= before) => {
+            Some(Read::Line(at, line)) if at >= before => {
                 if let Line::Ended(ended) = line
-                    && let Some(at) = open.remove(&ended.call)
+                    && let Some(call) = open.remove(&ended.call)
                 {
-                    found.calls[at].ended = Some(ended);
+                    call.ended = Some(ended);
                 }
             }
             Some(Read::Torn(_) | Read::Unreadable(_)) => {}
@@ -150,21 +209,23 @@ fn later_ends(folder: &Path, before: Option<Position>, found: &mut Found) -> io:
     Ok(())
 }
 
-/// Goes through every decision of a period, newest first; gives the number of lines that could not be read.
+/// Goes through every decision of a period, newest first in each source; gives the number of lines that could not be read.
 pub(crate) fn each(
-    folder: &Path,
+    sources: &Sources,
     (since, until): (Timestamp, Timestamp),
     mut visit: impl FnMut(Call),
 ) -> io::Result<u64> {
     let period = Filter { since: Some(since), until: Some(until), ..Filter::default() };
     let mut lost = 0;
-    let mut newest = Newest::of(folder, None)?;
-    while let Some(read) = newest.next_line()? {
-        match read {
-            Read::Line(_, Line::Decided(call)) if period.is_past(call.at) => break,
-            Read::Line(_, Line::Decided(call)) if period.selects(&call) => visit(*call),
-            Read::Line(..) => {}
-            Read::Torn(_) | Read::Unreadable(_) => lost += 1,
+    for (source, _) in sources.from(None) {
+        let mut newest = Newest::of(&source.folder, None)?;
+        while let Some(read) = newest.next_line()? {
+            match read {
+                Read::Line(_, Line::Decided(call)) if period.is_past(call.at) => break,
+                Read::Line(_, Line::Decided(call)) if period.selects(&call) => visit(*call),
+                Read::Line(..) => {}
+                Read::Torn(_) | Read::Unreadable(_) => lost += 1,
+            }
         }
     }
     Ok(lost)
@@ -200,10 +261,14 @@ mod tests {
         folder
     }
 
+    fn own(folder: &Path) -> Sources {
+        Sources::new(vec![Source { gateway: None, folder: folder.to_owned() }])
+    }
+
     fn pages(folder: &Path, filter: &Filter, limit: usize) -> Vec<Call> {
         let (mut all, mut before) = (Vec::new(), None);
         loop {
-            let page = search(folder, filter, before, limit).unwrap();
+            let page = search(&own(folder), filter, before.as_ref(), limit).unwrap();
             all.extend(page.calls);
             before = page.next;
             if before.is_none() {
@@ -218,7 +283,7 @@ mod tests {
             vec![decided(1, "a", "allowed"), decided(2, "b", "refused"), ended(1)],
             vec![decided(3, "a", "allowed"), decided(4, "a", "allowed"), ended(4)],
         ]);
-        let all = search(folder.path(), &Filter::default(), None, 10).unwrap();
+        let all = search(&own(folder.path()), &Filter::default(), None, 10).unwrap();
         let seen: Vec<(&str, bool)> =
             all.calls.iter().map(|call| (call.call.as_str(), call.ended.is_some())).collect();
         assert_eq!(seen, [("c-4", true), ("c-3", false), ("c-2", false), ("c-1", true)]);
@@ -265,9 +330,55 @@ mod tests {
         let torn = format!("{}\n{}", decided(2, "a", "allowed"), &decided(3, "a", "allowed")[..40]);
         fs::write(folder.path().join("0000000002.jsonl"), torn).unwrap();
         fs::write(folder.path().join("notes.txt"), "not a segment").unwrap();
-        let found = search(folder.path(), &Filter::default(), None, 10).unwrap();
+        let found = search(&own(folder.path()), &Filter::default(), None, 10).unwrap();
         assert_eq!((found.calls.len(), found.torn, found.unreadable), (2, 1, 2));
-        assert_eq!(search(&folder.path().join("none"), &Filter::default(), None, 10).unwrap().calls, []);
+        assert_eq!(
+            search(&own(&folder.path().join("none")), &Filter::default(), None, 10).unwrap().calls,
+            []
+        );
+    }
+
+    #[test]
+    fn pc_62_what_gateways_brought_stands_among_our_own_by_time() {
+        let ours = record(&[vec![decided(1, "a", "allowed"), decided(4, "a", "allowed"), ended(1)]]);
+        let far = record(&[vec![decided(2, "b", "allowed"), ended(2)], vec![decided(5, "b", "refused")]]);
+        // It says that it is another's, and how our call ended.
+        let mut lie: serde_json::Value = serde_json::from_str(&decided(3, "c", "allowed")).unwrap();
+        lie["gateway"] = "far".into();
+        let near = record(&[vec![lie.to_string(), ended(4)]]);
+        let source = |name: Option<&str>, folder: &tempfile::TempDir| Source {
+            gateway: name.map(str::to_owned),
+            folder: folder.path().to_owned(),
+        };
+        let sources =
+            Sources::new(vec![source(None, &ours), source(Some("far"), &far), source(Some("near"), &near)]);
+        let all = search(&sources, &Filter::default(), None, 10).unwrap();
+        let told = |calls: &[Call]| -> Vec<(String, Option<String>, bool)> {
+            calls.iter().map(|it| (it.call.clone(), it.gateway.clone(), it.ended.is_some())).collect()
+        };
+        let is =
+            |call: &str, gateway: Option<&str>, ended| (call.to_owned(), gateway.map(str::to_owned), ended);
+        let wanted = [
+            is("c-5", Some("far"), false),
+            is("c-4", None, false),
+            is("c-3", Some("near"), false),
+            is("c-2", Some("far"), true),
+            is("c-1", None, true),
+        ];
+        assert_eq!(told(&all.calls), wanted);
+        assert_eq!(all.next, None);
+        for limit in 1..6 {
+            let (mut calls, mut before) = (Vec::new(), None::<Cursor>);
+            loop {
+                let page = search(&sources, &Filter::default(), before.as_ref(), limit).unwrap();
+                calls.extend(page.calls);
+                let Some(next) = page.next else { break };
+                before = Some(next.to_string().parse().unwrap());
+            }
+            assert_eq!(told(&calls), wanted, "pages of {limit}");
+        }
+        let far = Filter { gateway: Some("far".to_owned()), ..Filter::default() };
+        assert_eq!(search(&sources, &far, None, 10).unwrap().calls.len(), 2);
     }
 
     proptest! {

@@ -2,10 +2,11 @@
 
 mod bounds;
 mod listen;
+mod role;
 mod telemetry;
 
 use super::raw::{self, Raw};
-use super::{Config, DEFAULT_DATA, MasterKeySource, Options, Registration, Tokens};
+use super::{Config, DEFAULT_DATA, MasterKeySource, Options, Registration, Role, Tokens};
 use jiff::{Span, SpanRelativeTo};
 use portcullis_domain::document::{Document, Problem};
 use portcullis_domain::registry::{Name, SecretPlace};
@@ -69,6 +70,7 @@ impl Check<'_> {
     }
 
     fn config(&mut self, raw: Raw, options: &Options) -> Option<Config> {
+        self.role(&raw, &options.role);
         let data = options.data.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_DATA));
         let tokens = self.tokens(&raw.tokens, raw.insecure_short_tokens);
         let database = self.database(raw.database.url, &data);
@@ -79,13 +81,19 @@ impl Check<'_> {
         let limits = self.limits(&raw.limits);
         let otlp = self.otlp(&raw.telemetry);
         let log = self.log(raw.telemetry);
+        let max_staleness = self.max_staleness(raw.gateway.max_staleness.as_deref());
         let spool_bytes = self.spool_bytes(raw.audit.spool_bytes);
         let proxies = self.proxies(&raw.listen);
         let allowed_origins = self.allowed_origins(&raw.listen.allowed_origins);
         let tls = self.tls(raw.listen.tls, options);
         let ops = self.ops(raw.listen.ops);
         let listen = self.listen(raw.listen.address, options);
-        let issuer = self.issuer(raw.public_url, (listen, tls.is_some()), options);
+        // A gateway that runs alone was told whose it is.
+        let public_url = match &options.role {
+            Role::All | Role::Control => raw.public_url,
+            Role::Gateway(issuer) => Some(issuer.to_string()),
+        };
+        let issuer = self.issuer(public_url, (listen, tls.is_some()), options);
         Some(Config {
             issuer: issuer?,
             listen: listen?,
@@ -104,6 +112,8 @@ impl Check<'_> {
             survey,
             commands,
             limits,
+            max_staleness,
+            role: options.role.clone(),
             demo: options.demo,
             warnings: raw.insecure_short_tokens.then_some(SHORT_TOKENS).into_iter().collect(),
         })

@@ -28,6 +28,8 @@ pub struct Raw {
     pub command: BTreeMap<String, Command>,
     /// Bounds on what may be sent, and on what runs at once.
     pub limits: Limits,
+    /// How the gateway decides.
+    pub gateway: Gateway,
     /// Logs, and traces.
     pub telemetry: Telemetry,
     /// The record of what was decided.
@@ -191,6 +193,16 @@ pub struct CallsAtOnce {
     /// Streams that one person or agent listens to (GET, `subscriptions/listen`); they are counted apart from calls.
     /// Default: 64.
     pub streams: Option<u64>,
+}
+
+/// How the gateway decides.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Gateway {
+    /// How old the newest news of registry, policy and revocations may be, "2s" to "24h"; then every call is refused until there
+    /// are news again. So long a gateway that runs alone serves while the control room is away, and so long what was revoked
+    /// meanwhile goes on there. Default: "10s".
+    pub max_staleness: Option<String>,
 }
 
 /// How many calls may come in a minute.

@@ -2,10 +2,11 @@
 
 use super::text::Page;
 use crate::app::App;
+use crate::telemetry::Traces;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header;
-use portcullis_gateway::{Figures, Histogram, ServerFigures};
+use portcullis_gateway::{Figures, Gateway, Histogram, ServerFigures};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -18,7 +19,18 @@ pub(super) async fn answer(State(app): State<Arc<App>>) -> Response {
     process(&mut page);
     authority(&mut page, &app);
     calls(&mut page, &figures.servers);
-    gateway(&mut page, &app, &figures);
+    of_calls(&mut page, app.gateway.is_fresh(), &figures);
+    ([(header::CONTENT_TYPE, TYPE)], page.into_text()).into_response()
+}
+
+/// Of a gateway that runs alone.
+pub(crate) fn of_gateway(gateway: &Gateway, traces: Option<&Traces>) -> Response {
+    let mut page = Page::default();
+    let figures = gateway.figures();
+    process(&mut page);
+    spans(&mut page, traces);
+    calls(&mut page, &figures.servers);
+    of_calls(&mut page, gateway.is_fresh(), &figures);
     ([(header::CONTENT_TYPE, TYPE)], page.into_text()).into_response()
 }
 
@@ -60,16 +72,10 @@ fn authority(page: &mut Page, app: &App) {
     for (kind, count) in app.throttle.refused() {
         page.sample(name, &[("kind", kind)], count);
     }
-    if let Some(traces) = &app.traces {
-        let name = "portcullis_telemetry_spans_total";
-        page.counter(name, "Spans by what came of them: delivered, dropped for want of room, or failed.");
-        let counts = traces.counts();
-        for (outcome, count) in
-            [("delivered", counts.delivered), ("dropped", counts.dropped), ("failed", counts.failed)]
-        {
-            page.sample(name, &[("outcome", outcome)], count);
-        }
-    }
+    spans(page, app.traces.as_ref());
+    let name = "portcullis_lone_gateways_connected";
+    page.gauge(name, "Gateways that run alone and listen to this node now.");
+    page.sample(name, &[], app.gateways.count());
     if let Some(standing) = app.followed.standing() {
         let name = "portcullis_fleet_file_applied";
         page.gauge(
@@ -81,6 +87,18 @@ fn authority(page: &mut Page, app: &App) {
     let name = "portcullis_signing_keys";
     page.gauge(name, "Public keys that access tokens may be signed with.");
     page.sample(name, &[], app.keys.load().public.keys.len());
+}
+
+fn spans(page: &mut Page, traces: Option<&Traces>) {
+    let Some(traces) = traces else { return };
+    let name = "portcullis_telemetry_spans_total";
+    page.counter(name, "Spans by what came of them: delivered, dropped for want of room, or failed.");
+    let counts = traces.counts();
+    for (outcome, count) in
+        [("delivered", counts.delivered), ("dropped", counts.dropped), ("failed", counts.failed)]
+    {
+        page.sample(name, &[("outcome", outcome)], count);
+    }
 }
 
 fn calls(page: &mut Page, servers: &BTreeMap<String, ServerFigures>) {
@@ -129,7 +147,7 @@ fn histogram(page: &mut Page, name: &str, server: &str, times: &Histogram) {
     page.sample(&format!("{name}_count"), &[("server", server)], times.count);
 }
 
-fn gateway(page: &mut Page, app: &App, figures: &Figures) {
+fn of_calls(page: &mut Page, is_fresh: bool, figures: &Figures) {
     let name = "portcullis_gateway_strangers_refused_total";
     page.counter(name, "Refused requests of unidentified callers, by reason and server.");
     for ((reason, server), count) in &figures.strangers {
@@ -150,7 +168,7 @@ fn gateway(page: &mut Page, app: &App, figures: &Figures) {
     now("portcullis_gateway_room_limit_bytes", "What they may take; then they are refused.", figures.room);
     now("portcullis_spool_bytes", "What the record of calls holds on this disk.", figures.spool_bytes);
     now("portcullis_spool_limit_bytes", "What it may hold; then calls are refused.", figures.spool_limit);
-    let fresh = u64::from(app.gateway.is_fresh());
+    let fresh = u64::from(is_fresh);
     now("portcullis_gateway_fresh", "1 while calls are decided, 0 while the gateway waits for news.", fresh);
     if let Some(age) = figures.feed_age {
         now(

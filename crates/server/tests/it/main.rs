@@ -14,6 +14,7 @@ mod feed;
 mod fleet;
 mod hostile;
 mod login;
+mod lone;
 mod oauth;
 mod ops;
 mod own_names;

@@ -4,6 +4,7 @@
 mod closures;
 mod ends;
 mod feed;
+mod gateways;
 mod kill;
 mod lost_commit;
 mod once;

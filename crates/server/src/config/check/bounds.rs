@@ -13,7 +13,15 @@ const SPOOL_BYTES: u64 = 1024 * 1024 * 1024;
 /// More than one machine serves.
 const MAX_RATE: u32 = 100_000_000;
 
+/// In one process, or near the control room: a revocation is heard within a second, an outage noticed within this.
+const MAX_STALENESS: Duration = Duration::from_secs(10);
+
 impl Check<'_> {
+    pub(super) fn max_staleness(&mut self, written: Option<&str>) -> Duration {
+        let allowed = Duration::from_secs(2)..=Duration::from_hours(24);
+        self.life("gateway.max_staleness", written, MAX_STALENESS, allowed)
+    }
+
     pub(super) fn limits(&mut self, raw: &raw::Limits) -> Limits {
         let defaults = Limits::default();
         let most_bytes = 256 * 1024 * 1024;
