@@ -213,14 +213,14 @@ fn asked(method: &'static str, object_of: &'static str, stateless: bool, twists:
                     if let Some(member) = members.get_mut(*at) {
                         (*value).clone_into(&mut member.1);
                     }
-                })
+                });
             }
             Twist::Escaped { in_params, at, which } => {
                 members(*in_params, &mut envelope, &mut params, &|members| {
                     if let Some(member) = members.get_mut(*at) {
                         member.0 = written(member.0.trim_matches('"'), *which);
                     }
-                })
+                });
             }
             Twist::Gap(other) => gap = other,
             Twist::Field { name, value, first } => {
