@@ -154,16 +154,19 @@ impl Listed {
 
 impl Reader<'_> {
     fn may_see(&self, listed: Listed, name: &str) -> bool {
-        let shows = |operation| self.policy.shows(self.principal, operation, &self.circumstances);
         match listed {
-            Listed::Prompts => shows(Operation::Prompt(name)),
-            Listed::Resources | Listed::Templates => shows(Operation::Resource(name)),
+            Listed::Prompts => self.shows(Operation::Prompt(name)),
+            Listed::Resources | Listed::Templates => self.shows(Operation::Resource(name)),
             Listed::Tasks => {
                 let made_by = self.tasks.of(self.policy.server().id, name, self.principal);
-                made_by.is_some_and(|made_by| shows(Operation::Tool(&made_by.tool)))
+                made_by.is_some_and(|made_by| self.shows(Operation::Tool(&made_by.tool)))
             }
-            Listed::Tools => shows(Operation::Tool(name)),
+            Listed::Tools => self.shows(Operation::Tool(name)),
         }
+    }
+
+    fn shows(&self, operation: Operation<'_>) -> bool {
+        self.policy.shows(self.principal, operation, &self.circumstances)
     }
 }
 
