@@ -58,11 +58,11 @@ impl Line {
 
     /// Waits for the end, and cleans up. A line also ends when the server no longer takes its transport.
     pub(super) async fn kept(self: Arc<Self>) {
-        let mut changes = self.gateway.knowledge.changes();
+        let mut news = self.gateway.knowledge.changes();
         while self.is_offered() {
             tokio::select! {
                 () = self.over.cancelled() => break,
-                changed = changes.changed() => if changed.is_err() { break },
+                told = news.changed() => if told.is_err() { break },
             }
         }
         self.over.cancel();
