@@ -110,18 +110,23 @@ impl Lists {
 
 impl Generations {
     fn keep(&mut self, key: Key, kept: Arc<Kept>) {
-        if self.young_bytes + kept.text.len() > ALL_BYTES / 2 {
+        if self.young_bytes + kept.bytes() > ALL_BYTES / 2 {
             self.old = std::mem::take(&mut self.young);
             self.young_bytes = 0;
         }
-        self.young_bytes += kept.text.len();
+        self.young_bytes += kept.bytes();
         if let Some(before) = self.young.insert(key, kept) {
-            self.young_bytes -= before.text.len();
+            self.young_bytes -= before.bytes();
         }
     }
 }
 
 impl Kept {
+    /// About what it takes.
+    fn bytes(&self) -> usize {
+        self.text.len() + self.page.bytes()
+    }
+
     /// Whether `answer` says the same to the request `id`: then it differs in nothing but that id.
     fn is_same(&self, answer: &[u8], id: &str) -> bool {
         let (before, after) = (&self.text[..self.id.start], &self.text[self.id.end..]);

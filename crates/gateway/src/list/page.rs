@@ -95,6 +95,16 @@ impl Page {
         })
     }
 
+    /// About what it takes.
+    pub(super) fn bytes(&self) -> usize {
+        let of_cut = |cut: &Cut| match cut {
+            Cut::CacheScope(_) | Cut::Id(_) => size_of::<Cut>(),
+            // And what stands on the heap of its name.
+            Cut::Items(_, items) => items.len() * (size_of::<Item>() + 32),
+        };
+        self.cuts.iter().map(of_cut).sum()
+    }
+
     /// Which of the items the reader may see, in their order.
     pub(super) fn shown(&self, text: &str, reader: &Reader<'_>) -> Vec<bool> {
         if self.goes_on {
