@@ -11,4 +11,5 @@ mod refresh;
 mod register;
 mod registered;
 mod revoke;
+mod target;
 mod token;
