@@ -93,7 +93,7 @@ async fn pc_62_after_a_restart_it_serves_by_what_it_kept_and_only_while_that_cou
     let spared = room.token("other").await;
     room.revoke(&token).await;
     until(async || far.call(&token, "notes", "list_notes").await.0 == StatusCode::UNAUTHORIZED).await;
-    until(async || far.has_kept(room.newest().await)).await;
+    until(async || far.has_kept(&room).await).await;
     room.go_away().await;
     let folder = far.end().await;
 
@@ -110,7 +110,7 @@ async fn pc_62_after_a_restart_it_serves_by_what_it_kept_and_only_while_that_cou
     room.come_back().await;
     let fresh = Far::on(&room, folder).await;
     until(async || fresh.call(&spared, "other", "list_notes").await.0 == StatusCode::OK).await;
-    until(async || fresh.has_kept(room.newest().await)).await;
+    until(async || fresh.has_kept(&room).await).await;
     room.go_away().await;
     let folder = fresh.end().await;
     let path = folder.path().join("snapshot.json");

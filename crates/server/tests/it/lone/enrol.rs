@@ -141,7 +141,7 @@ async fn pc_62_a_gateways_folder_holds_no_secret_of_the_control_room() {
     let far = Far::enrolled(&room, "far", None).await;
     let token = room.token("notes").await;
     assert_eq!(far.call(&token, "notes", "list_notes").await.0, StatusCode::OK);
-    until(async || far.has_kept(room.newest().await)).await;
+    until(async || far.has_kept(&room).await).await;
     let secret = room.test.credentials("ci-bot").client_secret;
     let mut looked_at = 0;
     let mut folders = vec![far.folder.path().to_owned()];

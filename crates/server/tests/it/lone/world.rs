@@ -312,11 +312,6 @@ impl Room {
         assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text());
         answer.json()
     }
-
-    /// The newest number of the feed.
-    pub(super) async fn newest(&self) -> u64 {
-        self.test.app.store.read().await.unwrap().reader().latest_change().await.unwrap()
-    }
 }
 
 /// A gateway that runs alone.
@@ -433,11 +428,17 @@ impl Far {
         (status, serde_json::from_str(&body).unwrap())
     }
 
-    /// Whether it has on its disk what was so at this number.
-    pub(super) fn has_kept(&self, number: u64) -> bool {
-        let Ok(text) = std::fs::read(self.folder.path().join("snapshot.json")) else { return false };
-        let known: Value = serde_json::from_slice(&text).unwrap();
-        known["snapshot"]["number"].as_u64() >= Some(number)
+    /// Whether it has on its disk all that is so in the control room now.
+    pub(super) async fn has_kept(&self, room: &Room) -> bool {
+        let number = room.test.app.store.read().await.unwrap().reader().latest_change().await.unwrap();
+        let read = |name: &str| -> Option<Value> {
+            serde_json::from_slice(&std::fs::read(self.folder.path().join(name)).ok()?).ok()
+        };
+        let (Some(known), Some(mark)) = (read("snapshot.json"), read("snapshot.as-of.json")) else {
+            return false;
+        };
+        let is_new = mark["as_of"].as_i64() == Some(room.test.app.clock.now().seconds());
+        is_new && known["snapshot"]["number"].as_u64() >= Some(number)
     }
 }
 
