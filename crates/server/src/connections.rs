@@ -11,7 +11,7 @@ pub(crate) mod keeper;
 mod party;
 pub(crate) mod revoke;
 pub(crate) mod sealed;
-mod talk;
+pub(crate) mod talk;
 
 pub(crate) use keeper::Keeper;
 pub(crate) use party::Party;

@@ -12,7 +12,7 @@ use portcullis_oauth::issuer::Issuer;
 use portcullis_oauth::scope::Scope;
 use portcullis_oauth::time::Timestamp;
 use rmcp::transport::auth::{
-    AuthError, AuthorizationManager, CredentialStore, OAuthClientConfig, OAuthHttpClient,
+    AuthError, AuthorizationManager, CredentialStore, OAuthClientConfig, OAuthHttpClient, OAuthHttpClientError,
     OAuthHttpClientFuture, OAuthHttpRequest, StateStore, StoredAuthorizationState, StoredCredentials,
 };
 use serde::{Deserialize, Serialize};
@@ -136,7 +136,7 @@ pub(crate) async fn exchange(
     (code, iss): (&str, Option<&str>),
 ) -> Result<Held, (NotConnected, Option<Gone>)> {
     let Begun { bond, state } = begun;
-    let plain = |failure: NotConnected| (failure, None);
+    let plain = |failure: NotConnected| (failure, None::<Gone>);
     let (mut manager, carrier) = conversation(fetch, &bond).await.map_err(plain)?;
     configure(&mut manager, &bond, &app.config.issuer).map_err(plain)?;
     let csrf = state.csrf_token.clone();
@@ -255,24 +255,29 @@ fn credentials(held: &Held) -> Result<StoredCredentials, Fault> {
 
 /// Nothing of what the other side said: it may repeat what we sent.
 fn fixed(error: &AuthError) -> &'static str {
-    match error {
-        AuthError::AuthorizationServerMismatch { .. }
-        | AuthError::AuthorizationServerMissingIssuer { .. } => "another issuer answers than was asked",
-        AuthError::TokenExchangeFailed(_) => "the code was not taken, or the answer cannot be read",
-        AuthError::TokenRefreshFailed(_) => "the refresh was not answered, or the answer cannot be read",
-        _ => "the sign-in cannot be completed",
+    if matches!(
+        error,
+        AuthError::AuthorizationServerMismatch { .. } | AuthError::AuthorizationServerMissingIssuer { .. }
+    ) {
+        "another issuer answers than was asked"
+    } else if matches!(error, AuthError::TokenExchangeFailed(_)) {
+        "the code was not taken, or the answer cannot be read"
+    } else if matches!(error, AuthError::TokenRefreshFailed(_)) {
+        "the refresh was not answered, or the answer cannot be read"
+    } else {
+        "the sign-in cannot be completed"
     }
 }
 
 /// For operators, who need to know what to mend; addresses and reasons of the other side's documents.
 fn unusable(error: AuthError) -> NotConnected {
-    let mut says = match &error {
-        AuthError::RegistrationFailed(_) => {
-            "it does not let us register ourselves: register a client there, and write it \
-                                             into the fleet file (per_user.client_id)"
-                .to_owned()
-        }
-        other => other.to_string(),
+    // The rest of it is what the other side answered.
+    let mut says = if matches!(error, AuthError::RegistrationFailed(_)) {
+        "it does not let us register ourselves: register a client there, and write it into the fleet file \
+         (per_user.client_id)"
+            .to_owned()
+    } else {
+        error.to_string()
     };
     let mut next = std::error::Error::source(&error);
     while let Some(source) = next {
@@ -353,9 +358,9 @@ impl OAuthHttpClient for Carrier {
         Box::pin(async move {
             let request = self.prepared(request.request);
             let method = request.method().clone();
-            let response = self.fetch.send(request).await?;
+            let response = self.fetch.send(request).await.map_err(OAuthHttpClientError::from)?;
             self.note(&method, &response);
-            Ok(response)
+            Ok::<_, OAuthHttpClientError>(response)
         })
     }
 }

@@ -140,7 +140,7 @@ fn class_of_v4(address: Ipv4Addr) -> Class {
         | [198, 18 | 19, ..]
         | [198, 51, 100, _]
         | [203, 0, 113, _]
-        | [224.., ..] => Class::Never,
+        | [224..=255, ..] => Class::Never,
         [10 | 127, ..] | [100, 64..=127, ..] | [172, 16..=31, ..] | [192, 168, ..] => Class::Private,
         _ => Class::Public,
     }
@@ -210,7 +210,7 @@ mod tests {
         ] {
             let address = format!("https://{host}/x");
             assert_eq!(parse(&address, &[]), Err(Unfit::Never), "{host}");
-            let bare = url::Url::parse(&address).unwrap();
+            let bare = Url::parse(&address).unwrap();
             let listed = bare.host_str().unwrap();
             assert_eq!(parse(&address, &[listed]), Err(Unfit::Never), "{host}, even if listed");
         }

@@ -182,11 +182,11 @@ async fn pc_45_connections_end_with_what_they_hang_from_and_wait_for_their_issue
         let input = (world.clone(), what);
         write!(world, NOW, input, |(world, what), tx| {
             match *what {
-                "user" => drop(tx.disable_user(world.user, UNTIL).await?),
-                "server" => drop(tx.remove_server(world.server, UNTIL).await?),
-                "everything of the user" => drop(tx.end_all_of_user(world.user, UNTIL).await?),
-                "everything on the server" => drop(tx.end_all_on_server(world.server, UNTIL).await?),
-                _ => drop(tx.end_connection(id(1), UNTIL).await?),
+                "user" => assert!(tx.disable_user(world.user, UNTIL).await?),
+                "server" => assert!(tx.remove_server(world.server, UNTIL).await?),
+                "everything of the user" => assert!(tx.end_all_of_user(world.user, UNTIL).await?.is_some()),
+                "everything on the server" => assert!(tx.end_all_on_server(world.server, UNTIL).await?.is_some()),
+                _ => assert!(tx.end_connection(id(1), UNTIL).await?),
             }
         })
         .unwrap();
@@ -229,10 +229,10 @@ async fn an_issuer_is_told_by_one_node_at_a_time_and_of_what_was_given_last() {
 async fn nobody_connects_who_is_gone_or_where_nothing_is() {
     let world = World::new().await;
     let input = world.user;
-    write!(world, NOW, input, |user, tx| drop(tx.disable_user(*user, UNTIL).await?)).unwrap();
+    write!(world, NOW, input, |user, tx| tx.disable_user(*user, UNTIL).await?).unwrap();
     assert!(matches!(connect(&world, 1).await, Err(Error::Conflict("user_alive"))));
     let world = World::new().await;
     let input = world.server;
-    write!(world, NOW, input, |server, tx| drop(tx.remove_server(*server, UNTIL).await?)).unwrap();
+    write!(world, NOW, input, |server, tx| tx.remove_server(*server, UNTIL).await?).unwrap();
     assert!(matches!(connect(&world, 1).await, Err(Error::Conflict("server_alive"))));
 }

@@ -85,34 +85,33 @@ async fn ups_06_an_answer_counts_once_and_only_for_whom_it_was_asked() {
     assert_eq!((alice.who().await, bob.who().await), (Some(alice.id_there().await), None));
 }
 
+/// An address with one parameter replaced, or left out.
+fn with(address: &str, name: &str, value: Option<&str>) -> String {
+    let mut url = url::Url::parse(address).unwrap();
+    let pairs: Vec<(String, String)> = url.query_pairs().into_owned().collect();
+    let mut query = url::form_urlencoded::Serializer::new(String::new());
+    query.extend_pairs(pairs.iter().filter(|(known, _)| known != name));
+    if let Some(value) = value {
+        query.append_pair(name, value);
+    }
+    url.set_query(Some(&query.finish()));
+    url.to_string()
+}
+
 #[tokio::test]
 async fn authz_an_answer_of_another_issuer_or_with_another_state_connects_nobody() {
     let world = World::new().await;
     let mut alice = world.person("alice").await;
-    let address = alice.set_out().await;
-    let back = alice.agree_there(&address).await;
-    let mut url = url::Url::parse(&back).unwrap();
-    let pairs: Vec<(String, String)> = url.query_pairs().into_owned().collect();
-    let with = |url: &mut url::Url, name: &str, value: Option<&str>| {
-        let kept = pairs.iter().filter(|(known, _)| known != name);
-        let mut query = url::form_urlencoded::Serializer::new(String::new());
-        query.extend_pairs(kept);
-        if let Some(value) = value {
-            query.append_pair(name, value);
-        }
-        url.set_query(Some(&query.finish()));
-        url.to_string()
-    };
-    let foreign_state = with(&mut url, "state", Some("another"));
-    assert_eq!(alice.come_back(&foreign_state).await.status, StatusCode::FORBIDDEN);
     for iss in [Some("https://evil.example"), None] {
-        let mixed_up = with(&mut url, "iss", iss);
-        let page = alice.come_back(&mixed_up).await;
+        let address = alice.set_out().await;
+        let back = alice.agree_there(&address).await;
+        let foreign = alice.come_back(&with(&back, "state", Some("another"))).await;
+        assert_eq!(foreign.status, StatusCode::FORBIDDEN);
+        let page = alice.come_back(&with(&back, "iss", iss)).await;
         assert_eq!(page.status, StatusCode::BAD_GATEWAY, "{}", page.text());
         assert!(!page.text().contains("evil"));
         assert_eq!(world.asked("POST /oauth/token"), 0, "the code is shown to nobody");
-        let address = alice.set_out().await;
-        let _another = alice.agree_there(&address).await;
+        assert_eq!(alice.come_back(&back).await.status, StatusCode::FORBIDDEN, "that answer is spent");
     }
     assert_eq!(alice.who().await, None);
 }

@@ -56,7 +56,6 @@ async fn ups_09_metadata_that_leads_elsewhere_is_not_followed() {
         (RESOURCE, "resource", json!("https://evil.example/mcp")),
         (RESOURCE, "authorization_servers", json!(["https://10.0.0.1"])),
         (RESOURCE, "authorization_servers", json!(["http://evil.example"])),
-        (RESOURCE, "scopes_supported", json!(["a\"b"])),
     ] {
         world.publishes(path, member, value.clone()).await;
         assert_not_possible(&alice.look().await, &format!("{member} {value}"));
