@@ -6,12 +6,12 @@ mod place;
 mod upstream;
 
 pub use issuers::{Issuers, LONGEST_EXTERNAL_LIFE, Proof, ScopeClaim, TokenType, TrustedIssuer};
+pub use limits::ServerLimits;
 pub use place::{InvalidSecretPlace, SecretPlace};
 pub use upstream::{
     ClientCertificate, ClientCredentials, PerUser, PerUserClient, Placement, TokenEndpoint, Upstream,
     UpstreamCredential, UpstreamTls, is_never_dialled,
 };
-pub use limits::ServerLimits;
 
 use crate::id::ServerId;
 use portcullis_oauth::client::ClientId;

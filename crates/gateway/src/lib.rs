@@ -12,9 +12,9 @@ mod batch;
 mod cache_scope;
 mod call;
 mod circumstances;
-mod connections;
 #[cfg(test)]
 mod confusion;
+mod connections;
 #[cfg(test)]
 mod corpus;
 mod cors;

@@ -25,7 +25,7 @@ struct Params<'a> {
 
 /// Whether the message is for its reader to hear.
 pub(crate) fn may_hear(message: &[u8], reader: &Reader<'_>, circumstances: &Circumstances<'_>) -> bool {
-    let may = |operation| {
+    let may = |operation: Operation<'_>| {
         let decision = reader.policy.decide(reader.principal, operation, circumstances);
         matches!(decision, Decision::Permit(_))
     };

@@ -36,8 +36,8 @@ mod tests {
     use crate::testing::TestDatabase;
     use crate::{
         answered, audit, backup, changes, clients, codes, deployment, endings, engine, families, feed,
-        gateways, grants, housekeeping, keys, lists, pins, registry, restore, revocations, sessions, settings,
-        upstream_clients, upstream_connections, users,
+        gateways, grants, housekeeping, keys, lists, pins, registry, restore, revocations, sessions,
+        settings, upstream_clients, upstream_connections, users,
     };
     use sqlx::{
         Connection as _, Executor as _, PgConnection, SqlSafeStr as _, SqliteConnection, Statement as _,

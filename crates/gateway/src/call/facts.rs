@@ -150,12 +150,9 @@ impl Facts {
             Aim::ReadResource(_) | Aim::WatchResource(_) => text(self.uri),
             Aim::CompletePrompt(object) | Aim::CompleteResource(object) => Some(object.clone()),
             Aim::Task(task) => Some(task.id.clone()),
-            Aim::Connect
-            | Aim::Initialize
-            | Aim::List
-            | Aim::Listen(_)
-            | Aim::Method(_)
-            | Aim::Unknown => text(self.name).or(text(self.uri)),
+            Aim::Connect | Aim::Initialize | Aim::List | Aim::Listen(_) | Aim::Method(_) | Aim::Unknown => {
+                text(self.name).or(text(self.uri))
+            }
         };
         Call {
             kind,

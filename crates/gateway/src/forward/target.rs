@@ -130,8 +130,7 @@ impl Target {
         let client = self.client(now)?;
         let admitted = self.breaker.admit(now);
         let trying: Try = admitted.map_err(|Resting(seconds)| UpstreamFailure::Resting { seconds })?;
-        let answered =
-            tokio::time::timeout(forwarded.timeout, client.request(request)).await;
+        let answered = tokio::time::timeout(forwarded.timeout, client.request(request)).await;
         drop(trying);
         let response = answered.map_err(|_| UpstreamFailure::Late)?.map_err(|error| {
             let failure = failure(&error);

@@ -33,11 +33,11 @@ impl Inner {
         if parts.method == Method::POST {
             self.take_post(caller, parts, body).await
         } else {
-            self.open_stream(caller, parts.uri.path()).await
+            self.open_sse(caller, parts.uri.path()).await
         }
     }
 
-    async fn open_stream(self: &Arc<Self>, caller: &Caller, path: &str) -> Result<Response<Body>, Refused> {
+    async fn open_sse(self: &Arc<Self>, caller: &Caller, path: &str) -> Result<Response<Body>, Refused> {
         let Opened { line, outgoing, slot, mut recorded } =
             self.open_line(caller, OtherTransport::HttpSse).await?;
         self.lines.put(&line);

@@ -82,7 +82,7 @@ impl Line {
     fn events_of(&self, response: Response<Body>) -> BoxStream<'static, Result<Bytes, BrokenOff>> {
         let most = self.gateway.settings.limits.answer_bytes;
         let share = self.gateway.room.of(&self.opener.principal.subject);
-        events::events(response.into_body().into_data_stream().boxed(), most, &share)
+        events::events(Box::pin(response.into_body().into_data_stream()), most, &share)
     }
 
     /// Puts a message on the line. Whoever takes nothing for too long loses it.

@@ -165,16 +165,19 @@ impl Item {
 
 impl Reader<'_> {
     fn may_see(&self, kind: Kind, name: &str) -> bool {
-        let shows = |operation| self.policy.shows_from(&self.standpoint, operation);
         match kind {
-            Kind::Prompt => shows(Operation::Prompt(name)),
-            Kind::Resource | Kind::ResourceTemplate => shows(Operation::Resource(name)),
+            Kind::Prompt => self.shows(Operation::Prompt(name)),
+            Kind::Resource | Kind::ResourceTemplate => self.shows(Operation::Resource(name)),
             Kind::Task => {
                 let made_by = self.tasks.of(self.policy.server().id, name, self.principal);
-                made_by.is_some_and(|made_by| shows(Operation::Tool(&made_by.tool)))
+                made_by.is_some_and(|made_by| self.shows(Operation::Tool(&made_by.tool)))
             }
-            Kind::Tool => shows(Operation::Tool(name)),
+            Kind::Tool => self.shows(Operation::Tool(name)),
         }
+    }
+
+    fn shows(&self, operation: Operation<'_>) -> bool {
+        self.policy.shows_from(&self.standpoint, operation)
     }
 }
 

@@ -245,6 +245,9 @@ mod tests {
         assert_eq!(shared.count(), PARTS - 1);
         let of = |number| Principal { session: session(number), ..principal(NOW) };
         assert!((0..=10_000).all(|number| more.concern(&of(number), HERE)));
-        assert!(!log.concern(&of(10_000), HERE) && !more.concern(&of(10_001), HERE), "the log of before is what it was");
+        assert!(
+            !log.concern(&of(10_000), HERE) && !more.concern(&of(10_001), HERE),
+            "the log of before is what it was"
+        );
     }
 }

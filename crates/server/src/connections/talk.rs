@@ -12,8 +12,9 @@ use portcullis_oauth::issuer::Issuer;
 use portcullis_oauth::scope::Scope;
 use portcullis_oauth::time::Timestamp;
 use rmcp::transport::auth::{
-    AuthError, AuthorizationManager, CredentialStore, OAuthClientConfig, OAuthHttpClient, OAuthHttpClientError,
-    OAuthHttpClientFuture, OAuthHttpRequest, StateStore, StoredAuthorizationState, StoredCredentials,
+    AuthError, AuthorizationManager, CredentialStore, OAuthClientConfig, OAuthHttpClient,
+    OAuthHttpClientError, OAuthHttpClientFuture, OAuthHttpRequest, StateStore, StoredAuthorizationState,
+    StoredCredentials,
 };
 use serde::{Deserialize, Serialize};
 use std::sync::{Arc, Mutex, PoisonError};
