@@ -93,7 +93,8 @@ fn meant(call: &Call) -> Said {
         Aim::CallTool(name) | Aim::CompletePrompt(name) | Aim::GetPrompt(name) => vec![name.clone()],
         Aim::CompleteResource(uri) | Aim::ReadResource(uri) | Aim::WatchResource(uri) => vec![uri.clone()],
         Aim::Listen(uris) => uris.clone(),
-        Aim::Connect | Aim::Initialize | Aim::List | Aim::Unknown => Vec::new(),
+        Aim::Task(task) => vec![task.id.clone()],
+        Aim::Connect | Aim::Initialize | Aim::List | Aim::Method(_) | Aim::Unknown => Vec::new(),
     };
     Said { method: Some(call.method.clone()).filter(|method| !method.is_empty()), id, objects }
 }
@@ -109,6 +110,9 @@ impl Reader {
             Some("tools/call" | "prompts/get") => vec![of(params, "name")],
             Some("resources/read" | "resources/subscribe" | "resources/unsubscribe") => {
                 vec![of(params, "uri")]
+            }
+            Some(method) if method.starts_with("tasks/") && method != "tasks/list" => {
+                vec![of(params, "taskId")]
             }
             Some("completion/complete") => match of(reference, "type").as_deref() {
                 Some("ref/prompt") => vec![of(reference, "name")],

@@ -20,7 +20,7 @@ use tokio_util::task::AbortOnDropHandle;
 use url::Url;
 
 pub(crate) use places::{Place, Unfit};
-pub use tls::NoTrust;
+pub(crate) use tls::NoTrust;
 
 /// Documents and tokens are a few KiB.
 const LARGEST: usize = 64 * 1024;

@@ -133,6 +133,7 @@ async fn ups_03_a_server_has_a_patience_of_its_own() {
             deaf.local_addr().unwrap()
         )),
         credential: portcullis_domain::registry::UpstreamCredential::None,
+        tls: portcullis_domain::registry::UpstreamTls::default(),
     };
     world.feed_snapshot(&snapshot);
     assert_eq!(world.send(tool(&world.token(), "list_notes")).await.status, 504);

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use http::Response;
 use portcullis_domain::principal::{Revocation, RevokedTarget};
-use portcullis_domain::registry::{OtherTransport, Placement, Upstream, UpstreamCredential};
+use portcullis_domain::registry::{OtherTransport, Placement, Upstream, UpstreamCredential, UpstreamTls};
 use portcullis_gateway::Program;
 use serde_json::{Value, json as value};
 use std::sync::Mutex;
@@ -371,7 +371,7 @@ async fn strm_05_when_the_caller_leaves_its_session_ends_upstream() {
 #[tokio::test]
 async fn strm_04_lines_count_against_what_a_principal_may_have_open() {
     let world = World::with(
-        |settings| settings.limits.calls_per_principal = 2,
+        |settings| settings.limits.calls_at_once.streams = 2,
         |snapshot| snapshot.servers[0].other_transports = [OtherTransport::HttpSse].into(),
     )
     .await;
@@ -402,6 +402,7 @@ async fn pc_02_a_program_is_served_over_http_sse_by_a_child_of_its_own() {
             snapshot.servers[0].placement = Placement::Gateway {
                 upstream: Upstream::Command("notes-local".into()),
                 credential: UpstreamCredential::Assertion,
+                tls: UpstreamTls::default(),
             };
         },
     )

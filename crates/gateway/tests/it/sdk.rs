@@ -7,7 +7,7 @@ use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 use http::{HeaderValue, Method, header};
 use http_body_util::BodyExt as _;
-use portcullis_domain::registry::{Placement, Upstream, UpstreamCredential};
+use portcullis_domain::registry::{Placement, Upstream, UpstreamCredential, UpstreamTls};
 use rmcp::model::{CallToolRequestParams, ClientConfig, ServerCapabilities, ServerConfig};
 use rmcp::service::{ClientLifecycleMode, ClientServiceExt as _};
 use rmcp::transport::StreamableHttpClientTransport;
@@ -92,8 +92,11 @@ async fn strm_01_a_call_of_the_rust_sdk_outlives_its_token() {
     let _installed_already = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let goes_on = Arc::new(Notify::new());
     let upstream = slow(Arc::clone(&goes_on)).await;
-    let behind =
-        Placement::Gateway { upstream: Upstream::Url(upstream), credential: UpstreamCredential::None };
+    let behind = Placement::Gateway {
+        upstream: Upstream::Url(upstream),
+        credential: UpstreamCredential::None,
+        tls: UpstreamTls::default(),
+    };
     let world = World::with(|_| (), |snapshot| snapshot.servers[0].placement = behind).await;
     let (heard, mut hears) = mpsc::unbounded_channel();
     let first = world.sign(|claims| claims.exp = claims.iat + Duration::from_secs(1));

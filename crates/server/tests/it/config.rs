@@ -92,7 +92,7 @@ spool_bytes = 104857600
     assert_eq!((limits.answer, limits.programs), (65_536, 8));
     let at_once = limits.calls_at_once;
     assert_eq!((at_once.principal, at_once.client, at_once.streams), (32, None, 16));
-    assert_eq!(at_once.server, std::num::NonZeroU32::new(500));
+    assert_eq!(at_once.server, NonZeroU32::new(500));
     assert_eq!(limits.upstream_timeout, Duration::from_secs(30));
     let calls = limits.calls_per_minute;
     assert_eq!((calls.principal, calls.server), (NonZeroU32::new(600), NonZeroU32::new(1_000_000)));

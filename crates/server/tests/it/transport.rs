@@ -251,7 +251,7 @@ async fn http2(
     address: std::net::SocketAddr,
     window: u32,
 ) -> (hyper::client::conn::http2::SendRequest<Body>, tokio::task::JoinHandle<()>) {
-    let stream = hyper_util::rt::TokioIo::new(TcpStream::connect(address).await.unwrap());
+    let stream = TokioIo::new(TcpStream::connect(address).await.unwrap());
     let (sender, connection) = hyper::client::conn::http2::Builder::new(hyper_util::rt::TokioExecutor::new())
         .initial_stream_window_size(window)
         .handshake(stream)
