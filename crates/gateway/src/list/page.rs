@@ -291,7 +291,7 @@ impl<'de> Visitor<'de> for Items<'de> {
         while let Some(item) = items.next_element::<&'de RawValue>()? {
             let name = text_under(self.kind.key(), item).map_err(A::Error::custom)?;
             let at = place(self.text, item.get());
-            read.push(Item { at, name: name.map(|name| name.into()), kind: self.kind });
+            read.push(Item { at, name: name.map(Into::into), kind: self.kind });
         }
         Ok(read)
     }
