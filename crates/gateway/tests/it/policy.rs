@@ -117,7 +117,8 @@ async fn scope_13_every_method_has_a_rule_or_is_refused() {
             400,
         ),
         ("subscriptions/listen", "", None, 400),
-        ("tasks/get", r#""taskId":"1","#, None, 404),
+        ("tasks/get", r#""taskId":"1","#, Some("1"), 400),
+        ("tasks/list2", "", None, 404),
         ("sampling/createMessage", "", None, 404),
         ("vendor/anything", "", None, 404),
     ] {

@@ -227,8 +227,10 @@ async fn strm_01_02_03_a_websocket_is_closed_with_a_reason_when_its_token_ends()
 #[tokio::test]
 async fn http_08_frames_that_are_no_messages_end_the_connection() {
     let frame = |opcode: OpCode, is_final: bool, payload: &'static [u8]| {
-        let mut frame = Frame::message(payload, opcode, is_final);
-        frame.header_mut().mask = Some([1, 2, 3, 4]);
+        let mut frame = Frame::ping(payload);
+        let header = frame.header_mut();
+        (header.opcode, header.is_final) = (opcode, is_final);
+        header.mask = Some([1, 2, 3, 4]);
         Message::Frame(frame)
     };
     for (name, messages, code) in [
