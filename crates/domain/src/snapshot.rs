@@ -16,6 +16,10 @@ use portcullis_oauth::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+/// What a snapshot can say. Raised with everything new that a gateway must know of to refuse rightly: whoever knows another
+/// format than the control room's decides by none of it.
+pub const FORMAT: u32 = 1;
+
 /// Registry, policy and public keys at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {

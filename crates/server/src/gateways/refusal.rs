@@ -25,6 +25,9 @@ pub(crate) enum Refusal {
     /// Keys that may not be a gateway's.
     #[error("keys that cannot be a gateway's")]
     Keys,
+    /// It would understand something else than what is said.
+    #[error("a gateway of another version")]
+    OtherFormat,
     /// A piece of a record that is not the one of before.
     #[error("a piece of a record is another than before")]
     OtherRecord,
@@ -89,6 +92,12 @@ impl Refusal {
                 "keys",
                 "Not keys of a gateway",
                 "a gateway makes two keys of its own (P-256) and sends their public halves, under its own key ids",
+            ),
+            Self::OtherFormat => (
+                StatusCode::CONFLICT,
+                "other_format",
+                "The gateway is of another version",
+                "it does not understand all that the control room says: run the same version on both",
             ),
             Self::OtherRecord => (
                 StatusCode::CONFLICT,

@@ -16,7 +16,7 @@ use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use http::header;
 use portcullis_domain::id::GatewayId;
-use portcullis_domain::snapshot::{Share, Snapshot, Update};
+use portcullis_domain::snapshot::{FORMAT, Share, Snapshot, Update};
 use portcullis_oauth::time::Timestamp;
 use serde::Deserialize;
 use std::convert::Infallible;
@@ -29,6 +29,8 @@ use tokio::sync::watch;
 pub(super) struct Asked {
     /// It has heard of everything up to here.
     after: Option<u64>,
+    /// What it understands ([`FORMAT`]).
+    format: u32,
 }
 
 /// `GET /api/v1/gateways/snapshot`
@@ -37,7 +39,11 @@ pub(super) async fn snapshot(
     State(app): State<Arc<App>>,
     asked: Result<Query<Asked>, QueryRejection>,
 ) -> Result<Response, Refusal> {
-    let Query(Asked { after }) = asked.map_err(|_| Refusal::Malformed("after is a number of the feed"))?;
+    let asked = asked.map_err(|_| Refusal::Malformed("format, and after, a number of the feed"))?;
+    let Query(Asked { after, format }) = asked;
+    if format != FORMAT {
+        return Err(Refusal::OtherFormat);
+    }
     let (id, now) = (gateway.known.id, app.clock.now());
     let seen = match after {
         Some(after) if app.store.read().await?.reader().can_follow(after, now).await? => Some(after),

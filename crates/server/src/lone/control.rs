@@ -16,6 +16,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use portcullis_domain::id::GatewayId;
 use portcullis_domain::pins::Sighting;
+use portcullis_domain::snapshot::FORMAT;
 use portcullis_gateway::{Connector, NoTls, connector};
 use portcullis_oauth::issuer::Issuer;
 use portcullis_oauth::jwt::{SigningFailed, SigningKey};
@@ -115,7 +116,8 @@ impl Control {
 
     /// The stream of updates, from a position on, or from the beginning.
     pub(super) async fn listen(&self, after: Option<u64>) -> Result<Incoming, ControlError> {
-        let query = after.map(|after| format!("?after={after}")).unwrap_or_default();
+        let after = after.map(|after| format!("&after={after}")).unwrap_or_default();
+        let query = format!("?format={FORMAT}{after}");
         let request = self.request(Method::GET, wire::SNAPSHOT, &query, None)?;
         let response = send(&self.client, request).await?;
         if response.status() == StatusCode::OK {

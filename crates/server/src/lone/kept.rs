@@ -8,7 +8,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use portcullis_domain::principal::Revocation;
-use portcullis_domain::snapshot::{Snapshot, Update};
+use portcullis_domain::snapshot::{FORMAT, Snapshot, Update};
 use portcullis_oauth::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -20,6 +20,8 @@ use std::time::Duration;
 /// What the gateway was told, in one piece.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Mirror {
+    /// What was understood when it was written.
+    format: u32,
     /// Its number is the position in the feed up to which everything was heard.
     pub(super) snapshot: Snapshot,
     revocations: Vec<Revocation>,
@@ -58,7 +60,7 @@ impl Mirror {
     pub(super) fn apply(mirror: &mut Option<Self>, update: Update, now: Timestamp) -> bool {
         match (update, mirror) {
             (Update::Full { snapshot, revocations, as_of }, mirror) => {
-                *mirror = Some(Self { snapshot: *snapshot, revocations, as_of });
+                *mirror = Some(Self { format: FORMAT, snapshot: *snapshot, revocations, as_of });
                 true
             }
             (Update::Fresh { as_of, .. }, Some(mirror)) => {
@@ -167,8 +169,10 @@ impl Keeper {
         }
         let known = fs::read(&self.known).ok()?;
         let mirror = serde_json::from_slice::<Mirror>(&known).ok().filter(|_| hash(&known) == mark.sha256);
+        // A program of before knew less: it may have left out what refuses.
+        let mirror = mirror.filter(|mirror| mirror.format == FORMAT);
         let Some(mirror) = mirror else {
-            tracing::warn!("what was known before is damaged, and is not used");
+            tracing::warn!("what was known before is damaged, or of another version, and is not used");
             return None;
         };
         tracing::info!(seconds = age.as_secs(), "begins with what was known before");

@@ -48,7 +48,11 @@ impl Keys {
 /// The status, and the kind of the problem.
 async fn ask(room: &Room, path: &str, token: Option<&str>) -> (StatusCode, String) {
     let (method, content) = if path == SNAPSHOT { ("GET", "") } else { ("POST", "{}") };
-    let query = if path == RECORDS { "?segment=1&offset=0&sha256=x" } else { "" };
+    let query = match path {
+        RECORDS => "?segment=1&offset=0&sha256=x",
+        SNAPSHOT => "?format=1",
+        _ => "",
+    };
     let mut request = Request::builder().method(method).uri(format!("{path}{query}"));
     if let Some(token) = token {
         request = request.header("authorization", format!("Bearer {token}"));
@@ -102,6 +106,12 @@ async fn pc_62_only_a_gateways_own_identity_opens_what_is_for_it() {
             assert_eq!(ask(&room, path, Some(&bad)).await, unidentified, "{path}: {what}");
         }
     }
+    // A gateway that would not understand all of it is told nothing.
+    let request =
+        Request::get(format!("{SNAPSHOT}?format=2")).header("authorization", format!("Bearer {good}"));
+    let answer = room.test.send(request.body(Body::empty()).unwrap()).await;
+    assert_eq!(answer.status, StatusCode::CONFLICT, "{}", answer.text());
+
     let nobody = IdentityClaims {
         iss: "gtw_00000000000000000000000000000000".parse().unwrap(),
         ..keys.claims(&room, SNAPSHOT, at)
