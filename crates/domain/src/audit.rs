@@ -31,6 +31,9 @@ pub enum Kind {
     /// A person connected an account at a third-party server, or could not.
     #[serde(rename = "connection.made")]
     ConnectionMade,
+    /// A gateway that runs alone got a copy of the token of a connection.
+    #[serde(rename = "connection.copied")]
+    ConnectionCopied,
     /// The tokens of a connection were renewed at their issuer, or it does not want them any more.
     #[serde(rename = "connection.refreshed")]
     ConnectionRefreshed,

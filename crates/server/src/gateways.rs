@@ -1,6 +1,7 @@
 //! What the control room is to gateways that run alone (PC-62): it gives them an identity once, tells each what it decides
 //! by, and keeps what they recorded and saw. Nobody else is answered here, and a gateway is answered about itself only.
 
+mod connections;
 mod door;
 mod enrol;
 pub(crate) mod records;
@@ -22,6 +23,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
     let base = app.config.issuer.path();
     let at = |path: &str| format!("{base}{path}");
     let soon = Router::new()
+        .route(&at(wire::CONNECTIONS), post(connections::copy))
         .route(&at(wire::ENROL), post(enrol::enrol))
         .route(&at(wire::RECORDS), post(records::take))
         .route(&at(wire::SIGHTINGS), post(sightings::take))

@@ -22,7 +22,7 @@ use crate::entropy::Entropy;
 use crate::jobs::survey::{self, Post};
 use crate::pins::Surveys;
 use crate::telemetry::{OtlpError, Traces};
-use connections::NoConnections;
+use connections::AtControlRoom;
 use control::Control;
 use kept::{Keeper, Mirror};
 use portcullis_domain::id::ServerId;
@@ -45,7 +45,7 @@ pub struct Lone {
     pub gateway: Gateway,
     /// What it is called.
     pub name: Name,
-    control: Control,
+    control: Arc<Control>,
     keeper: Keeper,
     mirror: Mutex<Option<Mirror>>,
     surveys: Surveys,
@@ -92,9 +92,10 @@ impl Lone {
         portcullis_oauth::jwt::install_crypto();
         let identity = identity.enrolled(&config.data).await?;
         let traces = config.otlp.as_ref().map(Traces::open).transpose()?;
-        let settings = gateway_settings(&config, &clock, (traces.as_ref(), Arc::new(NoConnections)));
+        let control = Arc::new(Control::new(&identity, clock.clone())?);
+        let connections = Arc::new(AtControlRoom(Arc::clone(&control)));
+        let settings = gateway_settings(&config, &clock, (traces.as_ref(), connections));
         let gateway = Gateway::new(settings, identity.assertion_key()?)?;
-        let control = Control::new(&identity, clock.clone())?;
         let keeper = Keeper::new(&config.data, config.max_staleness);
         let lone = Arc::new(Self {
             name: identity.name().clone(),

@@ -2,7 +2,7 @@
 
 use super::{ChangedAgents, Snapshot};
 use crate::builtin;
-use crate::registry::{Access, Agent, Client, Members, Name, Placement};
+use crate::registry::{Access, Agent, Client, Members, Name, Placement, UpstreamCredential};
 use std::collections::BTreeSet;
 
 /// Which servers a gateway serves.
@@ -40,6 +40,12 @@ impl Share {
         snapshot.servers.retain(|server| is_behind(&server.placement) && self.holds(&server.name));
         for server in &mut snapshot.servers {
             server.owners.clear();
+            // Whom we are to a third party, the control room alone shows.
+            if let Placement::Gateway { credential: UpstreamCredential::PerUser(asks), .. } =
+                &mut server.placement
+            {
+                asks.client = None;
+            }
         }
         let servers: BTreeSet<_> = snapshot.servers.iter().map(|server| server.id).collect();
         snapshot.pins.retain(|server, _| servers.contains(server));

@@ -2,6 +2,7 @@
 
 use portcullis_domain::id::GatewayId;
 use portcullis_domain::registry::Name;
+use portcullis_gateway::{NoCopy, TokenCopy};
 use portcullis_oauth::issuer::Issuer;
 use portcullis_oauth::jwk::PublicJwk;
 use portcullis_oauth::time::Timestamp;
@@ -18,8 +19,11 @@ pub const RECORDS: &str = "/api/v1/gateways/records";
 /// Where it tells which tools are not as they were approved.
 pub const SIGHTINGS: &str = "/api/v1/gateways/sightings";
 
+/// Where it asks for copies of the tokens of people's connections.
+pub const CONNECTIONS: &str = "/api/v1/gateways/connections";
+
 /// Names that no gateway may have: they stand in these addresses.
-pub const RESERVED: [&str; 4] = ["enrol", "records", "sightings", "snapshot"];
+pub const RESERVED: [&str; 5] = ["connections", "enrol", "records", "sightings", "snapshot"];
 
 /// `typ` of the JWT by which a gateway shows itself (after RFC 7523 s3).
 pub const IDENTITY_TYPE: &str = "portcullis-gateway+jwt";
@@ -100,6 +104,16 @@ pub struct Enrolled {
     pub gateway: GatewayId,
     /// Whose tokens count.
     pub issuer: Issuer,
+}
+
+/// The answer to whoever wants a copy of a person's token for one server.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Copied {
+    /// Here it is.
+    Copy(TokenCopy),
+    /// There is none.
+    None(NoCopy),
 }
 
 /// What of a segment the control room has on its disk: the answer to a piece, taken or not.

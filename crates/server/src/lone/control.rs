@@ -3,7 +3,7 @@
 use super::identity::{Identity, IdentityError};
 use crate::clock::Clock;
 use crate::gateways::wire::{
-    self, Enrol, Enrolled, IDENTITY_LIFE, IDENTITY_TYPE, IdentityClaims, Kept, UNKNOWN_GATEWAY,
+    self, Copied, Enrol, Enrolled, IDENTITY_LIFE, IDENTITY_TYPE, IdentityClaims, Kept, UNKNOWN_GATEWAY,
 };
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
@@ -17,7 +17,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use portcullis_domain::id::GatewayId;
 use portcullis_domain::pins::Sighting;
 use portcullis_domain::snapshot::FORMAT;
-use portcullis_gateway::{Connector, NoTls, connector};
+use portcullis_gateway::{Connector, NoCopy, NoTls, TokenCopy, Wanted, connector};
 use portcullis_oauth::issuer::Issuer;
 use portcullis_oauth::jwt::{SigningFailed, SigningKey};
 use serde::Deserialize;
@@ -26,6 +26,9 @@ use std::time::Duration;
 
 /// To the head of an answer, and to its end where it has one.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The same, where the control room asks a third party first.
+const RENEWING: Duration = Duration::from_secs(24);
 
 /// The longest answer that has an end.
 const MAX_ANSWER: usize = 64 * 1024;
@@ -169,6 +172,22 @@ impl Control {
         if response.status() == StatusCode::NO_CONTENT { Ok(()) } else { Err(refused(response).await) }
     }
 
+    /// A copy of a person's token for a server.
+    pub(super) async fn copy(&self, wanted: &Wanted) -> Result<Result<TokenCopy, NoCopy>, ControlError> {
+        let body = serde_json::to_vec(wanted).map_err(|_| ControlError::Garbled)?;
+        let request =
+            self.request(Method::POST, wire::CONNECTIONS, "", Some(("application/json", body.into())))?;
+        // It may have to renew first.
+        let response = send_within(RENEWING, &self.client, request).await?;
+        if response.status() != StatusCode::OK {
+            return Err(refused(response).await);
+        }
+        match serde_json::from_slice(&whole(response).await?).map_err(|_| ControlError::Garbled)? {
+            Copied::Copy(copy) => Ok(Ok(copy)),
+            Copied::None(none) => Ok(Err(none)),
+        }
+    }
+
     fn request(
         &self,
         method: Method,
@@ -225,7 +244,15 @@ async fn send(
     client: &Client<Connector, Full<Bytes>>,
     request: Request<Full<Bytes>>,
 ) -> Result<Response<Incoming>, ControlError> {
-    let answered = tokio::time::timeout(PATIENCE, client.request(request)).await;
+    send_within(PATIENCE, client, request).await
+}
+
+async fn send_within(
+    patience: Duration,
+    client: &Client<Connector, Full<Bytes>>,
+    request: Request<Full<Bytes>>,
+) -> Result<Response<Incoming>, ControlError> {
+    let answered = tokio::time::timeout(patience, client.request(request)).await;
     answered.map_err(|_| ControlError::Late)?.map_err(|error| ControlError::Unreachable(innermost(&error)))
 }
 

@@ -6,7 +6,7 @@ use http::{Request, StatusCode};
 use portcullis_oauth::jwt::SigningKey;
 use portcullis_oauth::time::Timestamp;
 use portcullis_server::gateways::wire::{
-    IDENTITY_TYPE, IdentityClaims, RECORDS, SIGHTINGS, SNAPSHOT, assertion_kid, identity_kid,
+    CONNECTIONS, IDENTITY_TYPE, IdentityClaims, RECORDS, SIGHTINGS, SNAPSHOT, assertion_kid, identity_kid,
 };
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -81,7 +81,7 @@ async fn pc_62_only_a_gateways_own_identity_opens_what_is_for_it() {
     let good = sign(&keys.identity, &keys.claims(&room, SNAPSHOT, at));
     assert_eq!(ask(&room, SNAPSHOT, Some(&good)).await.0, StatusCode::OK);
 
-    for path in [SNAPSHOT, RECORDS, SIGHTINGS] {
+    for path in [SNAPSHOT, RECORDS, SIGHTINGS, CONNECTIONS] {
         assert_eq!(ask(&room, path, None).await, unidentified, "{path}");
         let claims = keys.claims(&room, path, at);
         let elsewhere = if path == RECORDS { SNAPSHOT } else { RECORDS };
