@@ -52,10 +52,17 @@ mod tests {
                 ("Authorization", bearer.as_str()),
                 ("Content-Type", "application/json"),
                 ("Accept", "application/json, text/event-stream"),
-                ("MCP-Protocol-Version", "2025-11-25"),
+                ("MCP-Protocol-Version", "2026-07-28"),
+                ("Mcp-Method", "tools/call"),
+                ("Mcp-Name", tool),
             ];
+            let meta = json!({
+                "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+                "io.modelcontextprotocol/clientCapabilities": {},
+            });
             let body = json!({
-                "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": { "name": tool, "arguments": {} },
+                "jsonrpc": "2.0", "id": 1, "method": "tools/call",
+                "params": { "name": tool, "arguments": {}, "_meta": meta },
             });
             http::send_to(&self.address, "POST", url, &headers, &body.to_string()).unwrap().status
         }

@@ -184,7 +184,7 @@ mod tests {
         assert_eq!(put((1, 0), "one\n"), Taken::Kept(14));
         assert_eq!(put((1, 20), "four\n"), Taken::Gap(14));
         assert_eq!(put((1, 0), "ons\n"), Taken::Other);
-        assert_eq!(put((1, 10), "ree\nX"), Taken::Other);
+        assert_eq!(put((1, 10), "rex\nX"), Taken::Other);
         assert_eq!(put((2, 5), "x\n"), Taken::Gap(0));
         assert_eq!(put((2, 0), "x\n"), Taken::Kept(2));
         assert_eq!(fs::read_to_string(folder.join("0000000001.jsonl")).unwrap(), "one\ntwo\nthree\n");

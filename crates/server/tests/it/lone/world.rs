@@ -43,6 +43,7 @@ const FLEET: &str = r#"
 [[server]]
 name = "notes"
 upstream = { url = "@UPSTREAM@" }
+default_scopes = ["notes:read"]
 [server.scopes]
 "notes:read" = "Read notes"
 "notes:write" = "Change notes"
@@ -56,6 +57,7 @@ scopes = ["notes:write"]
 [[server]]
 name = "other"
 upstream = { url = "@UPSTREAM@" }
+default_scopes = ["notes:read"]
 [server.scopes]
 "notes:read" = "Read notes"
 [[server.rule]]
