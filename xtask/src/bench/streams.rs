@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use super::pinned::on_core;
 use super::world::World;
 
-/// Open at once. One address may have 1,024 connections of the 4,096.
+/// Open at once.
 pub(super) const COUNT: usize = 1000;
 
 /// KiB for each stream.

@@ -249,8 +249,8 @@ fn configuration(cores: Cores, bench: &Path) -> Result<String> {
     let bound = 100_000_000;
     let rates = format!("{{ principal = {bound}, client = {bound}, server = {bound}, address = {bound} }}");
     Ok(format!(
-        "[limits]\ncalls_per_minute = {rates}\ncalls_at_once.streams = {}\n[command.stub]\nrun = [{:?}, \"-c\", \"{}\", {:?}, \"stdio\"]\n",
-        super::streams::COUNT,
+        "[limits]\ncalls_per_minute = {rates}\ncalls_at_once.streams = {}\nconnections = 8192\n[command.stub]\nrun = [{:?}, \"-c\", \"{}\", {:?}, \"stdio\"]\n",
+        2 * super::streams::COUNT,
         taskset.display().to_string(),
         cores.rest,
         bench.display().to_string()
