@@ -380,9 +380,14 @@ impl Knowledge {
     pub(crate) fn feed(&self, bytes: &[u8], now: Timestamp) -> Result<(), FeedError> {
         let update: Update = serde_json::from_slice(bytes).map_err(FeedError::Malformed)?;
         let _one_at_a_time = self.feeding.lock().unwrap_or_else(PoisonError::into_inner);
+        let tells_nothing = matches!(update, Update::Fresh { .. });
         let taken = self.take(update, now);
         // Also of one that was refused: it may have been taken in part.
         self.news.fetch_add(1, Ordering::Release);
+        // Once, and when all of it is there: every open stream looks again.
+        if !tells_nothing {
+            self.changed.send_modify(|_| ());
+        }
         taken
     }
 
@@ -404,7 +409,7 @@ impl Knowledge {
                 // Revocations first: no request may meet the new snapshot without them.
                 self.take_revocations(&revocations, now);
                 self.known.store(Some(Arc::new(known)));
-                self.changed.send_modify(|heard| *heard = snapshot.number);
+                self.hear_of(snapshot.number);
                 as_of
             }
             Update::Agents { after, number, agents, revocations, as_of } => {
@@ -413,7 +418,7 @@ impl Knowledge {
                 let before = before.filter(|_| after == self.heard_of() && after < number);
                 let known = before.and_then(|before| before.with_agents(&agents, number));
                 self.known.store(Some(Arc::new(known.ok_or(FeedError::Missed)?)));
-                self.changed.send_modify(|heard| *heard = number);
+                self.hear_of(number);
                 as_of
             }
             Update::Revoked { number, revocations, as_of } => {
@@ -422,7 +427,7 @@ impl Knowledge {
                 if before.is_none() {
                     return Err(FeedError::Missed);
                 }
-                self.changed.send_modify(|heard| *heard = (*heard).max(number));
+                self.hear_of(number.max(self.heard_of()));
                 as_of
             }
         };
@@ -448,6 +453,14 @@ impl Knowledge {
         *self.changed.borrow()
     }
 
+    /// Notes it; nobody is woken.
+    fn hear_of(&self, number: u64) {
+        self.changed.send_if_modified(|heard| {
+            *heard = number;
+            false
+        });
+    }
+
     fn prepared(&self, snapshot: &Snapshot, before: Option<&Known>) -> Result<Known, FeedError> {
         if snapshot.issuer != self.issuer {
             return Err(FeedError::Issuer);
@@ -464,6 +477,5 @@ impl Knowledge {
     fn take_revocations(&self, new: &[Revocation], now: Timestamp) {
         let log = self.revocations.load().with(new, now);
         self.revocations.store(Arc::new(log));
-        self.changed.send_modify(|_| ());
     }
 }
