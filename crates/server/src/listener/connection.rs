@@ -71,7 +71,7 @@ pub(super) struct Site {
 pub(super) async fn serve(stream: TcpStream, tls: Option<Tls>, site: Site, life: Life, place: Place) {
     let stream = match tls {
         None => Stream::Plain(stream),
-        Some(tls) => match shaken(stream, &tls, life.0).await {
+        Some(tls) => match Box::pin(shaken(stream, &tls, life.0)).await {
             Some(stream) => stream,
             None => return,
         },
@@ -80,12 +80,13 @@ pub(super) async fn serve(stream: TcpStream, tls: Option<Tls>, site: Site, life:
     let Ok(Ok((stream, first))) = tokio::time::timeout(life.0, first_bytes(stream)).await else {
         return; // nothing was asked
     };
+    // Each in its own room: a connection that is idle for long takes no more of it than it needs.
     let served = match (agreed, first == PREFACE) {
         (Agreed::Http2 | Agreed::Nothing, true) => {
-            serve_2(Tapped::new(stream, first, place).0, site, life).await
+            Box::pin(serve_2(Tapped::new(stream, first, place).0, site, life)).await
         }
         (Agreed::Http1 | Agreed::Nothing, false) => {
-            serve_1(Tapped::new(stream, first, place), site, life).await
+            Box::pin(serve_1(Tapped::new(stream, first, place), site, life)).await
         }
         (Agreed::Http1, true) | (Agreed::Http2, false) => {
             tracing::debug!("the peer speaks another HTTP than was agreed on");
@@ -145,22 +146,25 @@ async fn serve_1((stream, tap): (Tapped, Tap), site: Site, life: Life) -> hyper:
         let strict = tap.check(&request);
         let site = site.clone();
         let activity = watched.clone();
-        async move {
+        // Given back when the answer begins, not when the connection ends.
+        Box::pin(async move {
             match strict {
                 Ok(()) => watch(&activity, answer_1(site, request)).await,
                 Err(fault) => Ok(refuse(fault)),
             }
-        }
+        })
     });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(life.0)
-        .max_header_size(HEADER_BYTES)
-        .max_headers(HEADER_COUNT)
-        .max_buf_size(HEADER_BYTES + 8192)
-        .serve_connection(TokioIo::new(stream), service)
-        // For WebSocket, where the gateway takes it: it alone ever answers 101 (HTTP-08).
-        .with_upgrades();
+    let connection = pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(life.0)
+            .max_header_size(HEADER_BYTES)
+            .max_headers(HEADER_COUNT)
+            .max_buf_size(HEADER_BYTES + 8192)
+            .serve_connection(TokioIo::new(stream), service)
+            // For WebSocket, where the gateway takes it: it alone ever answers 101 (HTTP-08).
+            .with_upgrades()
+    );
     live(connection, http1::UpgradeableConnection::graceful_shutdown, &activity, life).await
 }
 
@@ -170,20 +174,22 @@ async fn serve_2(stream: Tapped, site: Site, life: Life) -> hyper::Result<()> {
     let service = service_fn(move |request: Request<Incoming>| {
         let site = site.clone();
         let activity = watched.clone();
-        async move { watch(&activity, site.answer(request.map(Body::new))).await }
+        Box::pin(async move { watch(&activity, site.answer(request.map(Body::new))).await })
     });
-    let connection = http2::Builder::new(Patient(life.0))
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(STREAMS)
-        .max_pending_accept_reset_streams(RESET_STREAMS)
-        .max_local_error_reset_streams(RESET_STREAMS)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_send_buf_size(SEND_BUFFER)
-        .max_header_list_size(u32::try_from(HEADER_BYTES).unwrap_or(u32::MAX))
-        .keep_alive_interval(PING)
-        .keep_alive_timeout(PONG)
-        .serve_connection(TokioIo::new(stream), service);
+    let connection = pin!(
+        http2::Builder::new(Patient(life.0))
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(STREAMS)
+            .max_pending_accept_reset_streams(RESET_STREAMS)
+            .max_local_error_reset_streams(RESET_STREAMS)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_send_buf_size(SEND_BUFFER)
+            .max_header_list_size(u32::try_from(HEADER_BYTES).unwrap_or(u32::MAX))
+            .keep_alive_interval(PING)
+            .keep_alive_timeout(PONG)
+            .serve_connection(TokioIo::new(stream), service)
+    );
     live(connection, http2::Connection::graceful_shutdown, &activity, life).await
 }
 
@@ -201,12 +207,11 @@ async fn watch<E>(
 /// Serves until the peer goes, or nothing went on for long enough, or everything ends. Whoever does not go when told to is
 /// cut off after as long again; at the end of everything, by the listener.
 async fn live<C: Future<Output = hyper::Result<()>>>(
-    connection: C,
+    mut connection: Pin<&mut C>,
     end: impl FnOnce(Pin<&mut C>),
     activity: &Activity,
     (idle, stop): Life,
 ) -> hyper::Result<()> {
-    let mut connection = pin!(connection);
     tokio::select! {
         ended = connection.as_mut() => return ended,
         () = activity.idle(idle) => {}
