@@ -210,14 +210,18 @@ impl Own {
 }
 
 fn failure(error: &hyper_util::client::legacy::Error) -> UpstreamFailure {
-    let cause = error.source().and_then(|cause| cause.downcast_ref::<hyper::Error>());
     if error.is_connect() {
-        UpstreamFailure::Unreachable
-    } else if cause.is_some_and(hyper::Error::is_parse) {
-        UpstreamFailure::Garbled
-    } else {
-        UpstreamFailure::BrokeOff
+        return UpstreamFailure::Unreachable;
     }
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let ended = |error: &hyper::Error| error.is_incomplete_message() || error.is_closed();
+        if error.downcast_ref::<hyper::Error>().is_some_and(ended) || error.is::<std::io::Error>() {
+            return UpstreamFailure::BrokeOff;
+        }
+        cause = error.source();
+    }
+    UpstreamFailure::Garbled
 }
 
 fn client(tls: Arc<ClientConfig>, breaker: &Arc<Breaker>, means: &Means) -> HttpClient {

@@ -134,6 +134,7 @@ impl Files {
     fn told(&self) -> impl FnOnce(&mut Settings) + use<> {
         let files = Arc::clone(&self.0);
         move |settings| {
+            settings.max_staleness = Duration::from_hours(24);
             settings.secrets =
                 Arc::new(move |place: &SecretPlace| files.lock().unwrap().get(&place.to_string()).cloned());
         }

@@ -45,6 +45,7 @@ impl Machine {
             settings.secrets =
                 Arc::new(move |place: &SecretPlace| held.lock().unwrap().get(&place.to_string()).cloned());
             settings.limits.issuers.patience = Duration::from_millis(500);
+            settings.max_staleness = Duration::from_hours(24);
         }
     }
 }
@@ -237,7 +238,7 @@ async fn pc_05_a_token_is_renewed_before_its_end_while_the_old_one_serves() {
     }
     assert_eq!((issuer.recorder.count(), authorization(&world.upstream.last())), (2, "Bearer t2"));
     world.advance(Duration::from_secs(3600));
-    world.served(ask).await;
+    world.served(tool(&world.token(), "list_notes")).await;
     assert_eq!(authorization(&world.upstream.last()), "Bearer t3", "an ended token is not sent");
 }
 
