@@ -406,7 +406,7 @@ mod tests {
         let credentials: Value = serde_json::from_str(&credentials).unwrap();
         let secret = credentials["client_secret"].as_str().unwrap();
         let form = format!(
-            "grant_type=client_credentials&client_id={}&client_secret={secret}&resource=http://{}/mcp/alpha-0",
+            "grant_type=client_credentials&client_id={}&client_secret={secret}&scope=s:read&resource=http://{}/mcp/alpha-0",
             credentials["client_id"].as_str().unwrap(),
             place.address
         );

@@ -136,7 +136,7 @@ flux = 1
         there is: env, env_from, folder, run
     line 11: limits.body: must be a whole number, not a text in quotes
     line 12: limits.flux: there is no such key
-        there is: answer, bad_signatures_per_minute, body, calls_at_once, calls_per_minute, connections, memory, program_idle, programs, upstream_timeout
+        there is: answer, bad_signatures_per_minute, body, calls_at_once, calls_per_minute, connections, memory, program_idle, programs, upstream_idle, upstream_timeout
     "#);
 }
 
