@@ -128,6 +128,8 @@ impl Facts {
             "completion/complete" => self.reference.aim()?,
             "subscriptions/listen" => self.filter.aim()?,
             "initialize" => Aim::Initialize,
+            // Of the experiment; the extension has neither.
+            "tasks/list" | "tasks/result" if self.speaks("2026-07-28") => Aim::Unknown,
             "tasks/get" | "tasks/result" | "tasks/cancel" | "tasks/update" => {
                 Aim::Task(OfTask { id: plain(self.task.as_ref())?, made_by: None })
             }

@@ -260,7 +260,7 @@ async fn rpc_10_11_names_and_methods_are_compared_byte_for_byte() {
         let ask = request(&token, "tools/call", &params).header("mcp-name", &encoded);
         assert_eq!(world.refused(ask, 403).await.code(), -31403, "{name}");
     }
-    for method in ["Tools/call", "tools//call", "tools%2fcall", "tools/call ", "x", "tasks/get", "initialize"]
+    for method in ["Tools/call", "tools//call", "tools%2fcall", "tools/call ", "x", "tasks/got", "initialize"]
     {
         let ask = request(&token, method, &format!(r#"{{"name":"list_notes",{META}}}"#));
         assert_eq!(world.refused(ask, 404).await.code(), -32601, "{method}");

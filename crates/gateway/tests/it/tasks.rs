@@ -144,6 +144,10 @@ async fn pc_01_tasks_of_2026_07_28_are_named_in_the_header_too() {
     world.refused(get(&other), 400).await;
     world.refused(get(&mine).header("mcp-name", "t-2"), 400).await;
     world.refused(get(&mine).without("mcp-name"), 400).await;
+    for gone in ["tasks/result", "tasks/list"] {
+        let ask = request(&mine, gone, &format!(r#"{{"taskId":"t-1",{META}}}"#));
+        assert_eq!(world.refused(ask, 404).await.code(), -32601, "{gone} was of the experiment only");
+    }
     // A client that knows no tasks gets none that could be found again.
     let params = format!(r#"{{"name":"list_notes","arguments":{{"n":2}},{META}}}"#);
     world.served(request(&mine, "tools/call", &params).header("mcp-name", "list_notes")).await;
