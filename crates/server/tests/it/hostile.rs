@@ -136,7 +136,8 @@ async fn strm_08_over_http_2_one_answer_that_nobody_reads_ends_alone() {
     }
     assert_eq!(sender.send_request(ask("/")).await.unwrap().status(), 200);
     let taken = taken.load(Ordering::SeqCst);
-    assert!(taken < 2 * 1024 * 1024, "{taken} bytes were taken from the answer");
+    // What the client said that it would take, and little more.
+    assert!(taken < 4 * 1024 * 1024, "{taken} bytes were taken from the answer");
     let mut ended = Ok(());
     while let Some(frame) = http_body_util::BodyExt::frame(unread.body_mut()).await {
         ended = frame.map(drop);
