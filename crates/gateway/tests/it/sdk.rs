@@ -45,10 +45,13 @@ impl ServerHandler for Slow {
 async fn slow(goes_on: Arc<Notify>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let config = StreamableHttpServerConfig::default().with_sse_retry(Some(Duration::from_millis(10)));
+    let soon = Some(Duration::from_millis(10));
+    let config = StreamableHttpServerConfig::default().with_sse_retry(soon);
+    let mut sessions = LocalSessionManager::default();
+    sessions.session_config.sse_retry = soon;
     let service: StreamableHttpService<Slow, LocalSessionManager> = StreamableHttpService::new(
         move || Ok(Slow { goes_on: Arc::clone(&goes_on) }),
-        Arc::default(),
+        Arc::new(sessions),
         config,
     );
     let router = axum::Router::new().route_service("/mcp", service);
@@ -63,6 +66,8 @@ struct Store {
     asked: Mutex<Vec<(Method, bool, u16)>>,
     /// Told at each piece of an answer to a POST.
     heard: mpsc::UnboundedSender<()>,
+    /// Told when the answer to a call is gone on with.
+    resumed: Notify,
 }
 
 impl Store {
@@ -71,8 +76,13 @@ impl Store {
         request.headers_mut().insert(header::AUTHORIZATION, HeaderValue::try_from(bearer).unwrap());
         request.headers_mut().insert(header::HOST, HeaderValue::from_static("as.test"));
         let method = request.method().clone();
-        let resumes = request.headers().contains_key("last-event-id");
+        let from = request.headers().get("last-event-id").cloned();
+        let resumes = from.is_some();
         let response = next.run(request).await;
+        // Of the stream of a request; that of the session has another form.
+        if from.is_some_and(|from| from.as_bytes().contains(&b'/')) {
+            self.resumed.notify_one();
+        }
         self.asked.lock().unwrap().push((method.clone(), resumes, response.status().as_u16()));
         let heard = self.heard.clone();
         response.map(|body| {
@@ -100,7 +110,8 @@ async fn strm_01_a_call_of_the_rust_sdk_outlives_its_token() {
     let world = World::with(|_| (), |snapshot| snapshot.servers[0].placement = behind).await;
     let (heard, mut hears) = mpsc::unbounded_channel();
     let first = world.sign(|claims| claims.exp = claims.iat + Duration::from_secs(1));
-    let store = Arc::new(Store { token: Mutex::new(first), asked: Mutex::default(), heard });
+    let store =
+        Arc::new(Store { token: Mutex::new(first), asked: Mutex::default(), heard, resumed: Notify::new() });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let asking = Arc::clone(&store);
@@ -120,6 +131,7 @@ async fn strm_01_a_call_of_the_rust_sdk_outlives_its_token() {
         *store.token.lock().unwrap() = world.sign(|claims| claims.iat = claims.iat + Duration::from_secs(31));
         world.advance(Duration::from_secs(31));
         world.feed_snapshot(&world.snapshot);
+        store.resumed.notified().await;
         goes_on.notify_one();
     };
     let both = async { tokio::join!(calling, meanwhile).0 };
