@@ -174,7 +174,7 @@ mod tests {
 
     #[tokio::test]
     async fn cimd_04_a_name_is_refused_for_one_private_address() {
-        let refused = fetch(&[]).send(get("https://localhost./x")).await.unwrap_err();
+        let refused = fetch(&[]).send(get("https://localhost/x")).await.unwrap_err();
         assert!(matches!(refused, Unfetched::Address(Unfit::Private)), "{refused}");
     }
 

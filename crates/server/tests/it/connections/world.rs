@@ -275,7 +275,7 @@ impl Person<'_> {
 
     /// Who the third party's server says that calls.
     pub(crate) async fn who(&self) -> Option<String> {
-        let answer: Value = self.call().await.json();
+        let answer = message(&self.call().await);
         answer["result"]["content"][0]["text"].as_str().map(str::to_owned)
     }
 
@@ -284,6 +284,13 @@ impl Person<'_> {
         let mut handle = self.world.third.app.store.read().await.unwrap();
         handle.reader().user_by_name(&self.here.username).await.unwrap().unwrap().id.to_string()
     }
+}
+
+/// The JSON-RPC message of an answer, which may come as an event.
+fn message(answer: &Answer) -> Value {
+    let data = answer.text().lines().filter_map(|line| line.strip_prefix("data:"));
+    let data = data.filter(|data| !data.trim().is_empty()).next_back();
+    serde_json::from_str(data.unwrap_or(answer.text())).unwrap()
 }
 
 /// A call of the tool in the stateless revision, by a client with these capabilities.
