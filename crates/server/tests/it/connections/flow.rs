@@ -1,6 +1,7 @@
 //! The way of a person to a third party and back, and whose account is used afterwards.
 
 use super::world::{OURS, World, call, call_in_session, from_elsewhere, path_at};
+use crate::app::TestApp;
 use crate::oauth::actors::{as_agent, flow_of, is_sign_in};
 use http::StatusCode;
 use portcullis_domain::audit::Kind;
@@ -211,4 +212,51 @@ async fn an_agent_cannot_connect_and_is_told_so() {
     assert_eq!(body["error"]["code"], -31403, "{body}");
     assert!(!answer.text().contains("/connect/"), "there is nobody who could");
     assert_eq!(world.asked("POST /mcp/tracker"), before, "UPS-06: nobody else's is used");
+}
+
+#[tokio::test]
+async fn an_answer_that_is_lost_after_the_exchange_keeps_nothing_and_the_person_begins_again() {
+    let world = World::new().await;
+    let mut alice = world.person("alice").await;
+    let address = alice.set_out().await;
+    let back = alice.agree_there(&address).await;
+    world.wire.lock().unwrap().lost = vec!["/oauth/token".into()];
+    assert_eq!(alice.come_back(&back).await.status, StatusCode::BAD_GATEWAY);
+    world.wire.lock().unwrap().lost.clear();
+    assert_eq!(alice.who().await, None);
+    assert_eq!(alice.come_back(&back).await.status, StatusCode::FORBIDDEN, "a code is shown once");
+    alice.connect().await;
+    assert_eq!(alice.who().await, Some(alice.id_there().await));
+}
+
+#[tokio::test]
+async fn our_own_metadata_document_says_who_we_are_where_we_are_https() {
+    let test = TestApp::start_with("public_url = \"https://mcp.example.com\"", "").await;
+    let answer = test.get("/connect/client.json").await;
+    assert_eq!(answer.header("content-type"), Some("application/json"));
+    let document: Value = answer.json();
+    assert_eq!(document["client_id"], "https://mcp.example.com/connect/client.json");
+    assert_eq!(document["redirect_uris"], json!(["https://mcp.example.com/connect/callback"]));
+    assert_eq!(document["token_endpoint_auth_method"], "none");
+    assert!(document.get("client_secret").is_none(), "CIMD-09");
+    let plain = TestApp::start_with("", "").await;
+    assert_eq!(plain.get("/connect/client.json").await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn the_pages_are_well_formed_and_load_nothing_from_elsewhere() {
+    let world = World::new().await;
+    let mut alice = world.person("alice").await;
+    alice.connect().await;
+    for path in ["/connect", "/connect/tracker"] {
+        let page = alice.here.get(path).await;
+        let html = page.text();
+        assert_eq!(html.matches("<h1>").count(), 1, "{path}");
+        for banned in ["<script", "style=", "onclick", "src=\"http", "href=\"http"] {
+            assert!(!html.contains(banned), "{path}: {banned}");
+        }
+        assert_eq!(html.matches("<form").count(), html.matches("name=\"flow\"").count(), "CSRF");
+        let policy = page.header("content-security-policy").unwrap();
+        assert!(policy.contains("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
+    }
 }
