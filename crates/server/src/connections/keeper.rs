@@ -18,7 +18,7 @@ use portcullis_store::{ConnectionState, Renewal, StoredConnection};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
-/// A token that ends sooner is renewed first: a call takes its time.
+/// A token that ends sooner is renewed first: a call takes its time. Of one that lives for a short while, a quarter of its life.
 const MARGIN: Duration = Duration::from_secs(30);
 
 /// A copy is used for no longer.
@@ -141,9 +141,7 @@ fn next(app: &App, wanted: &Wanted, found: &StoredConnection, now: Timestamp) ->
         return Err(Missing::No(NoCopy::NotConnected));
     }
     let is_refused = wanted.refused == Some(id_of(found));
-    // What cannot be renewed serves to its end.
-    let margin = if held.refresh.is_some() { MARGIN } else { Duration::ZERO };
-    let ends_soon = held.ends.is_some_and(|ends| ends.has_passed(now + margin));
+    let ends_soon = held.ends.is_some_and(|ends| ends.has_passed(now + margin(found, &held, ends)));
     if is_refused || ends_soon {
         return Ok(Next::Renew(held));
     }
@@ -154,10 +152,17 @@ fn id_of(found: &StoredConnection) -> CopyId {
     CopyId { connection: found.id, version: found.version }
 }
 
+/// How long before its end a token is renewed. What cannot be renewed serves to its end.
+fn margin(found: &StoredConnection, held: &Held, ends: Timestamp) -> Duration {
+    if held.refresh.is_none() {
+        return Duration::ZERO;
+    }
+    MARGIN.min(ends.since(found.refreshed_at) / 4)
+}
+
 fn given(found: &StoredConnection, held: &Held, now: Timestamp) -> TokenCopy {
     let soon = now + COPY;
-    let margin = if held.refresh.is_some() { MARGIN } else { Duration::ZERO };
-    let until = held.ends.map_or(soon, |ends| soon.min(ends - margin));
+    let until = held.ends.map_or(soon, |ends| soon.min(ends - margin(found, held, ends)));
     TokenCopy { id: id_of(found), token: held.access.clone(), until }
 }
 
@@ -195,8 +200,9 @@ async fn renew(
                 // It ended while it was renewed.
                 return Ok(None);
             }
-            let renewed = StoredConnection { version: found.version + 1, ..found.clone() };
-            Ok(Some(given(&renewed, &held, app.clock.now())))
+            let now = app.clock.now();
+            let renewed = StoredConnection { version: found.version + 1, refreshed_at: now, ..found.clone() };
+            Ok(Some(given(&renewed, &held, now)))
         }
         Err(NotRenewed::Gone(gone)) => {
             expire(app, &renewal, refreshed(Outcome::Refused(gone.word().to_owned()))).await?;
