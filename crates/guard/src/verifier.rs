@@ -6,8 +6,10 @@
 use crate::bounded::BoundedMap;
 use aws_lc_rs::digest;
 use portcullis_domain::principal::Principal;
+use portcullis_oauth::issuer::Issuer;
 use portcullis_oauth::jwk::{InvalidKeySet, JwkSet, KeySet};
-use portcullis_oauth::jwt::{self, ACCESS_TOKEN_TYPE, AccessClaims, Expected, TokenRefusal};
+use portcullis_oauth::jwt::{self, ACCESS_TOKEN_TYPE, AccessClaims, Expected, Terms, TokenRefusal};
+use portcullis_oauth::time::Timestamp;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -18,11 +20,12 @@ pub struct Verifier {
     good_signatures: Mutex<BoundedMap<[u8; 32], Arc<Signed>>>,
 }
 
-/// What was signed.
+/// What was signed, as far as it is asked about again: very many are kept.
 struct Signed {
-    claims: AccessClaims,
-    /// None: an id of another shape. Signed by our key, but not as a token of ours.
-    principal: Option<Arc<Principal>>,
+    iss: Issuer,
+    aud: Box<str>,
+    nbf: Timestamp,
+    principal: Arc<Principal>,
 }
 
 impl Verifier {
@@ -61,8 +64,8 @@ impl Verifier {
     ) -> Result<Result<Arc<Principal>, TokenRefusal>, R> {
         let signed = self.signed(token, may_check)?;
         Ok(signed.and_then(|signed| {
-            signed.claims.check(expected)?;
-            signed.principal.as_ref().map(Arc::clone).ok_or(TokenRefusal::Claims)
+            signed.terms().check(expected)?;
+            Ok(Arc::clone(&signed.principal))
         }))
     }
 
@@ -83,9 +86,11 @@ impl Verifier {
     }
 
     fn open(&self, token: &str, hash: [u8; 32]) -> Result<Arc<Signed>, TokenRefusal> {
-        let opened = jwt::open::<AccessClaims>(token, ACCESS_TOKEN_TYPE, &self.keys)?;
-        let principal = Principal::try_from(opened.claims.clone()).ok().map(Arc::new);
-        let signed = Arc::new(Signed { claims: opened.claims, principal });
+        let claims = jwt::open::<AccessClaims>(token, ACCESS_TOKEN_TYPE, &self.keys)?.claims;
+        let (iss, aud, nbf) = (claims.iss.clone(), claims.aud.as_str().into(), claims.nbf);
+        // An id of another shape: signed by our key, but not as a token of ours.
+        let principal = Principal::try_from(claims).map_err(|_| TokenRefusal::Claims)?;
+        let signed = Arc::new(Signed { iss, aud, nbf, principal: Arc::new(principal) });
         self.remembered().insert(hash, Arc::clone(&signed));
         Ok(signed)
     }
@@ -93,6 +98,13 @@ impl Verifier {
     fn remembered(&self) -> std::sync::MutexGuard<'_, BoundedMap<[u8; 32], Arc<Signed>>> {
         // Nothing panics while holding the lock; were it so, the map would still be whole.
         self.good_signatures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Signed {
+    fn terms(&self) -> Terms<'_> {
+        let Principal { issued_at, expires_at, .. } = *self.principal;
+        Terms { iss: &self.iss, aud: &self.aud, exp: expires_at, nbf: self.nbf, iat: issued_at }
     }
 }
 
@@ -112,9 +124,7 @@ fn sha256(bytes: &[u8]) -> [u8; 32] {
 mod tests {
     use super::*;
     use portcullis_domain::id::{SessionId, TokenId};
-    use portcullis_oauth::issuer::Issuer;
     use portcullis_oauth::jwt::SigningKey;
-    use portcullis_oauth::time::Timestamp;
     use std::time::Duration;
 
     const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);

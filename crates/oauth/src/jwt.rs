@@ -185,10 +185,33 @@ pub struct Expected<'a> {
     pub max_life: Duration,
 }
 
+/// What of the claims has to be judged at each use.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms<'a> {
+    /// Who signed it.
+    pub iss: &'a Issuer,
+    /// For which server.
+    pub aud: &'a str,
+    /// End.
+    pub exp: Timestamp,
+    /// Start.
+    pub nbf: Timestamp,
+    /// When it was made.
+    pub iat: Timestamp,
+}
+
 impl AccessClaims {
-    /// Whether the claims are by this issuer, for this audience, and valid now. Expiry is `now >= exp + leeway`.
+    /// Whether the claims are by this issuer, for this audience, and valid now.
     pub fn check(&self, expected: &Expected<'_>) -> Result<(), TokenRefusal> {
-        if self.iss != *expected.issuer {
+        let Self { iss, aud, exp, nbf, iat, .. } = self;
+        Terms { iss, aud, exp: *exp, nbf: *nbf, iat: *iat }.check(expected)
+    }
+}
+
+impl Terms<'_> {
+    /// Whether they are by this issuer, for this audience, and valid now. Expiry is `now >= exp + leeway`.
+    pub fn check(&self, expected: &Expected<'_>) -> Result<(), TokenRefusal> {
+        if *self.iss != *expected.issuer {
             return Err(TokenRefusal::Issuer);
         }
         if self.aud != expected.audience {
