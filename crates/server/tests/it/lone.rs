@@ -148,11 +148,16 @@ async fn pc_62_a_connection_that_breaks_within_an_update_costs_nothing() {
     let far = Far::enrolled(&room, "far", None).await;
     let token = room.token("notes").await;
     assert_eq!(far.call(&token, "notes", "list_notes").await.0, StatusCode::OK);
-    // Half a line of what comes next, and nothing more on this connection.
-    room.wire.break_after(200);
-    room.revoke(&token).await;
-    until(async || far.call(&token, "notes", "list_notes").await.0 == StatusCode::UNAUTHORIZED).await;
-    assert!(room.wire.broken() > 0, "it did break");
+    // Within the next lines, whichever they are: a beat, or the update itself.
+    for bytes in [1, 30, 60, 90, 150, 240] {
+        let (before, ended) = (room.wire.broken(), room.token("notes").await);
+        assert_eq!(far.call(&ended, "notes", "list_notes").await.0, StatusCode::OK);
+        room.wire.break_after(bytes);
+        room.revoke(&ended).await;
+        until(async || far.call(&ended, "notes", "list_notes").await.0 == StatusCode::UNAUTHORIZED).await;
+        until(async || room.wire.broken() > before).await;
+        assert_eq!(far.call(&token, "notes", "list_notes").await.0, StatusCode::OK, "{bytes}: nothing else");
+    }
 }
 
 #[tokio::test]
