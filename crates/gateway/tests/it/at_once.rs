@@ -154,6 +154,8 @@ async fn strm_04_a_caller_listens_to_so_many_streams_and_can_still_call() {
     }
     let get = legacy(&token, "").verb("GET");
     refused(&world, get, 429, "streams").await;
+    let newest = world.records().into_iter().rfind(|record| record["kind"].is_string()).unwrap();
+    assert_eq!((&newest["method"], &newest["reason"]), (&"GET".into(), &"too_many_streams".into()));
     assert_eq!(world.gateway.figures().servers["notes"].outcomes["too_many_streams"], 937);
     drop(open(&world, tool(&token, "list_notes")).await);
     drop(open(&world, listen(&person(&world, 8, "cli_one"))).await);
