@@ -117,8 +117,12 @@ impl Watch {
 
     /// Whoever issued the token is asked again where that is due; what is not known then is not believed.
     async fn ready(&self, now: Timestamp) {
-        if let Some(known) = self.knowledge.known() {
-            let _judged_next = self.knowledge.ready((&known, &self.door), &self.token, now, || Ok(())).await;
+        if let Some(known) = self.knowledge.known()
+            && known.ask_again(&self.door, now).is_some()
+        {
+            // Asking takes much room, and every open stream would keep it.
+            let asked = self.knowledge.ready((&known, &self.door), &self.token, now, || Ok(()));
+            let _judged_next = Box::pin(asked).await;
         }
     }
 
