@@ -48,6 +48,8 @@ async fn a_connection_that_the_third_party_ended_is_final_and_can_be_made_anew()
     assert_eq!(alice.who().await, None);
     assert_eq!(world.asked("POST /oauth/token"), 2, "invalid_grant is final");
     assert!(alice.look().await.text().contains("has ended over there"));
+    // What was revoked over there is everything up to that second.
+    world.advance(Duration::from_secs(2)).await;
     alice.there.cookies.clear();
     alice.connect().await;
     assert_eq!(alice.who().await, Some(id));
