@@ -21,7 +21,7 @@ pub(crate) struct Arguments {
 
 #[derive(clap::Subcommand)]
 enum Command {
-    Explain(Explain),
+    Explain(Box<Explain>),
     Simulate(simulate::Simulate),
     Suggest(simulate::Suggest),
 }
@@ -118,7 +118,7 @@ struct Explanation {
 
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     match arguments.command {
-        Command::Explain(arguments) => explain(arguments).await,
+        Command::Explain(arguments) => explain(*arguments).await,
         Command::Simulate(arguments) => simulate::simulate(arguments).await,
         Command::Suggest(arguments) => simulate::suggest(arguments).await,
     }

@@ -215,15 +215,15 @@ pub(crate) fn until_it_ends(
     stream::unfold(state, move |state| {
         let knowledge = Arc::clone(&knowledge);
         async move {
-            let (mut events, mut changes) = state?;
+            let (mut events, mut news) = state?;
             loop {
-                changes.mark_unchanged();
+                news.mark_unchanged();
                 if knowledge.has_ended(connection) {
                     return Some((Err(BrokenOff), None));
                 }
                 tokio::select! {
-                    event = events.next() => return event.map(|event| (event, Some((events, changes)))),
-                    changed = changes.changed() => if changed.is_err() { return None },
+                    came = events.next() => return came.map(|event| (event, Some((events, news)))),
+                    told = news.changed() => if told.is_err() { return None },
                 }
             }
         }

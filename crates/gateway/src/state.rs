@@ -74,6 +74,9 @@ pub(crate) struct Means {
     pub(crate) upstreams: forward::Means,
 }
 
+/// A door, and another transport that it takes.
+type Carried = (Arc<Door>, OtherTransport);
+
 /// One snapshot, made ready to serve with.
 #[derive(Clone)]
 pub(crate) struct Known {
@@ -89,7 +92,7 @@ pub(crate) struct Known {
     targets: Arc<Targets>,
     by_path: Arc<HashMap<String, Vec<Arc<Door>>>>,
     by_metadata_path: Arc<HashMap<String, Vec<Arc<Door>>>>,
-    by_line_path: Arc<HashMap<String, Vec<(Arc<Door>, OtherTransport)>>>,
+    by_line_path: Arc<HashMap<String, Vec<Carried>>>,
 }
 
 impl Known {
@@ -105,7 +108,7 @@ impl Known {
         let mut by_path: HashMap<String, Vec<Arc<Door>>> = HashMap::new();
         let mut by_metadata_path: HashMap<String, Vec<Arc<Door>>> = HashMap::new();
         let targets = Targets::of(&snapshot.servers, before.map(|before| &*before.targets), &means.upstreams);
-        let mut by_line_path: HashMap<String, Vec<(Arc<Door>, OtherTransport)>> = HashMap::new();
+        let mut by_line_path: HashMap<String, Vec<Carried>> = HashMap::new();
         for door in policy.servers().filter_map(|policy| Door::of(policy, &targets)) {
             let door = Arc::new(door);
             let same_path = by_path.entry(door.path().to_owned()).or_default();

@@ -61,6 +61,7 @@ const DOCUMENT: &str = "/api/openapi.json";
 
 /// Every route: method, path, what it does, handler (whose type says which right it needs and what it reads), and the
 /// answer. One file per noun.
+#[expect(clippy::too_many_lines, reason = "a list, to be read on one page")]
 fn routes() -> Vec<Route> {
     vec![
         get("/api/v1/fleet", "The registered fleet as a file", fleet::export).answers_toml().tagged(),

@@ -95,10 +95,10 @@ fn people() -> Router<Arc<App>> {
 
 /// What holds for everything above, and before it what every request meets. The last one listed is the first to see a request.
 fn layered(app: &Arc<App>, router: Router) -> Router {
-    let routes = router
+    let careful = router
         // A panic below ends in 500.
         .layer(from_fn(layers::survive))
         // And that in the span.
         .layer(from_fn_with_state(Arc::clone(app), layers::traced));
-    front::before(app, routes)
+    front::before(app, careful)
 }

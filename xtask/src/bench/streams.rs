@@ -31,10 +31,18 @@ struct Held(Child);
 impl Held {
     fn open(world: &World, tokens: &std::path::Path, count: usize) -> Result<Self> {
         let url = format!("http://{}/mcp/sse", world.gateway_at);
-        let mut hold = on_core(world.cores.rest, &world.bench);
-        hold.args(["hold", "--url", &url, "--count", &count.to_string(), "--upstream", &world.upstream_at]);
-        hold.arg("--tokens").arg(tokens);
-        let mut child = hold.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let mut command = on_core(world.cores.rest, &world.bench);
+        command.args([
+            "hold",
+            "--url",
+            &url,
+            "--count",
+            &count.to_string(),
+            "--upstream",
+            &world.upstream_at,
+        ]);
+        command.arg("--tokens").arg(tokens);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let mut line = String::new();
         let out = child.stdout.take().context("it has no output")?;
         BufReader::new(out).read_line(&mut line)?;

@@ -122,14 +122,17 @@ impl Facts {
             "tools/call" => Aim::CallTool(plain(self.name.as_ref())?),
             "prompts/get" => Aim::GetPrompt(plain(self.name.as_ref())?),
             "resources/read" => Aim::ReadResource(plain(self.uri.as_ref())?),
-            // Gone in 2026-07-28: to be answered as any method that is not there, whatever its params.
-            "resources/subscribe" | "resources/unsubscribe" if self.speaks("2026-07-28") => Aim::Unknown,
+            // Gone in 2026-07-28, as are those of the experiment with tasks that the extension has not: to be answered as any
+            // method that is not there, whatever its params.
+            "resources/subscribe" | "resources/unsubscribe" | "tasks/list" | "tasks/result"
+                if self.speaks("2026-07-28") =>
+            {
+                Aim::Unknown
+            }
             "resources/subscribe" | "resources/unsubscribe" => Aim::WatchResource(plain(self.uri.as_ref())?),
             "completion/complete" => self.reference.aim()?,
             "subscriptions/listen" => self.filter.aim()?,
             "initialize" => Aim::Initialize,
-            // Of the experiment; the extension has neither.
-            "tasks/list" | "tasks/result" if self.speaks("2026-07-28") => Aim::Unknown,
             "tasks/get" | "tasks/result" | "tasks/cancel" | "tasks/update" => {
                 Aim::Task(OfTask { id: plain(self.task.as_ref())?, made_by: None })
             }

@@ -211,16 +211,15 @@ impl Machine {
 impl State {
     fn settle(&mut self, got: Result<Token, ()>, now: Timestamp) {
         self.is_under_way = false;
-        match got {
-            Ok(token) => (self.token, self.failures) = (Some(token), None),
-            Err(()) => {
-                let doubled = |failures: Failures| (failures.pause * 2).min(LONGEST_PAUSE);
-                let pause = self.failures.map_or(FIRST_PAUSE, doubled);
-                self.failures = Some(Failures { pause, until: now + pause });
-                // It may have moved.
-                self.endpoint = None;
-            }
+        if let Ok(token) = got {
+            (self.token, self.failures) = (Some(token), None);
+            return;
         }
+        let doubled = |failures: Failures| (failures.pause * 2).min(LONGEST_PAUSE);
+        let pause = self.failures.map_or(FIRST_PAUSE, doubled);
+        self.failures = Some(Failures { pause, until: now + pause });
+        // It may have moved.
+        self.endpoint = None;
     }
 }
 

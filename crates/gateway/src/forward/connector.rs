@@ -23,7 +23,7 @@ use tokio::net::TcpStream;
 use tower_service::Service;
 
 /// A host that vanished is noticed although nothing is sent to it: streams may be silent for hours.
-const KEEP_ALIVE: Duration = Duration::from_secs(60);
+const KEEP_ALIVE: Duration = Duration::from_mins(1);
 
 /// Over these, hyper speaks.
 type Connection = MaybeHttpsStream<TokioIo<TcpStream>>;
@@ -79,7 +79,7 @@ impl Service<Uri> for Connector {
             match (&dialled, report) {
                 (Ok(_), Some((breaker, _))) => breaker.connected(),
                 (Err(error), Some((breaker, clock))) if !is_our_lack(error.as_ref()) => {
-                    breaker.failed(clock())
+                    breaker.failed(clock());
                 }
                 (Ok(_) | Err(_), _) => {}
             }

@@ -64,8 +64,8 @@ pub(crate) struct Target {
 
 /// Where its connections come from.
 enum Connections {
-    Usual(HttpClient),
-    Own(UpstreamTls, Mutex<Own>),
+    Usual(Box<HttpClient>),
+    Own(Box<(UpstreamTls, Mutex<Own>)>),
 }
 
 /// Of an upstream with a certificate authority of its own, or one that wants to see a certificate.
@@ -105,9 +105,9 @@ impl Target {
         let is_http = matches!(to.scheme_str(), Some("http" | "https")) && to.authority().is_some();
         let breaker = Arc::new(Breaker::default());
         let connections = if tls.is_usual() {
-            Connections::Usual(client(Arc::clone(&means.tls), &breaker, means))
+            Connections::Usual(Box::new(client(Arc::clone(&means.tls), &breaker, means)))
         } else {
-            Connections::Own(tls.clone(), Mutex::default())
+            Connections::Own(Box::new((tls.clone(), Mutex::default())))
         };
         let credential = Source::of(credential, (server.name.as_str(), address), means);
         is_http.then(|| Self { to, credential, breaker, connections, means: means.clone() })
@@ -157,8 +157,9 @@ impl Target {
 
     fn client(&self, now: Timestamp) -> Result<HttpClient, UpstreamFailure> {
         match &self.connections {
-            Connections::Usual(client) => Ok(client.clone()),
-            Connections::Own(places, own) => {
+            Connections::Usual(client) => Ok(HttpClient::clone(client)),
+            Connections::Own(of_its_own) => {
+                let (places, own) = &**of_its_own;
                 let mut own = own.lock().unwrap_or_else(PoisonError::into_inner);
                 let made = own.client((places, &self.means.secrets), now, |config| {
                     client(config, &self.breaker, &self.means)

@@ -243,10 +243,9 @@ async fn listen(line: &Arc<Line>, stream: &mut SplitStream<Socket>, heard: &Hear
                     return Ending::Flood;
                 }
             }
-            Ok(Message::Close(_)) => return Ending::Theirs,
             Err(Error::Capacity(_)) => return Ending::TooLarge,
             Err(Error::Protocol(_) | Error::Utf8(_)) => return Ending::Violation,
-            Err(_) => return Ending::Theirs,
+            Ok(Message::Close(_)) | Err(_) => return Ending::Theirs,
         }
     }
     Ending::Theirs

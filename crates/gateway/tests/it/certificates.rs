@@ -41,7 +41,9 @@ impl Identity {
 
 fn trusting(some: &[&Identity]) -> Arc<RootCertStore> {
     let mut roots = RootCertStore::empty();
-    some.iter().for_each(|one| roots.add(one.der()).unwrap());
+    for one in some {
+        roots.add(one.der()).unwrap();
+    }
     Arc::new(roots)
 }
 
@@ -145,11 +147,8 @@ fn place(text: &str) -> SecretPlace {
     text.parse().unwrap()
 }
 
-fn certificate(name: &str) -> Option<ClientCertificate> {
-    Some(ClientCertificate {
-        cert: place(&format!("file:/{name}.pem")),
-        key: place(&format!("file:/{name}.key")),
-    })
+fn certificate(name: &str) -> ClientCertificate {
+    ClientCertificate { cert: place(&format!("file:/{name}.pem")), key: place(&format!("file:/{name}.key")) }
 }
 
 fn reached(server: usize, url: String, shown: UpstreamTls) -> impl FnOnce(&mut Snapshot) {
@@ -222,7 +221,8 @@ async fn pc_05_a_connection_that_was_made_for_one_server_never_carries_the_calls
             .with("file:/notes.key", &notes.key)
             .with("file:/ops.pem", &ops.pem)
             .with("file:/ops.key", &ops.key);
-        let tls = |name| UpstreamTls { ca: Some(place("file:/ca.pem")), certificate: certificate(name) };
+        let tls =
+            |name| UpstreamTls { ca: Some(place("file:/ca.pem")), certificate: Some(certificate(name)) };
         let world = World::with(files.told(), |snapshot| {
             reached(0, upstream.url(), tls("notes"))(snapshot);
             reached(1, upstream.url(), tls("ops"))(snapshot);
@@ -262,7 +262,7 @@ async fn pc_05_certificates_are_changed_under_a_running_gateway() {
         .with("file:/ca.pem", &server.pem)
         .with("file:/c.pem", &old.pem)
         .with("file:/c.key", &old.key);
-    let tls = UpstreamTls { ca: Some(place("file:/ca.pem")), certificate: certificate("c") };
+    let tls = UpstreamTls { ca: Some(place("file:/ca.pem")), certificate: Some(certificate("c")) };
     let world = World::with(files.told(), reached(0, upstream.url(), tls)).await;
     let ask = tool(&world.token(), "list_notes");
     let shown = async || {
@@ -285,7 +285,7 @@ async fn pc_05_certificates_are_changed_under_a_running_gateway() {
 async fn pc_05_without_its_certificate_nothing_goes_upstream() {
     let (server, client) = (Identity::of("localhost"), Identity::of("client"));
     let upstream = Guarded::start(&server, &[&client], &[]).await;
-    let tls = || UpstreamTls { ca: Some(place("file:/ca.pem")), certificate: certificate("c") };
+    let tls = || UpstreamTls { ca: Some(place("file:/ca.pem")), certificate: Some(certificate("c")) };
     let with_ca = || Files::default().with("file:/ca.pem", &server.pem);
     for (what, files, status) in [
         ("no files", Files::default(), 503),

@@ -179,7 +179,7 @@ impl TokenIssuer {
         });
     }
 
-    fn client(&self, at: TokenEndpoint) -> UpstreamCredential {
+    fn client(at: TokenEndpoint) -> UpstreamCredential {
         UpstreamCredential::ClientCredentials(Box::new(ClientCredentials {
             at,
             client_id: "us & co".into(),
@@ -192,7 +192,7 @@ impl TokenIssuer {
     async fn world(&self) -> World {
         let machine = Machine::holding("env:CLIENT_SECRET", "open:sesame");
         let at = TokenEndpoint::Url(format!("{}/token", self.origin()));
-        World::with(machine.told(), shows(self.client(at))).await
+        World::with(machine.told(), shows(TokenIssuer::client(at))).await
     }
 }
 
@@ -237,7 +237,7 @@ async fn pc_05_a_token_is_renewed_before_its_end_while_the_old_one_serves() {
         world.served(ask.clone()).await;
     }
     assert_eq!((issuer.recorder.count(), authorization(&world.upstream.last())), (2, "Bearer t2"));
-    world.advance(Duration::from_secs(3600));
+    world.advance(Duration::from_hours(1));
     world.served(tool(&world.token(), "list_notes")).await;
     assert_eq!(authorization(&world.upstream.last()), "Bearer t3", "an ended token is not sent");
 }
@@ -327,7 +327,7 @@ async fn pc_05_an_issuer_says_where_tokens_are_got() {
     let issuer = TokenIssuer::start().await;
     let machine = Machine::holding("env:CLIENT_SECRET", "open:sesame");
     let at = || TokenEndpoint::Issuer(issuer.origin().parse().unwrap());
-    let world = World::with(machine.told(), shows(issuer.client(at()))).await;
+    let world = World::with(machine.told(), shows(TokenIssuer::client(at()))).await;
     world.served(tool(&world.token(), "list_notes")).await;
     assert_eq!((issuer.recorder.count(), authorization(&world.upstream.last())), (2, "Bearer t1"));
     let elsewhere = Recorder::start().await;
@@ -335,7 +335,7 @@ async fn pc_05_an_issuer_says_where_tokens_are_got() {
     issuer
         .recorder
         .answers(move |_| json(200, &format!(r#"{{"issuer":"{origin}","token_endpoint":"{away}"}}"#)));
-    let world = World::with(machine.told(), shows(issuer.client(at()))).await;
+    let world = World::with(machine.told(), shows(TokenIssuer::client(at()))).await;
     world.refused(tool(&world.token(), "list_notes"), 503).await;
     assert_eq!(elsewhere.count(), 0, "the secret goes to the issuer's own origin only");
 }

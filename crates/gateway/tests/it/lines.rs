@@ -144,7 +144,7 @@ impl Line {
 
     async fn hear(&mut self) -> Value {
         let event = self.event().await.expect("the line ended");
-        let data = event.strip_prefix("event: message\ndata: ").unwrap_or_else(|| panic!("{event:?}"));
+        let data = event.strip_prefix("event: message\ndata: ").expect(&event);
         serde_json::from_str(data.trim_end()).unwrap()
     }
 }
@@ -213,7 +213,7 @@ async fn pc_01_each_message_needs_a_token_of_whoever_opened_the_line() {
     line.hear().await;
     let good = line.ask(&token, LIST);
     let of = |token: &str| line.ask(token, LIST);
-    let expired = world.sign(|claims| claims.exp = claims.iat - Duration::from_secs(60));
+    let expired = world.sign(|claims| claims.exp = claims.iat - Duration::from_mins(1));
     let of_ops = world.sign(|claims| claims.aud = "https://as.test/mcp/ops".into());
     for (name, ask, status) in [
         ("no token", good.clone().without("authorization"), 401),

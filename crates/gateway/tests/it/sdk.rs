@@ -108,7 +108,7 @@ async fn strm_01_a_call_of_the_rust_sdk_outlives_its_token() {
         tls: UpstreamTls::default(),
     };
     let world = World::with(|_| (), |snapshot| snapshot.servers[0].placement = behind).await;
-    let (heard, mut hears) = mpsc::unbounded_channel();
+    let (heard, mut listening) = mpsc::unbounded_channel();
     let first = world.sign(|claims| claims.exp = claims.iat + Duration::from_secs(1));
     let store =
         Arc::new(Store { token: Mutex::new(first), asked: Mutex::default(), heard, resumed: Notify::new() });
@@ -123,11 +123,11 @@ async fn strm_01_a_call_of_the_rust_sdk_outlives_its_token() {
     let transport = StreamableHttpClientTransport::from_config(config);
     let client = ClientConfig::default();
     let client = client.serve_with_lifecycle(transport, ClientLifecycleMode::Initialize).await.unwrap();
-    while hears.try_recv().is_ok() {}
+    while listening.try_recv().is_ok() {}
     let calling = client.call_tool(CallToolRequestParams::new("list_notes"));
     let meanwhile = async {
         // The event that tells from where to go on.
-        hears.recv().await.unwrap();
+        listening.recv().await.unwrap();
         *store.token.lock().unwrap() = world.sign(|claims| claims.iat = claims.iat + Duration::from_secs(31));
         world.advance(Duration::from_secs(31));
         world.feed_snapshot(&world.snapshot);

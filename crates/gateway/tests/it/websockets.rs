@@ -39,7 +39,7 @@ async fn connect(address: SocketAddr, request: Request) -> Result<Socket, u16> {
             Ok(Socket(stream))
         }
         Err(tungstenite::Error::Http(response)) => Err(response.status().as_u16()),
-        Err(error) => panic!("{error}"),
+        Err(error) => unreachable!("{error}"),
     }
 }
 
@@ -48,7 +48,7 @@ struct Socket(WebSocketStream<TcpStream>);
 impl Socket {
     async fn begun(world: &World, token: &str) -> Self {
         let address = served(world).await;
-        let mut socket = connect(address, handshake(token)).await.unwrap_or_else(|status| panic!("{status}"));
+        let mut socket = connect(address, handshake(token)).await.unwrap();
         socket.say(INITIALIZE).await;
         assert_eq!(socket.hear().await["result"]["protocolVersion"], "2025-11-25");
         socket.say(INITIALIZED).await;
@@ -66,20 +66,18 @@ impl Socket {
     }
 
     async fn hear(&mut self) -> Value {
-        match self.next().await {
-            Some(Message::Text(text)) => serde_json::from_str(&text).unwrap(),
-            other => panic!("{other:?}"),
-        }
+        let text = self.next().await.unwrap().into_text().unwrap();
+        serde_json::from_str(&text).unwrap()
     }
 
     /// The code and the reason of the end.
     async fn end(&mut self) -> (u16, String) {
         loop {
-            match self.next().await {
-                Some(Message::Close(Some(frame))) => return (frame.code.into(), frame.reason.to_string()),
-                Some(Message::Ping(_) | Message::Pong(_)) => {}
-                other => panic!("{other:?}"),
+            let came = self.next().await.unwrap();
+            if let Message::Close(Some(frame)) = came {
+                return (frame.code.into(), frame.reason.to_string());
             }
+            assert!(came.is_ping() || came.is_pong(), "{came:?}");
         }
     }
 }

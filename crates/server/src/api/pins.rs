@@ -157,7 +157,7 @@ pub(super) async fn approve(
         }
         Ok::<_, Refusal>(Kept::nothing())
     };
-    operator.once().or_do(change).await
+    Box::pin(operator.once().or_do(change)).await
 }
 
 async fn server<R>(app: &App, name: &str, operator: &Operator<R>) -> Result<Server, Refusal> {

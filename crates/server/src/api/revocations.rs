@@ -83,7 +83,7 @@ pub(super) async fn revoke(
         let ended = write_end(&app, operator.once(), (target, event)).await?.ok_or(missing)?;
         Ok::<_, Refusal>(kept(&ended)?)
     };
-    operator.once().or_do(change).await
+    Box::pin(operator.once().or_do(change)).await
 }
 
 /// Ends it, if the operator may.

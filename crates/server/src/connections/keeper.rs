@@ -106,7 +106,7 @@ impl<E: Into<Fault>> From<E> for Missing {
 /// What there is to do about a connection.
 enum Next {
     Give(TokenCopy),
-    Renew(Held),
+    Renew(Box<Held>),
 }
 
 async fn copy(app: &App, wanted: &Wanted) -> Result<TokenCopy, Missing> {
@@ -143,7 +143,7 @@ fn next(app: &App, wanted: &Wanted, found: &StoredConnection, now: Timestamp) ->
     let is_refused = wanted.refused == Some(id_of(found));
     let ends_soon = held.ends.is_some_and(|ends| ends.has_passed(now + margin(found, &held, ends)));
     if is_refused || ends_soon {
-        return Ok(Next::Renew(held));
+        return Ok(Next::Renew(Box::new(held)));
     }
     Ok(Next::Give(given(found, &held, now)))
 }

@@ -139,7 +139,7 @@ async fn told(app: &App, held: &Held) -> Told {
     match one(&fetch, endpoint, held, (&held.access, "access_token")).await {
         // RFC 7009 s2.2.1: some end access tokens with the refresh token only.
         Told::GivenUp if held.refresh.is_some() => Told::Yes,
-        told => told,
+        told @ (Told::GivenUp | Told::Later | Told::NotOffered | Told::Yes) => told,
     }
 }
 

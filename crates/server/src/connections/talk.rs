@@ -78,7 +78,7 @@ pub(crate) async fn discover(app: &App, party: &Party) -> Result<Found, NotConne
         let says = "it publishes neither protected-resource metadata nor an authorization server";
         return Err(NotConnected::Unusable(says.to_owned()));
     }
-    let pinned = party.asks.issuer.as_ref().map(|issuer| issuer.as_str());
+    let pinned = party.asks.issuer.as_ref().map(portcullis_oauth::issuer::ExternalIssuer::as_str);
     let authority = Authority::checked(&resolved.metadata, pinned, &fetch)?;
     manager.set_metadata(resolved.metadata);
     let scopes = match &party.asks.scopes {

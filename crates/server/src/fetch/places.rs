@@ -133,14 +133,13 @@ fn class_of_v4(address: Ipv4Addr) -> Class {
     match address.octets() {
         // This network; link-local, where clouds keep their secrets; protocol assignments, 6to4 relays; documentation;
         // benchmarks; multicast; reserved.
-        [0, ..]
+        [0 | 224..=255, ..]
         | [169, 254, ..]
         | [192, 0, 0 | 2, _]
         | [192, 88, 99, _]
         | [198, 18 | 19, ..]
         | [198, 51, 100, _]
-        | [203, 0, 113, _]
-        | [224..=255, ..] => Class::Never,
+        | [203, 0, 113, _] => Class::Never,
         [10 | 127, ..] | [100, 64..=127, ..] | [172, 16..=31, ..] | [192, 168, ..] => Class::Private,
         _ => Class::Public,
     }
@@ -150,9 +149,7 @@ fn class_of_v6(address: Ipv6Addr) -> Class {
     match address.segments() {
         [0, 0, 0, 0, 0, 0, 0, 1] | [0xfc00..=0xfdff, ..] => Class::Private,
         // Teredo and other protocols, documentation, 6to4: these hold or hide other addresses.
-        [0x2001, 0..=0x01ff, ..] | [0x2001, 0x0db8, ..] | [0x2002, ..] | [0x3fff, 0..=0x0fff, ..] => {
-            Class::Never
-        }
+        [0x2001, 0..=0x01ff | 0x0db8, ..] | [0x2002, ..] | [0x3fff, 0..=0x0fff, ..] => Class::Never,
         [0x2000..=0x3fff, ..] => Class::Public,
         // NAT64, link-local, site-local, multicast, and whatever is not given out.
         _ => Class::Never,

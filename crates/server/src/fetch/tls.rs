@@ -29,16 +29,13 @@ pub(super) fn connector(extra: Option<&Path>) -> Result<TlsConnector, NoTrust> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder =
         ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
-    let config = match Verifier::new_with_extra_roots(extra.iter().cloned(), provider) {
-        Ok(verifier) => {
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth()
-        }
+    let config = if let Ok(verifier) = Verifier::new_with_extra_roots(extra.iter().cloned(), provider) {
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth()
+    } else {
         // A machine without root certificates believes those of the file only.
-        Err(_) => {
-            let mut roots = RootCertStore::empty();
-            roots.add_parsable_certificates(extra);
-            builder.with_root_certificates(roots).with_no_client_auth()
-        }
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(extra);
+        builder.with_root_certificates(roots).with_no_client_auth()
     };
     Ok(TlsConnector::from(Arc::new(config)))
 }

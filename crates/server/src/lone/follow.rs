@@ -87,9 +87,9 @@ async fn take_lines(lone: &Lone, mut body: Incoming, heard: &mut bool) -> Result
         let mut looked_at = rest.len();
         rest.extend_from_slice(&data);
         while let Some(end) = rest[looked_at..].iter().position(|byte| *byte == b'\n') {
-            let line = rest.split_to(looked_at + end + 1);
+            let news = rest.split_to(looked_at + end + 1);
             looked_at = 0;
-            take(lone, &line).await?;
+            take(lone, &news).await?;
             *heard = true;
         }
         if rest.len() > LONGEST_LINE {
@@ -99,12 +99,12 @@ async fn take_lines(lone: &Lone, mut body: Incoming, heard: &mut bool) -> Result
 }
 
 /// The gateway first, then the disk: what is on the disk was taken.
-async fn take(lone: &Lone, line: &[u8]) -> Result<(), Ended> {
-    lone.gateway.feed(line)?;
+async fn take(lone: &Lone, news: &[u8]) -> Result<(), Ended> {
+    lone.gateway.feed(news)?;
     if lone.set_contact(Contact::Heard) != Contact::Heard {
         tracing::info!(control = %lone.control.at(), "the control room is heard");
     }
-    let update: Update = serde_json::from_slice(line).map_err(FeedError::Malformed)?;
+    let update: Update = serde_json::from_slice(news).map_err(FeedError::Malformed)?;
     let as_of = match &update {
         Update::Agents { as_of, .. }
         | Update::Fresh { as_of, .. }

@@ -80,7 +80,8 @@ fn flood(times: usize) -> Body {
 
 #[tokio::test]
 async fn pc_36_a_server_that_does_not_speak_mcp_is_refused_soon() {
-    let cases: [(&str, fn(Value) -> Response); 5] = [
+    type Answer = fn(Value) -> Response;
+    let cases: [(&str, Answer); 5] = [
         ("endless", |_| as_json(flood(usize::MAX))),
         ("huge", |_| as_json(flood(4096))),
         ("deep", |message| {

@@ -11,6 +11,7 @@ use portcullis_server::clock::Clock;
 use portcullis_server::entropy::Entropy;
 use portcullis_server::fleet::{self, Applied, Ending, preview, remarks};
 use portcullis_server::router::router;
+use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 use tower::ServiceExt as _;
@@ -211,14 +212,16 @@ fn random_fleet(rng: &mut impl rand::Rng) -> String {
         let (title, risk) = (dice(2), if dice(2) == 0 { "risk = \"high\"\n" } else { "" });
         let (labels, life) = (dice(2), 5 + dice(3));
         let observe = dice(4) == 0;
-        text += &format!(
+        write!(
+            text,
             "[[server]]\nname = \"s{at}\"\ntitle = \"S {title}\"\nupstream = {{ url = \"http://127.0.0.1:9/{at}\" }}\n\
              labels = [\"l{labels}\"]\naccess = \"{life}m\"\nobserve = {observe}\n[server.scopes]\n\"s:read\" = \"Read\"\n\
              \"s:write\" = {{ says = \"Write\", implies = [\"s:read\"] }}\n[[server.rule]]\ntools = [\"list_*\", \"t{}\"]\n\
              scopes = [\"s:read\"]\n[[server.rule]]\ntools = [\"write\"]\nscopes = [{}]\n{risk}",
             dice(3),
             scopes[dice(3) as usize],
-        );
+        )
+        .unwrap();
     }
     for (kind, more) in [
         ("agent", "owner = \"o\"\n"),
@@ -237,7 +240,7 @@ fn random_fleet(rng: &mut impl rand::Rng) -> String {
             }
             let off = if kind != "role" && dice(4) == 0 { "disabled = true\n" } else { "" };
             let access = access.join(", ");
-            text += &format!("[[{kind}]]\nname = \"x{at}\"\n{more}{off}access = {{ {access} }}\n");
+            write!(text, "[[{kind}]]\nname = \"x{at}\"\n{more}{off}access = {{ {access} }}\n").unwrap();
         }
     }
     if dice(2) == 0 && !servers.is_empty() {
@@ -254,15 +257,15 @@ async fn pc_34_after_any_apply_the_plan_is_empty_and_what_is_exported_changes_no
     let mut rng = Entropy::insecure_seeded(34).rng();
     let mut changes = 0;
     for round in 0..24 {
-        let text = random_fleet(&mut rng);
-        let fleet = test.fleet(&text).unwrap_or_else(|problems| panic!("{problems:?}\n{text}"));
+        let written = random_fleet(&mut rng);
+        let fleet = test.fleet(&written).unwrap_or_else(|problems| panic!("{problems:?}\n{written}"));
         let planned = preview(&test.app, &fleet, None).await.unwrap().difference;
         let applied = fleet::apply(&test.app, &fleet).await.unwrap();
-        assert_eq!(planned.is_empty(), applied == Applied::default(), "round {round}: {text}");
+        assert_eq!(planned.is_empty(), applied == Applied::default(), "round {round}: {written}");
         changes += applied.put + applied.removed;
 
         let after = preview(&test.app, &fleet, None).await.unwrap().difference;
-        assert!(after.is_empty(), "round {round}: {after:?}\n{text}");
+        assert!(after.is_empty(), "round {round}: {after:?}\n{written}");
         assert_eq!(fleet::apply(&test.app, &fleet).await.unwrap(), Applied::default(), "round {round}");
 
         let (exported, version) = fleet::export(&test.app).await.unwrap();

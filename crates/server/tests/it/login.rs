@@ -100,7 +100,7 @@ async fn ui_18_a_one_time_password_ends() {
     let made = create_user(&test.app, "dana", PASSWORD, Power::Administrator, Validity::Once).await;
     assert!(made.unwrap());
     let mut browser = Browser::new(&test, "dana", PASSWORD);
-    test.advance(ONE_TIME_LIFE - Duration::from_secs(1)).await;
+    test.advance(ONE_TIME_LIFE.checked_sub(Duration::from_secs(1)).unwrap()).await;
     assert_eq!(attempt(&mut browser, "dana", PASSWORD).await.status, StatusCode::SEE_OTHER);
     browser.cookies.clear();
     test.advance(Duration::from_secs(1)).await;

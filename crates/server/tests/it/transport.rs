@@ -163,15 +163,15 @@ async fn http_08_what_is_answered_with_an_upgrade_keeps_its_place_until_it_ends(
     let bounds = Bounds { of_one_address: 1, ..Bounds::of(10, Duration::from_secs(1)) };
     let (address, _running) = listening_with(router, bounds).await;
     let mut upgraded = TcpStream::connect(address).await.unwrap();
-    let head = b"GET /up HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n";
-    upgraded.write_all(head).await.unwrap();
+    let asking = b"GET /up HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n";
+    upgraded.write_all(asking).await.unwrap();
     let mut answer = Vec::new();
     while !answer.ends_with(b"\r\n\r\n") {
         answer.push(upgraded.read_u8().await.unwrap());
     }
     assert!(answer.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&answer));
     // Neither a request nor bound by what requests are bound by.
-    let said = [b"POST / HTTP/1.1\n\n".as_slice(), &[b'x'; 100_000]].concat();
+    let said = [b"POST / HTTP/1.1\n\n".as_slice(), &vec![b'x'; 100_000]].concat();
     let (mut read, mut write) = upgraded.into_split();
     let saying = tokio::spawn(async move {
         write.write_all(&said).await.unwrap();

@@ -186,7 +186,7 @@ async fn pc_45_connections_end_with_what_they_hang_from_and_wait_for_their_issue
                 "server" => assert!(tx.remove_server(world.server, UNTIL).await?),
                 "everything of the user" => assert!(tx.end_all_of_user(world.user, UNTIL).await?.is_some()),
                 "everything on the server" => {
-                    assert!(tx.end_all_on_server(world.server, UNTIL).await?.is_some())
+                    assert!(tx.end_all_on_server(world.server, UNTIL).await?.is_some());
                 }
                 _ => assert!(tx.end_connection(id(1), UNTIL).await?),
             }

@@ -314,9 +314,9 @@ mod tests {
         assert_eq!(read("\"none\""), (UpstreamCredential::None, UpstreamTls::default()));
         assert_eq!(read("\"assertion\"").0, UpstreamCredential::Assertion);
         assert_eq!(read("{ bearer = \"env:T\" }").0, UpstreamCredential::Bearer("env:T".parse().unwrap()));
-        let client = |written: &str| match read(written).0 {
-            UpstreamCredential::ClientCredentials(client) => *client,
-            other => panic!("{other:?}"),
+        let client = |written: &str| {
+            let UpstreamCredential::ClientCredentials(client) = read(written).0 else { panic!("{written}") };
+            *client
         };
         let read_client = client(&format!("{{ {CLIENT} }}"));
         assert_eq!(read_client.at, TokenEndpoint::Url("https://idp.example/token".into()));
@@ -325,9 +325,9 @@ mod tests {
             Some("https://n.example/mcp"),
             "the address without its query"
         );
-        let per_user = |written: &str| match read(written).0 {
-            UpstreamCredential::PerUser(asks) => *asks,
-            other => panic!("{other:?}"),
+        let per_user = |written: &str| {
+            let UpstreamCredential::PerUser(asks) = read(written).0 else { panic!("{written}") };
+            *asks
         };
         assert_eq!(per_user("{ per_user = {} }"), PerUser::default());
         let asks = per_user(

@@ -13,9 +13,10 @@ impl World {
     /// The third party publishes its own document with one member replaced, or (null) left out.
     async fn publishes(&self, path: &str, member: &str, value: Value) {
         let mut document: Value = self.third.get(path).await.json();
-        match value {
-            Value::Null => drop(document.as_object_mut().unwrap().remove(member)),
-            value => document[member] = value,
+        if value.is_null() {
+            document.as_object_mut().unwrap().remove(member);
+        } else {
+            document[member] = value;
         }
         self.wire.lock().unwrap().instead = vec![(path.to_owned(), StatusCode::OK, document)];
     }

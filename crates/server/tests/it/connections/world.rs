@@ -289,7 +289,7 @@ impl Person<'_> {
 /// The JSON-RPC message of an answer, which may come as an event.
 fn message(answer: &Answer) -> Value {
     let data = answer.text().lines().filter_map(|line| line.strip_prefix("data:"));
-    let data = data.filter(|data| !data.trim().is_empty()).next_back();
+    let data = { data }.rfind(|data| !data.trim().is_empty());
     serde_json::from_str(data.unwrap_or(answer.text())).unwrap()
 }
 

@@ -11,12 +11,13 @@ use std::path::Path;
 use std::time::Duration;
 
 fn refusal(failed: Result<Far, (LoneError, tempfile::TempDir)>) -> String {
-    match failed.err().expect("it was enrolled").0 {
-        LoneError::Identity(IdentityError::Control {
-            source: ControlError::Refused { title, .. }, ..
-        }) => title,
-        other => panic!("{other:?}"),
-    }
+    let failed = failed.err().expect("it was enrolled").0;
+    let LoneError::Identity(IdentityError::Control { source: ControlError::Refused { title, .. }, .. }) =
+        failed
+    else {
+        panic!("{failed:?}")
+    };
+    title
 }
 
 async fn events(room: &Room, kind: Kind) -> Vec<(Outcome, String)> {

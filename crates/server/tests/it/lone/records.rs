@@ -24,7 +24,7 @@ fn segments(folder: &Path) -> Vec<String> {
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
-    names.retain(|name| name.ends_with(".jsonl"));
+    names.retain(|name| Path::new(name).extension().is_some_and(|kind| kind == "jsonl"));
     names.sort_unstable();
     names
 }

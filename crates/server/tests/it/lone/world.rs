@@ -78,7 +78,7 @@ pub(super) async fn until(mut is_so: impl AsyncFnMut() -> bool) {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), asking).await.expect("it never came to that");
+    tokio::time::timeout(Duration::from_mins(1), asking).await.expect("it never came to that");
 }
 
 /// A real MCP server that remembers who called its tools.
@@ -131,7 +131,7 @@ impl Upstream {
         let see = from_fn(move |request: AxumRequest, next: Next| {
             let bearer = request.headers().get(header::AUTHORIZATION);
             let bearer = bearer.and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
-            *seeing.bearer.lock().unwrap() = bearer.unwrap_or_default().to_owned();
+            bearer.unwrap_or_default().clone_into(&mut seeing.bearer.lock().unwrap());
             next.run(request)
         });
         let router = Router::new().route_service("/mcp", service).layer(see);
@@ -238,9 +238,9 @@ impl Room {
         let address = format!("http://{}", outside.local_addr().unwrap());
         let (upstream, upstream_at) = Upstream::start().await;
         let (database, folder) = (TestDatabase::create().await, tempfile::tempdir().unwrap());
-        let text = format!("public_url = {address:?}\ndatabase.url = {:?}\n", database.url());
+        let written = format!("public_url = {address:?}\ndatabase.url = {:?}\n", database.url());
         let options = Options { data: Some(folder.path().to_owned()), role, ..Options::default() };
-        let config = Config::parse(&text, &options).unwrap();
+        let config = Config::parse(&written, &options).unwrap();
         let app = App::open(config, Clock::fixed(START), Entropy::insecure_seeded(1)).await.unwrap();
         let test = TestApp { router: router(&app, Router::new()), app, database, folder };
         let behind = Arc::new(Mutex::new(outside.local_addr().unwrap()));

@@ -30,7 +30,7 @@ async fn pc_24_a_code_is_redeemed_without_what_is_forbidden_at_that_moment() {
     let tokens: Tokens = program.redeem(&test, &good).await.json();
     assert_eq!(tokens.scope, "notes:read notes:write");
     // Agreed to in time, redeemed a moment too late.
-    test.advance(HOUR - Duration::from_secs(1)).await;
+    test.advance(HOUR.checked_sub(Duration::from_secs(1)).unwrap()).await;
     let late = Browser::new(&test, "alice", super::actors::PASSWORD).code(&program.asking()).await;
     test.advance(Duration::from_secs(1)).await;
     let tokens: Tokens = program.redeem(&test, &late).await.json();
@@ -60,7 +60,7 @@ async fn pc_24_a_renewal_carries_what_is_not_forbidden_now_and_the_session_keeps
 async fn pc_24_introspection_says_what_is_not_forbidden_now() {
     let test = start(NO_WRITES_AFTER_NINE).await;
     let (program, good) = code(&test).await;
-    test.advance(HOUR - Duration::from_secs(30)).await;
+    test.advance(HOUR.checked_sub(Duration::from_secs(30)).unwrap()).await;
     let late = Browser::new(&test, "alice", super::actors::PASSWORD).code(&program.asking()).await;
     let tokens: Tokens = program.redeem(&test, &late).await.json();
     assert_eq!(introspected(&test, &tokens.access_token).await["scope"], "notes:read notes:write");
@@ -77,7 +77,7 @@ async fn pc_24_where_all_is_forbidden_nothing_is_spent() {
     let test = start(all).await;
     let (program, good) = code(&test).await;
     let tokens: Tokens = program.redeem(&test, &good).await.json();
-    test.advance(HOUR - Duration::from_secs(1)).await;
+    test.advance(HOUR.checked_sub(Duration::from_secs(1)).unwrap()).await;
     let late = Browser::new(&test, "alice", super::actors::PASSWORD).code(&program.asking()).await;
     let young: Tokens = program.refresh(&test, tokens.refresh_token.as_deref().unwrap()).await.json();
     test.advance(Duration::from_secs(1)).await;
