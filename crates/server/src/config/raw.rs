@@ -55,7 +55,7 @@ pub struct Listen {
     /// The header in which they say it: "X-Forwarded-For" or "Forwarded" (RFC 7239). Only this one is looked at; the proxies
     /// must append to it or set it. Default: "X-Forwarded-For".
     pub forwarded_header: Option<String>,
-    /// Web origins, besides our own, whose pages may call servers through the gateway ("https://inspector.example.com").
+    /// Web origins, besides our own, whose pages may call servers through the gateway (`https://inspector.example.com`).
     /// Pages of all others are refused with 403; programs that are no pages send no origin. Default: none.
     pub allowed_origins: Vec<String>,
 }
