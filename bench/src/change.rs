@@ -64,12 +64,28 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     let changed = std::fs::read_to_string(&arguments.changed)?;
     let now = Instant::now();
     let (calls, mut newest) = watch::channel(Call { answered: now, allowed: true, number: 0 });
-    let caller = tokio::spawn(call(request(&arguments)?, arguments.url.clone(), calls));
+    let mut caller = tokio::spawn(call(request(&arguments)?, arguments.url.clone(), calls));
+    tokio::select! {
+        ended = &mut caller => ended??,
+        found = rounds(&arguments, &mut newest, (&fleet, &changed)) => {
+            caller.abort();
+            println!("{}", serde_json::to_string(&found?)?);
+        }
+    }
+    Ok(())
+}
+
+/// Applies the one and the other in turn.
+async fn rounds(
+    arguments: &Arguments,
+    newest: &mut watch::Receiver<Call>,
+    (fleet, changed): (&str, &str),
+) -> Result<Found> {
     let (mut unchanged, mut answered, mut decided) = (Vec::new(), Vec::new(), Vec::new());
     newest.wait_for(|call| call.number > 0 && call.allowed).await.context("the caller ended")?;
     for round in 0..arguments.rounds * 2 {
         let allowed = !round.is_multiple_of(2);
-        let text = if allowed { &fleet } else { &changed };
+        let text = if allowed { fleet } else { changed };
         let start = Instant::now();
         // The watch keeps the newest only, and the first that is decided anew stays until we ask if nobody calls on.
         let first = first_decided(newest.clone(), allowed);
@@ -81,10 +97,8 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
         unchanged.push(apply(&arguments.socket, text).await? - start);
     }
     let calls = newest.borrow().number;
-    caller.abort();
     let [unchanged, answered, decided] = [unchanged, answered, decided].map(middle_and_worst);
-    println!("{}", serde_json::to_string(&Found { unchanged, answered, decided, calls })?);
-    Ok(())
+    Ok(Found { unchanged, answered, decided, calls })
 }
 
 async fn first_decided(mut newest: watch::Receiver<Call>, allowed: bool) -> Result<Call> {
