@@ -264,6 +264,7 @@ fn token_reason(refusal: TokenRefusal) -> &'static str {
     match refusal {
         TokenRefusal::Algorithm => "token_algorithm",
         TokenRefusal::Audience => "token_audience",
+        TokenRefusal::Bound => "token_bound",
         TokenRefusal::Claims => "token_claims",
         TokenRefusal::Critical => "token_critical",
         TokenRefusal::Expired => "token_expired",

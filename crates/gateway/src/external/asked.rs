@@ -189,9 +189,16 @@ impl Desk {
     }
 
     fn active(&self, mut said: Map<String, Value>) -> Answer {
+        // AUD-14: another type is used in another way, with a proof that nobody asks for here. RFC 6749 s5.1: it has no case.
+        let is_bearer =
+            |stated: &Value| stated.as_str().is_some_and(|text| text.eq_ignore_ascii_case("bearer"));
+        if !said.get("token_type").is_none_or(is_bearer) {
+            return Answer::Lacking(TokenRefusal::Type);
+        }
         // RFC 7662 s2.2: it may leave out who it is itself.
         said.entry("iss").or_insert_with(|| self.issuer.clone().into());
         match ExternalClaims::read(said) {
+            Ok(claims) if claims.others.contains_key("cnf") => Answer::Lacking(TokenRefusal::Bound),
             Ok(claims) => Answer::Active(Arc::new(claims)),
             Err(refusal) => Answer::Lacking(refusal),
         }

@@ -310,6 +310,7 @@ pub(crate) fn claims(now: Timestamp) -> AccessClaims {
         jti: TokenId::from_bytes([3; 16]).to_string(),
         sid: SessionId::from_bytes([4; 16]).to_string(),
         roles: None,
+        cnf: None,
     }
 }
 
