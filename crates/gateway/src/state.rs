@@ -337,7 +337,7 @@ impl Knowledge {
         if let Some(trust) = known.trusts.at(door.server.id) {
             match trust.believe(known.here(door, now), token, &mut may_check)? {
                 Believed::Own => {}
-                Believed::Other(principal) => return self.unless_revoked(Arc::new(principal), door),
+                Believed::Other(principal) => return self.unless_revoked(Arc::new(principal), (known, door)),
             }
         }
         let expected = Expected {
@@ -349,7 +349,7 @@ impl Knowledge {
         };
         let verified = known.verifier.verify_if(token, &expected, may_check);
         let principal = verified.map_err(Disbelief::Unchecked)?.map_err(Disbelief::Token)?;
-        self.unless_revoked(principal, door)
+        self.unless_revoked(principal, (known, door))
     }
 
     /// Whether a person's connection to a third party ended.
@@ -357,8 +357,12 @@ impl Knowledge {
         self.revocations.load().has_ended(connection)
     }
 
-    fn unless_revoked(&self, principal: Arc<Principal>, door: &Door) -> Result<Arc<Principal>, Disbelief> {
-        if self.revocations.load().concern(&principal, door.server.id) {
+    fn unless_revoked(
+        &self,
+        principal: Arc<Principal>,
+        (known, door): (&Known, &Door),
+    ) -> Result<Arc<Principal>, Disbelief> {
+        if self.revocations.load().concern(&principal, door.server.id, known.leeway) {
             Err(Disbelief::Revoked)
         } else {
             Ok(principal)
