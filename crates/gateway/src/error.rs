@@ -141,6 +141,11 @@ impl Shown {
 }
 
 impl Refusal {
+    /// The status of the answer, as far as it does not depend on who asked.
+    pub(crate) fn status(&self) -> StatusCode {
+        self.shown(&Context::default()).status
+    }
+
     /// The answer.
     pub(crate) fn answer(&self, context: &Context<'_>) -> Response<Body> {
         let shown = self.shown(context);

@@ -302,15 +302,19 @@ impl Knowledge {
         self.news.load(Ordering::Acquire)
     }
 
-    /// Whether asking again who calls must find what it found before: it is the same second, nothing was heard since, and
-    /// nobody else has a say.
-    pub(crate) fn is_as_it_was(&self, caller: &Caller, now: Timestamp) -> bool {
+    /// Whether the caller was believed in this second, by what is known now.
+    pub(crate) fn is_of_this_moment(&self, caller: &Caller, now: Timestamp) -> bool {
         let known = self.known.load();
         now == caller.now
             && self.news() == caller.news
             && known.as_ref().is_some_and(|known| Arc::ptr_eq(known, &caller.known))
             && self.is_fresh(now)
-            && caller.known.trusts.at(caller.door.server.id).is_none()
+    }
+
+    /// Whether asking again who calls must find what it found before: it is the same second, nothing was heard since, and
+    /// nobody else has a say.
+    pub(crate) fn is_as_it_was(&self, caller: &Caller, now: Timestamp) -> bool {
+        self.is_of_this_moment(caller, now) && caller.known.trusts.at(caller.door.server.id).is_none()
     }
 
     /// Who presents `token` to `door` now: a token that was let in before.
