@@ -249,7 +249,7 @@ impl Refusal {
 fn too_many_at_once(full: Full, sentence: String) -> Shown {
     let (status, code) = match full {
         Full::Server => (StatusCode::SERVICE_UNAVAILABLE, code::UNAVAILABLE),
-        Full::Address | Full::Client | Full::Principal | Full::Streams => {
+        Full::Address | Full::Client | Full::Line | Full::Principal | Full::Streams => {
             (StatusCode::TOO_MANY_REQUESTS, code::TOO_MANY)
         }
     };

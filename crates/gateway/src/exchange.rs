@@ -202,8 +202,7 @@ impl Inner {
         }
         let stated_length =
             headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-        let of_server = caller.door.server.limits.body.map(|most| most.get() as usize);
-        let most = limits.body_bytes.min(of_server.unwrap_or(usize::MAX));
+        let most = self.longest_body(caller);
         if stated_length.is_some_and(|length| length > most as u64) {
             return Err(Refusal::BodyTooLarge);
         }
@@ -215,6 +214,12 @@ impl Inner {
             Unread::NoRoom => Refusal::NoRoom,
             Unread::TooLarge => Refusal::BodyTooLarge,
         })
+    }
+
+    /// The longest body that is taken from a caller: what holds everywhere, or less where the server says so.
+    pub(crate) fn longest_body(&self, caller: &Caller) -> usize {
+        let of_server = caller.door.server.limits.body.map(|most| most.get() as usize);
+        self.settings.limits.body_bytes.min(of_server.unwrap_or(usize::MAX))
     }
 
     /// The caller as of now, if that may be another than before: a body may take its time, and what was believed before it came

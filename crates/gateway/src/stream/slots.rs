@@ -44,6 +44,8 @@ enum Key {
 pub(crate) enum Full {
     Address,
     Client,
+    /// One connection of an older transport, which counts for itself.
+    Line,
     Principal,
     Server,
     Streams,
@@ -133,6 +135,7 @@ impl Full {
         match self {
             Self::Address => "address_at_once",
             Self::Client => "client_at_once",
+            Self::Line => "line_at_once",
             Self::Principal => "principal_at_once",
             Self::Server => "server_at_once",
             Self::Streams => "streams",
