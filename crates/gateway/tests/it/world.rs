@@ -497,7 +497,7 @@ impl Ask {
         self
     }
 
-    fn into_request(self) -> Request<Body> {
+    pub(crate) fn into_request(self) -> Request<Body> {
         let mut request = Request::new(Body::from(self.body));
         if let Some(from) = self.from {
             request.extensions_mut().insert(from);
