@@ -144,7 +144,7 @@ impl Inner {
         }
         let served = match way {
             Way::Streamable => self.streamable(caller, parts, body).await,
-            Way::Other(OtherTransport::HttpSse) => self.http_sse(caller, parts, body).await,
+            Way::Other(OtherTransport::HttpSse) => Box::pin(self.http_sse(caller, parts, body)).await,
             Way::Other(OtherTransport::Websocket) => self.websocket(caller, parts).await,
         };
         match served {

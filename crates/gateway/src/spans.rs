@@ -7,6 +7,7 @@ use crate::call::{Aim, Call};
 use crate::exchange::Refused;
 use crate::figures::ANSWERED;
 use axum::body::Body;
+use futures_util::future::Either;
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use opentelemetry::global::BoxedTracer;
 use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator};
@@ -15,7 +16,6 @@ use opentelemetry::{Context, KeyValue};
 use portcullis_domain::policy::RuleRef;
 use portcullis_domain::secret::may_hold_ours;
 use std::fmt;
-use std::pin::pin;
 
 /// W3C Trace Context s3.2 and s3.3.
 pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -93,11 +93,11 @@ impl Span<'_> {
     }
 
     /// Does something within: what is logged meanwhile carries the trace.
-    pub(crate) async fn around<T>(&self, work: impl Future<Output = T>) -> T {
-        let work = pin!(work);
+    /// No `async fn`: that would keep room for `work` twice, and calls are moved with the room they take.
+    pub(crate) fn around<F: Future>(&self, work: F) -> impl Future<Output = F::Output> + use<F> {
         match &self.0 {
-            Some((_, context)) => work.with_context(context.clone()).await,
-            None => work.await,
+            Some((_, context)) => Either::Left(work.with_context(context.clone())),
+            None => Either::Right(work),
         }
     }
 

@@ -17,7 +17,7 @@ use crate::settings::SpoolSettings;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 /// What the record of an outcome may take.
@@ -59,13 +59,18 @@ struct Open {
     reserved: u64,
     number: u64,
     segment: Option<Segment>,
-    /// Outcomes that go with the next record.
+    /// Lines that go with the next write: outcomes, and decisions whose callers wait for it.
     waiting: Vec<u8>,
+    /// What became of those decisions.
+    batch: Arc<Batch>,
     /// Somebody will see to it that they go.
     is_settling: bool,
     /// It was said that it fills.
     is_told: bool,
 }
+
+/// Decisions that are written together; false when they could not be.
+type Batch = OnceLock<bool>;
 
 struct Segment {
     file: Arc<File>,
@@ -86,6 +91,7 @@ impl Spool {
             number: segments.iter().map(|(number, _)| *number).fold(noted(&settings.dir)?, u64::max),
             segment: None,
             waiting: Vec::new(),
+            batch: Arc::default(),
             is_settling: false,
             is_told: false,
         };
@@ -94,21 +100,28 @@ impl Spool {
     }
 
     /// Records a decision. With [`Durability::Strict`] it is on the disk when this returns.
+    ///
+    /// Decisions that are made in the same moment are written together: each waits for those that are ready to run now, and
+    /// the first that goes on writes for all.
     pub(crate) async fn decided(
         &self,
         decided: &Decided<'_>,
         durability: Durability,
     ) -> Result<Reserved, SpoolFailure> {
         let line = record::line(decided).map_err(SpoolFailure::Unwritable)?;
+        let (batch, has_company) = self.lock().gather(&line, OUTCOME_ROOM)?;
+        let reserved = Reserved { spool: self.clone() };
+        if has_company {
+            tokio::task::yield_now().await;
+        }
         let strict = {
             let mut open = self.lock();
-            open.append(&line, OUTCOME_ROOM)?;
+            open.see_written(&batch)?;
             match durability {
                 Durability::Usual => None,
                 Durability::Strict => open.segment_handle(),
             }
         };
-        let reserved = Reserved { spool: self.clone() };
         if let Some(file) = strict {
             tokio::task::spawn_blocking(move || file.sync_data())
                 .await
@@ -122,7 +135,7 @@ impl Spool {
     /// Records a refusal; there will be no outcome.
     pub(crate) fn refused(&self, decided: &Decided<'_>) -> Result<(), SpoolFailure> {
         let line = record::line(decided).map_err(SpoolFailure::Unwritable)?;
-        self.lock().append(&line, 0)
+        self.lock().append(&line)
     }
 
     /// Writes what waits. Its failure is told: nobody waits for its success.
@@ -194,14 +207,33 @@ impl Drop for Reserved {
 }
 
 impl Open {
-    fn append(&mut self, line: &[u8], reserve: u64) -> Result<(), SpoolFailure> {
-        let more = (line.len() as u64).saturating_add(reserve);
-        if !self.has_room_for(more) {
+    fn append(&mut self, line: &[u8]) -> Result<(), SpoolFailure> {
+        if !self.has_room_for(line.len() as u64) {
             return Err(SpoolFailure::Full);
         }
-        self.write(line).map_err(SpoolFailure::Unwritable)?;
+        self.write(line).map_err(SpoolFailure::Unwritable)
+    }
+
+    /// Takes in a decision that is to be written, with room for its outcome; and whether other calls are under way, which may
+    /// have one, too.
+    fn gather(&mut self, line: &[u8], reserve: u64) -> Result<(Arc<Batch>, bool), SpoolFailure> {
+        if !self.has_room_for((line.len() as u64).saturating_add(reserve)) {
+            return Err(SpoolFailure::Full);
+        }
+        let has_company = self.reserved > 0;
+        self.waiting.extend_from_slice(line);
         self.reserved += reserve;
-        Ok(())
+        Ok((Arc::clone(&self.batch), has_company))
+    }
+
+    /// Returns when the decisions of `batch` are written, by whomever.
+    fn see_written(&mut self, batch: &Batch) -> Result<(), SpoolFailure> {
+        let written = match batch.get() {
+            Some(true) => Ok(()),
+            Some(false) => Err(io::Error::other("the records of this moment could not be written")),
+            None => self.write(&[]),
+        };
+        written.map_err(SpoolFailure::Unwritable)
     }
 
     fn has_room_for(&mut self, more: u64) -> bool {
@@ -249,6 +281,8 @@ impl Open {
         let mut lines = std::mem::take(&mut self.waiting);
         lines.extend_from_slice(line);
         let written = self.write_out(&lines);
+        // Whoever waits for it holds the one of before.
+        let _was_open = std::mem::take(&mut self.batch).set(written.is_ok());
         // Also when it failed: an outcome that may be there already is not written twice.
         lines.clear();
         self.waiting = lines;

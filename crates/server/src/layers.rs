@@ -21,11 +21,16 @@ pub(crate) async fn survive(request: Request, next: Next) -> Response {
     surviving(&path, next.run(request)).await
 }
 
-/// The same for what answers by itself.
-pub(crate) async fn surviving(uri: &Uri, answer: impl Future<Output = Response>) -> Response {
-    AssertUnwindSafe(answer).catch_unwind().await.unwrap_or_else(|_| {
-        tracing::error!(http.path = uri.path(), "a handler panicked");
-        plain(StatusCode::INTERNAL_SERVER_ERROR, "Something went wrong on our side.\n")
+/// The same for what answers by itself. No `async fn`: that would keep room for `answer` twice.
+pub(crate) fn surviving(
+    uri: &Uri,
+    answer: impl Future<Output = Response>,
+) -> impl Future<Output = Response> {
+    AssertUnwindSafe(answer).catch_unwind().map(|answered| {
+        answered.unwrap_or_else(|_| {
+            tracing::error!(http.path = uri.path(), "a handler panicked");
+            plain(StatusCode::INTERNAL_SERVER_ERROR, "Something went wrong on our side.\n")
+        })
     })
 }
 

@@ -4,6 +4,7 @@ use super::facts::{Facts, Shape, plain};
 use super::lookalike::{self, is_lookalike};
 use super::{Call, ParseRefusal, Unreadable};
 use portcullis_oauth::strict_json::{MemberName, Names};
+use memchr::{memchr_iter, memmem};
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -43,13 +44,14 @@ pub(crate) fn parse(body: &[u8], token: &str, max_depth: usize) -> Result<Call, 
 /// Whether `token` stands in `text`. Its end is looked for first: up to 32 bytes are found many at a time.
 fn holds(text: &str, token: &str) -> bool {
     let end = token.get(token.len().saturating_sub(32)..).unwrap_or(token);
-    text.contains(end) && text.contains(token)
+    memmem::find(text.as_bytes(), end.as_bytes()).is_some() && text.contains(token)
 }
 
 /// Whether the text may hold a token that the search of the raw text does not find: of the characters of a token (RFC 6750
 /// s2.1) only these escapes stand for one.
 fn may_be_escaped(text: &str) -> bool {
-    text.contains(r"\u") || text.contains(r"\/")
+    let text = text.as_bytes();
+    memchr_iter(b'\\', text).any(|at| matches!(text.get(at + 1), Some(b'u' | b'/')))
 }
 
 struct Reading<'t> {

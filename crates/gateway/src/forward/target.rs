@@ -20,6 +20,7 @@ use portcullis_domain::id::ServerId;
 use portcullis_domain::registry::{Placement, Server, Upstream, UpstreamTls};
 use portcullis_oauth::time::Timestamp;
 use rustls::ClientConfig;
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::error::Error;
 use std::fmt;
@@ -127,10 +128,10 @@ impl Target {
     ) -> Result<Response<Incoming>, UpstreamFailure> {
         let now = (self.means.clock)();
         let request = self.request(forwarded, shown)?;
-        let client = self.client(now)?;
         let admitted = self.breaker.admit(now);
         let trying: Try = admitted.map_err(|Resting(seconds)| UpstreamFailure::Resting { seconds })?;
-        let answered = tokio::time::timeout(forwarded.timeout, client.request(request)).await;
+        let asking = self.client(now)?.request(request);
+        let answered = tokio::time::timeout(forwarded.timeout, asking).await;
         drop(trying);
         let response = answered.map_err(|_| UpstreamFailure::Late)?.map_err(|error| {
             let failure = failure(&error);
@@ -155,16 +156,16 @@ impl Target {
         Ok(request)
     }
 
-    fn client(&self, now: Timestamp) -> Result<HttpClient, UpstreamFailure> {
+    fn client(&self, now: Timestamp) -> Result<Cow<'_, HttpClient>, UpstreamFailure> {
         match &self.connections {
-            Connections::Usual(client) => Ok(HttpClient::clone(client)),
+            Connections::Usual(client) => Ok(Cow::Borrowed(client)),
             Connections::Own(of_its_own) => {
                 let (places, own) = &**of_its_own;
                 let mut own = own.lock().unwrap_or_else(PoisonError::into_inner);
                 let made = own.client((places, &self.means.secrets), now, |config| {
                     client(config, &self.breaker, &self.means)
                 });
-                made.ok_or(UpstreamFailure::Secret)
+                made.map(Cow::Owned).ok_or(UpstreamFailure::Secret)
             }
         }
     }

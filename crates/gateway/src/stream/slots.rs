@@ -11,15 +11,23 @@ use portcullis_domain::principal::Subject;
 use portcullis_domain::rate::Source;
 use portcullis_oauth::client::ClientId;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::watch;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::Notify;
 
 /// Counts what goes on.
 #[derive(Clone)]
 pub(crate) struct Slots {
     most: AtOnce,
-    taken: Arc<Mutex<HashMap<Key, u32>>>,
-    total: watch::Sender<usize>,
+    taken: Arc<Mutex<Taken>>,
+    /// Told when nothing goes on any more.
+    over: Arc<Notify>,
+}
+
+#[derive(Default)]
+struct Taken {
+    by: HashMap<Key, u32>,
+    total: usize,
 }
 
 /// One call or stream; over when dropped.
@@ -53,7 +61,7 @@ pub(crate) enum Full {
 
 impl Slots {
     pub(crate) fn new(most: AtOnce) -> Self {
-        Self { most, taken: Arc::default(), total: watch::Sender::new(0) }
+        Self { most, taken: Arc::default(), over: Arc::default() }
     }
 
     /// Room for one more call.
@@ -85,47 +93,76 @@ impl Slots {
 
     /// All of them, or none.
     fn take(&self, wanted: [Option<(Key, u32, Full)>; 4]) -> Result<Slot, Full> {
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        for (key, most, full) in wanted.iter().flatten() {
-            if taken.get(key).copied().unwrap_or_default() >= *most {
-                return Err(*full);
+        let mut taken = self.taken();
+        let mut keys: [Option<Key>; 4] = Default::default();
+        for (place, (key, most, full)) in keys.iter_mut().zip(wanted.into_iter().flatten()) {
+            if !taken.one_more(&key, most) {
+                taken.give_back(keys);
+                return Err(full);
             }
+            *place = Some(key);
         }
-        let keys = wanted.map(|one| one.map(|(key, ..)| key));
-        for key in keys.iter().flatten() {
-            *taken.entry(key.clone()).or_default() += 1;
-        }
+        taken.total += 1;
         drop(taken);
-        self.total.send_modify(|total| *total += 1);
         Ok(Slot { keys, slots: self.clone() })
     }
 
     /// How many calls and streams there are.
     pub(crate) fn total(&self) -> u64 {
-        *self.total.borrow() as u64
+        self.taken().total as u64
     }
 
     /// Returns when there are none.
     pub(crate) async fn all_over(&self) {
-        // The sender is ours, so the channel cannot close.
-        let mut total = self.total.subscribe();
-        let _closed = total.wait_for(|total| *total == 0).await;
+        loop {
+            // Before the look: what is told meanwhile is heard.
+            let over = self.over.notified();
+            if self.taken().total == 0 {
+                return;
+            }
+            over.await;
+        }
+    }
+
+    fn taken(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Taken {
+    /// False, and nothing done, where there are `most` already.
+    fn one_more(&mut self, key: &Key, most: u32) -> bool {
+        let known = self.by.get_mut(key);
+        if known.as_ref().map_or(0, |count| **count) >= most {
+            return false;
+        }
+        match known {
+            Some(count) => *count += 1,
+            None => drop(self.by.insert(key.clone(), 1)),
+        }
+        true
+    }
+
+    fn give_back(&mut self, keys: [Option<Key>; 4]) {
+        for key in keys.into_iter().flatten() {
+            if let Entry::Occupied(mut count) = self.by.entry(key) {
+                *count.get_mut() -= 1;
+                if *count.get() == 0 {
+                    count.remove();
+                }
+            }
+        }
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let mut taken = self.slots.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        for key in self.keys.iter().flatten() {
-            if let Some(count) = taken.get_mut(key) {
-                *count -= 1;
-                if *count == 0 {
-                    taken.remove(key);
-                }
-            }
+        let mut taken = self.slots.taken();
+        taken.give_back(std::mem::take(&mut self.keys));
+        taken.total -= 1;
+        if taken.total == 0 {
+            self.slots.over.notify_waiters();
         }
-        drop(taken);
-        self.slots.total.send_modify(|total| *total -= 1);
     }
 }
 

@@ -2,11 +2,12 @@
 
 use super::error::Refusal;
 use crate::fault::Fault;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 
 static PLACES: Semaphore = Semaphore::const_new(2);
 
-/// Does it on a thread of its own. The place is held until the work has ended, even if nobody waits for it any more.
+/// Does it on a thread of its own, which ends with it: what a large fleet took for a moment is not kept for the next one. The
+/// place is held until the work has ended, even if nobody waits for it any more.
 pub(super) async fn aside<T, E>(work: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, Refusal>
 where
     T: Send + 'static,
@@ -14,9 +15,13 @@ where
     Refusal: From<E>,
 {
     let place = PLACES.acquire().await.map_err(|_| Fault::Shape("a place to work"))?;
-    let done = tokio::task::spawn_blocking(move || {
+    let (done, doing) = oneshot::channel();
+    let span = tracing::Span::current();
+    let work = move || {
         let _place = place;
-        work()
-    });
-    Ok(done.await.map_err(|_| Fault::Shape("work that was set aside"))??)
+        let _given_up = done.send(span.in_scope(work));
+    };
+    let began = std::thread::Builder::new().name("aside".to_owned()).spawn(work);
+    began.map_err(|_| Fault::Shape("a thread to work on"))?;
+    Ok(doing.await.map_err(|_| Fault::Shape("work that was set aside"))??)
 }

@@ -3,6 +3,8 @@
 //! hyper takes `Transfer-Encoding` over `Content-Length` and closes (RFC 9112 s6.3 allows it) and takes bare line feeds; we
 //! refuse both. It hides the first from the parsed headers, so this looks at the bytes as they came. It can only refuse.
 
+use memchr::{memchr, memchr_iter};
+
 /// Why a head is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Fault {
@@ -28,11 +30,14 @@ pub(super) fn check(head: &[u8]) -> Result<(), Fault> {
     let mut lengths = 0;
     let mut encodings = 0;
     let mut hosts = 0;
-    for line in head.split_inclusive(|byte| *byte == b'\n') {
-        if !line.ends_with(b"\r\n") {
+    let mut from = 0;
+    for at in memchr_iter(b'\n', head) {
+        let line = &head[from..at];
+        from = at + 1;
+        if !line.ends_with(b"\r") {
             return Err(Fault::BareLineFeed);
         }
-        let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
+        let name = &line[..memchr(b':', line).unwrap_or(line.len())];
         if name.eq_ignore_ascii_case(b"content-length") {
             lengths += 1;
         } else if name.eq_ignore_ascii_case(b"transfer-encoding") {

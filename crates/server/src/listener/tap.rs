@@ -4,6 +4,7 @@ use super::head::{self, Fault};
 use super::places::Place;
 use super::stream::Stream;
 use http::{Request, header};
+use memchr::memchr;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -43,14 +44,21 @@ impl Kept {
             self.forget();
             (self.complete, self.answered) = (false, false);
         }
-        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
-            if self.complete || self.head.len() >= KEPT {
+        // Bodies may be long, and none of theirs is looked at.
+        if self.complete || self.head.len() >= KEPT {
+            return;
+        }
+        let mut rest = bytes.get(..KEPT - self.head.len()).unwrap_or(bytes);
+        while let Some(at) = memchr(b'\n', rest) {
+            let (line, after) = rest.split_at(at + 1);
+            self.head.extend_from_slice(line);
+            self.complete = head::is_complete(&self.head);
+            if self.complete {
                 return;
             }
-            let room = KEPT - self.head.len();
-            self.head.extend_from_slice(line.get(..room).unwrap_or(line));
-            self.complete = head::is_complete(&self.head);
+            rest = after;
         }
+        self.head.extend_from_slice(rest);
     }
 
     fn forget(&mut self) {
