@@ -69,8 +69,8 @@ struct Open {
     is_told: bool,
 }
 
-/// Decisions that are written together; false when they could not be.
-type Batch = OnceLock<bool>;
+/// Decisions that are written together, and into which file; none when they could not be.
+type Batch = OnceLock<Option<Arc<File>>>;
 
 struct Segment {
     file: Arc<File>,
@@ -116,10 +116,11 @@ impl Spool {
         }
         let strict = {
             let mut open = self.lock();
-            open.see_written(&batch)?;
+            let file = open.see_written(&batch)?;
+            // Not the one that is written to by now: another may have been begun.
             match durability {
                 Durability::Usual => None,
-                Durability::Strict => open.segment_handle(),
+                Durability::Strict => Some(file),
             }
         };
         if let Some(file) = strict {
@@ -226,14 +227,13 @@ impl Open {
         Ok((Arc::clone(&self.batch), has_company))
     }
 
-    /// Returns when the decisions of `batch` are written, by whomever.
-    fn see_written(&mut self, batch: &Batch) -> Result<(), SpoolFailure> {
-        let written = match batch.get() {
-            Some(true) => Ok(()),
-            Some(false) => Err(io::Error::other("the records of this moment could not be written")),
-            None => self.write(&[]),
-        };
-        written.map_err(SpoolFailure::Unwritable)
+    /// Returns when the decisions of `batch` are written, by whomever: where.
+    fn see_written(&mut self, batch: &Batch) -> Result<Arc<File>, SpoolFailure> {
+        if batch.get().is_none() {
+            self.write(&[]).map_err(SpoolFailure::Unwritable)?;
+        }
+        let lost = || io::Error::other("the records of this moment could not be written");
+        batch.get().cloned().flatten().ok_or_else(lost).map_err(SpoolFailure::Unwritable)
     }
 
     fn has_room_for(&mut self, more: u64) -> bool {
@@ -282,7 +282,8 @@ impl Open {
         lines.extend_from_slice(line);
         let written = self.write_out(&lines);
         // Whoever waits for it holds the one of before.
-        let _was_open = std::mem::take(&mut self.batch).set(written.is_ok());
+        let file = written.as_ref().ok().and_then(|()| self.segment_handle());
+        let _was_open = std::mem::take(&mut self.batch).set(file);
         // Also when it failed: an outcome that may be there already is not written twice.
         lines.clear();
         self.waiting = lines;
@@ -413,6 +414,22 @@ fn segment_number(path: &Path) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pc_50_a_decision_that_somebody_else_wrote_is_synced_where_it_stands() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = SpoolSettings { dir: folder.path().to_owned(), max_bytes: 1024 * 1024 };
+        let spool = Spool::open(&settings).unwrap();
+        let mut open = spool.lock();
+        let (batch, _) = open.gather(b"decided\n", 0).unwrap();
+        open.write(b"another\n").unwrap();
+        open.next_segment().unwrap();
+        let file = open.see_written(&batch).unwrap();
+        assert_eq!(file.metadata().unwrap().len(), 16);
+        let (lost, _) = open.gather(b"decided\n", 0).unwrap();
+        let _never_written = lost.set(None);
+        assert!(open.see_written(&lost).is_err());
+    }
 
     #[test]
     fn pc_50_no_segment_has_the_number_of_another_that_was_moved_away() {
