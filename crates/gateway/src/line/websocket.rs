@@ -180,8 +180,7 @@ async fn converse(
     let watched = coming.watching(TokioIo::new(upgraded));
     let socket = WebSocketStream::from_raw_socket(watched, Role::Server, Some(bounds)).await;
     let (mut sink, mut stream) = socket.split();
-    let heard =
-        Heard { coming, anything: AtomicU32::new(0), control: AtomicU32::new(0), is_busy: false.into() };
+    let heard = Heard::of(coming);
     let ending = tokio::select! {
         ending = speak(&line, &mut sink, outgoing, watch, &heard) => ending,
         ending = listen(&line, &mut stream, &heard) => ending,
@@ -210,6 +209,20 @@ struct Heard {
     is_busy: AtomicBool,
 }
 
+impl Heard {
+    fn of(coming: Coming) -> Self {
+        Self { coming, anything: AtomicU32::new(0), control: AtomicU32::new(0), is_busy: false.into() }
+    }
+
+    /// How often in a row nothing came from one ping to the next, `before` being how often until now. Nobody is silent to whom
+    /// nobody listens.
+    fn silences(&self, before: u32) -> u32 {
+        self.control.store(0, Ordering::Relaxed);
+        let was_silent = self.anything.swap(0, Ordering::Relaxed) == 0;
+        if was_silent && !self.is_busy.load(Ordering::Relaxed) { before + 1 } else { 0 }
+    }
+}
+
 /// Writes what is on the line, and pings.
 async fn speak(
     line: &Line,
@@ -236,10 +249,7 @@ async fn speak(
                 Err(_) => continue,
             },
             _ = ping.tick() => {
-                heard.control.store(0, Ordering::Relaxed);
-                let was_silent = heard.anything.swap(0, Ordering::Relaxed) == 0;
-                // Nobody is silent to whom nobody listens.
-                silences = if was_silent && !heard.is_busy.load(Ordering::Relaxed) { silences + 1 } else { 0 };
+                silences = heard.silences(silences);
                 if silences == 2 {
                     return Ending::Silent;
                 }
@@ -336,4 +346,23 @@ async fn take(line: &Arc<Line>, body: Bytes) -> Option<Ending> {
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::room::Room;
+    use portcullis_domain::principal::Subject;
+
+    #[test]
+    fn strm_05_whoever_is_not_listened_to_is_not_silent() {
+        let share = Room::new(1, 1).of(&Subject::Agent("cli_1".parse().unwrap()));
+        let heard = Heard::of(Coming::new(share, 1));
+        assert_eq!([heard.silences(0), heard.silences(1)], [1, 2]);
+        heard.is_busy.store(true, Ordering::Relaxed);
+        assert_eq!([heard.silences(0), heard.silences(1)], [0, 0], "a message is on its way to the upstream");
+        heard.is_busy.store(false, Ordering::Relaxed);
+        heard.anything.store(1, Ordering::Relaxed);
+        assert_eq!([heard.silences(1), heard.silences(0)], [0, 1]);
+    }
 }
