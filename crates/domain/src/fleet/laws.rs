@@ -49,14 +49,15 @@ fn sentence() -> impl Strategy<Value = String> {
 
 /// Patterns of which none says again what another says, neither in its rule nor in another.
 fn rule(at: usize) -> impl Strategy<Value = Rule> {
-    let patterns = || proptest::sample::subsequence(vec!["list_*", "read", "note://*", "a\"b"], 0..3);
-    let patterns = move || {
-        patterns().prop_map(move |all| all.into_iter().map(|text| format!("{at}{text}")).collect::<Vec<_>>())
+    let patterns = |start: &'static str| {
+        let patterns = proptest::sample::subsequence(vec!["list_*", "read", "note/*", "a\"b"], 0..3);
+        let named = move |text: &str| format!("{start}{at}:{text}");
+        patterns.prop_map(move |all| all.into_iter().map(named).collect::<Vec<_>>())
     };
     let methods = proptest::sample::subsequence(vec!["com.example/a", "notifications/b\"c"], 0..=2);
     let methods =
         methods.prop_map(move |all| all.into_iter().map(|text| format!("{at}{text}")).collect::<Vec<_>>());
-    (patterns(), patterns(), patterns(), methods, scopes(), any::<bool>()).prop_map(
+    (patterns(""), patterns(""), patterns("x"), methods, scopes(), any::<bool>()).prop_map(
         move |(mut tools, prompts, resources, methods, mut scopes, high)| {
             tools.push(format!("t{at}"));
             scopes.insert(SCOPES[0].parse().unwrap());

@@ -1,9 +1,10 @@
 //! Rules of one server: scopes, patterns, and patterns without effect.
 
 use super::Check;
+use crate::document::MOST_TOLD;
 use crate::fleet::raw::RawRule;
 use crate::method::nameable;
-use crate::policy::{covers, glob};
+use crate::policy::{covers, glob, is_possible};
 use crate::registry::{Risk, Rule};
 use portcullis_oauth::scope::ScopeSet;
 use std::collections::HashMap;
@@ -11,6 +12,9 @@ use toml::Spanned;
 
 /// The most comparisons of patterns of one server. Patterns without effect do no harm, and who has so many does not see it.
 const MOST_COMPARED: usize = 100_000;
+
+/// A longer pattern is not tried for whether it can match anything.
+const LONGEST_TRIED: usize = 2000;
 
 impl Check<'_> {
     /// The rules of one server.
@@ -50,10 +54,26 @@ impl Check<'_> {
         {
             self.problem(at, "a rule needs tools, prompts, resources or methods that it is for");
         }
+        self.resource_patterns(&raw.resources);
         let [tools, prompts, resources] =
             [raw.tools, raw.prompts, raw.resources].map(|patterns| self.patterns(patterns));
         let methods = self.methods(raw.methods);
         (!scopes.is_empty()).then_some(Rule { tools, prompts, resources, methods, scopes, risk: raw.risk })
+    }
+
+    /// Those that no URI can match: they would look like a choice.
+    fn resource_patterns(&mut self, raw: &[Spanned<String>]) {
+        for pattern in raw.iter().filter(|pattern| (1..LONGEST_TRIED).contains(&pattern.get_ref().len())) {
+            if self.problems.len() >= MOST_TOLD {
+                return;
+            }
+            if let Err(unclear) = is_possible(pattern.get_ref()) {
+                self.problem(
+                    pattern.span().start,
+                    format!("{:?} matches no resource, because {unclear}", pattern.get_ref()),
+                );
+            }
+        }
     }
 
     fn methods(&mut self, raw: Vec<Spanned<String>>) -> Vec<String> {

@@ -1,0 +1,368 @@
+//! URIs of resources as those who serve them read them.
+//!
+//! The URI is forwarded as it came, and every server reads it its own way: one compares the text, one has it rewritten by a
+//! library (`new URL` of TypeScript, `AnyUrl` of Python), one takes the path out of it, unescapes it and opens a file. So
+//!
+//! - what two of them would take for different things is not judged at all ([`Unclear`]);
+//! - what all of them take for the same thing is brought into one spelling, in rules and in requests ([`spelled`]);
+//! - where only some make no difference (letters in both cases, a query, a name before the host, a slash at the end), a rule
+//!   opens what it says to the letter, and counts for what they take for that ([`Patterns`]).
+
+use super::pattern;
+use std::borrow::Cow;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+#[cfg(test)]
+mod tests;
+
+/// Why a URI is not judged: what is wrong with it is said as whoever wrote it can mend it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unclear {
+    /// A backslash, control character, blank at an end, or another sign that some readers drop or take for something else.
+    #[error(
+        "this URI can be read in more than one way: write it without \\ and |, control characters, blanks at its ends, and signs that look like dots or slashes"
+    )]
+    Character,
+    /// An escape that some readers undo and others do not.
+    #[error(
+        "this URI can be read in more than one way: escape nothing that can stand as it is (letters, digits, - . _ ~), no control characters, no slash or backslash in its path, nothing twice, and in UTF-8"
+    )]
+    Escape,
+    /// A host that readers rewrite, or an address without one.
+    #[error(
+        "this URI can be read in more than one way: write http and https as https://host/path, in lower case, in ASCII, without user and default port; file as file:///path; and any other host plainly, with a port only if there is one"
+    )]
+    Host,
+    /// No scheme, or one in upper case.
+    #[error(
+        "this URI can be read in more than one way: begin it with its scheme in lower case, as in file:///a or note://a"
+    )]
+    Scheme,
+    /// A segment `.` or `..`, or an empty one.
+    #[error(
+        "this URI can be read in more than one way: write it without segments . and .. and without two slashes in its path"
+    )]
+    Segment,
+}
+
+/// What some reader may take one URI for.
+#[derive(Debug)]
+pub(super) struct Readings {
+    exact: String,
+    /// To readers that make no difference where others do.
+    lax: Vec<String>,
+}
+
+impl Readings {
+    pub(super) fn of(uri: &str) -> Result<Self, Unclear> {
+        check(uri)?;
+        let exact = spelled(uri, Star::Literal);
+        let whole = lax(&exact);
+        let bare = whole.split(['?', '#']).next().unwrap_or_default().to_owned();
+        let plain = bare.trim_end_matches('/').to_owned();
+        Ok(Self { exact, lax: vec![whole, bare, plain] })
+    }
+}
+
+/// Patterns of a rule for resources.
+#[derive(Clone, Debug)]
+pub(super) struct Patterns {
+    exact: pattern::Patterns,
+    lax: pattern::Patterns,
+}
+
+impl Patterns {
+    /// `Err`: one that is no pattern.
+    pub(super) fn new(patterns: &[String]) -> Result<Self, &str> {
+        let exact: Vec<String> = patterns.iter().map(|text| spelled(text, Star::Wild)).collect();
+        let lax: Vec<String> = exact.iter().map(|text| lax(text)).collect();
+        match (pattern::Patterns::new(&exact), pattern::Patterns::new(&lax)) {
+            (Ok(exact), Ok(lax)) => Ok(Self { exact, lax }),
+            (Err(_), _) | (_, Err(_)) => Err(patterns.first().map_or("", String::as_str)),
+        }
+    }
+
+    /// Whether it is this that they are about.
+    pub(super) fn open(&self, uri: &Readings) -> bool {
+        self.exact.is_match(&uri.exact)
+    }
+
+    /// Whether it is this to some reader: then what the rule needs is needed.
+    pub(super) fn concern(&self, uri: &Readings) -> bool {
+        self.open(uri) || uri.lax.iter().any(|text| self.lax.is_match(text))
+    }
+}
+
+/// Whether some URI that is judged can match a pattern.
+///
+/// # Errors
+/// What is wrong with a URI that matches it, as all that do have something wrong.
+pub fn is_possible(pattern: &str) -> Result<(), Unclear> {
+    // What may stand for a star, in a scheme, a host or a path.
+    const EXAMPLES: [&str; 17] = [
+        "x@", "x@x", "x", "", "/", "1", "::1", "x:", "x:x", "/x", "x/", "x/x", "/x/", "//x/x", "///x",
+        "://x/x", "x://x/x",
+    ];
+    let parts: Vec<&str> = pattern.split('*').collect();
+    let (start, middle, end) = match parts.as_slice() {
+        [] | [_] => return check(pattern),
+        [start, middle @ .., end] => (start, middle, end),
+    };
+    let with = |first: &str, last: &str| match middle {
+        [] => check(&format!("{start}{first}{end}")),
+        middle => check(&format!("{start}{first}{}{last}{end}", middle.join("x"))),
+    };
+    let found = with("x", "x");
+    let is_right = |first: &&str| EXAMPLES.iter().any(|last| with(first, last).is_ok());
+    if EXAMPLES.iter().any(|first| is_right(&first)) { Ok(()) } else { found }
+}
+
+/// Whether every reader takes the URI for the same thing, but for what [`Readings`] holds.
+fn check(uri: &str) -> Result<(), Unclear> {
+    // WHATWG URL s4.4: blanks at the ends, tabs and line breaks are dropped, a backslash is a slash, | is the colon of a drive.
+    let is_odd = |c: char| c.is_control() || c == '\\' || c == '|';
+    if uri.trim() != uri || uri.contains(is_odd) {
+        return Err(Unclear::Character);
+    }
+    let (scheme, rest) =
+        uri.split_once(':').filter(|(scheme, _)| is_scheme(scheme)).ok_or(Unclear::Scheme)?;
+    let special = Special::of(scheme);
+    let path = match rest.strip_prefix("//") {
+        Some(rest) => {
+            let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+            if !is_plain_authority(special, authority, path) {
+                return Err(Unclear::Host);
+            }
+            path
+        }
+        // Readers put the slashes there.
+        None if special.is_some() => return Err(Unclear::Host),
+        None => rest,
+    };
+    check_segments(path)?;
+    check_escapes(path)
+}
+
+fn is_scheme(text: &str) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"+-.".contains(&byte);
+    text.starts_with(|c: char| c.is_ascii_lowercase()) && text.bytes().all(is_part)
+}
+
+/// Schemes of which the WHATWG URL standard (s3.1) knows more than RFC 3986 does.
+#[derive(Clone, Copy)]
+enum Special {
+    File,
+    /// With the port that is not written.
+    Web(&'static str),
+}
+
+impl Special {
+    fn of(scheme: &str) -> Option<Self> {
+        match scheme {
+            "file" => Some(Self::File),
+            "ftp" => Some(Self::Web("21")),
+            "http" | "ws" => Some(Self::Web("80")),
+            "https" | "wss" => Some(Self::Web("443")),
+            _ => None,
+        }
+    }
+}
+
+/// Whether no reader rewrites it or takes another host out of it.
+fn is_plain_authority(special: Option<Special>, authority: &str, path: &str) -> bool {
+    match special {
+        // To most readers of files a host there is nothing, and to some a part of the path.
+        Some(Special::File) => authority.is_empty() && path.starts_with('/'),
+        Some(Special::Web(default)) => {
+            let parts = host_and_port(authority);
+            let is_plain = |(host, port): (&str, Option<&str>)| is_web_host(host) && port != Some(default);
+            path.starts_with('/') && parts.is_some_and(is_plain)
+        }
+        None => {
+            let (user, address) = match authority.rsplit_once('@') {
+                Some((user, address)) => (Some(user), address),
+                None => (None, authority),
+            };
+            let is_plain = |(host, _): (&str, Option<&str>)| is_own_host(host);
+            authority.is_empty()
+                || user.is_none_or(is_plain_user) && host_and_port(address).is_some_and(is_plain)
+        }
+    }
+}
+
+fn host_and_port(authority: &str) -> Option<(&str, Option<&str>)> {
+    let end = if authority.starts_with('[') {
+        authority.find(']')? + 1
+    } else {
+        authority.find(':').unwrap_or(authority.len())
+    };
+    let (host, rest) = authority.split_at(end);
+    if rest.is_empty() {
+        return Some((host, None));
+    }
+    let port = rest.strip_prefix(':')?;
+    let is_plain = port.parse::<u16>().is_ok_and(|number| number.to_string() == port);
+    is_plain.then_some((host, Some(port)))
+}
+
+/// Braces are those of templates.
+fn is_web_host(host: &str) -> bool {
+    if host.starts_with('[') {
+        return is_plain_v6(host);
+    }
+    let is_part = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_{}".contains(&byte);
+    let is_label = |label: &str| !label.is_empty() && label.bytes().all(is_part);
+    let last = host.rsplit('.').next().unwrap_or_default();
+    // WHATWG URL s3.5: what ends in a number is an address of four, however it is written.
+    let hex = last.strip_prefix("0x");
+    let is_number = last.bytes().all(|byte| byte.is_ascii_digit())
+        || hex.is_some_and(|hex| hex.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    host.split('.').all(is_label)
+        && (!is_number || host.parse::<Ipv4Addr>().is_ok_and(|address| address.to_string() == host))
+}
+
+/// A host whose meaning is its server's own.
+fn is_own_host(host: &str) -> bool {
+    if host.starts_with('[') {
+        return is_plain_v6(host);
+    }
+    let is_part = |byte: u8| is_unreserved(byte) || b"!$&'()*+,;={}".contains(&byte);
+    !matches!(host, "" | "." | "..") && host.bytes().all(is_part)
+}
+
+/// The two standards shorten addresses alike, but for those that hold one of four numbers.
+fn is_plain_v6(host: &str) -> bool {
+    let inside = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    inside.is_some_and(|inside| {
+        !inside.contains('.') && inside.parse::<Ipv6Addr>().is_ok_and(|address| address.to_string() == inside)
+    })
+}
+
+fn is_plain_user(user: &str) -> bool {
+    let is_part = |byte: u8| is_unreserved(byte) || b"!$&()*+,{}".contains(&byte);
+    user.splitn(2, ':').all(|part| !part.is_empty() && part.bytes().all(is_part))
+}
+
+/// Segments that readers resolve or drop; dots also where a parameter is a path.
+fn check_segments(text: &str) -> Result<(), Unclear> {
+    let has_dots = text.split(['/', '?', '#', '&', '=', ';']).any(|part| matches!(part, "." | ".."));
+    let path = text.split(['?', '#']).next().unwrap_or_default();
+    if has_dots || path.contains("//") { Err(Unclear::Segment) } else { Ok(()) }
+}
+
+/// RFC 3986 s2: what means the same escaped and plain is plain. To a reader of files an escaped slash is one, to others not.
+fn check_escapes(text: &str) -> Result<(), Unclear> {
+    let mut plain = Vec::with_capacity(text.len());
+    let mut in_query = false;
+    let mut rest = text.as_bytes();
+    while let Some((byte, after)) = rest.split_first() {
+        rest = after;
+        in_query |= *byte == b'?';
+        if *byte != b'%' {
+            plain.push(*byte);
+            continue;
+        }
+        let Some((escaped, after)) = escaped(after) else { return Err(Unclear::Escape) };
+        let is_slash = escaped == b'\\' || escaped == b'/' && !in_query;
+        if is_unreserved(escaped) || escaped.is_ascii_control() || is_slash {
+            return Err(Unclear::Escape);
+        }
+        plain.push(escaped);
+        rest = after;
+    }
+    let plain = String::from_utf8(plain).map_err(|_| Unclear::Escape)?;
+    let is_twice = |at: usize| escaped(plain.as_bytes().get(at + 1..).unwrap_or_default()).is_some();
+    if plain.match_indices('%').any(|(at, _)| is_twice(at)) {
+        return Err(Unclear::Escape);
+    }
+    if plain.chars().any(is_lookalike) { Err(Unclear::Character) } else { Ok(()) }
+}
+
+/// The byte that two hexadecimal digits at the start stand for, and what follows.
+fn escaped(text: &[u8]) -> Option<(u8, &[u8])> {
+    let (digits, rest) = text.split_at_checked(2)?;
+    let value = |digit: u8| char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
+    Some((16 * value(digits[0])? + value(digits[1])?, rest))
+}
+
+fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
+}
+
+/// Beyond ASCII: controls, and what Unicode (NFKC) or Windows folds into dots, slashes and percent signs.
+fn is_lookalike(c: char) -> bool {
+    let folds = matches!(
+        c,
+        '\u{2024}'
+            | '\u{2025}'
+            | '\u{2044}'
+            | '\u{2215}'
+            | '\u{fe30}'
+            | '\u{fe52}'
+            | '\u{fe68}'
+            | '\u{fe6a}'
+            | '\u{ff05}'
+            | '\u{ff0e}'
+            | '\u{ff0f}'
+            | '\u{ff3c}'
+    );
+    folds || (!c.is_ascii() && c.is_control())
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Star {
+    Literal,
+    /// Any run of characters.
+    Wild,
+}
+
+/// The one spelling in which a URI, or a pattern of URIs, is compared. In a path an escape means its character, and in a query
+/// too but for what divides it (`%26` is no `&`); what a URI cannot hold is escaped, as the libraries do.
+fn spelled(text: &str, star: Star) -> String {
+    let mut all = String::with_capacity(text.len());
+    let mut in_query = false;
+    let mut rest = text.as_bytes();
+    while let Some((byte, after)) = rest.split_first() {
+        rest = after;
+        in_query |= *byte == b'?';
+        match escaped(after).filter(|_| *byte == b'%') {
+            Some((escaped, after)) => {
+                rest = after;
+                let divides = in_query && b"&=+;".contains(&escaped);
+                let is_plain =
+                    !divides && (b"!$&'()+,;=:@[]/".contains(&escaped) || in_query && escaped == b'?');
+                push(&mut all, escaped, is_plain);
+            }
+            None => {
+                let is_literal = *byte != b'*' || star == Star::Wild;
+                let is_plain = byte.is_ascii_graphic() && !b"\"<>^`{}|".contains(byte) && is_literal;
+                push(&mut all, *byte, is_plain);
+            }
+        }
+    }
+    all
+}
+
+fn push(all: &mut String, byte: u8, is_plain: bool) {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    if is_plain {
+        all.push(char::from(byte));
+        return;
+    }
+    let digit = |value: u8| char::from(DIGITS[usize::from(value)]);
+    all.extend(['%', digit(byte >> 4), digit(byte & 15)]);
+}
+
+/// Without what some readers make no difference by: a name before the host, and which case letters are in.
+fn lax(spelled: &str) -> String {
+    without_user(spelled).to_ascii_lowercase()
+}
+
+fn without_user(text: &str) -> Cow<'_, str> {
+    let Some((scheme, rest)) = text.split_once("://") else { return text.into() };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    match authority.rfind('@') {
+        Some(at) => format!("{scheme}://{}", rest.get(at + 1..).unwrap_or_default()).into(),
+        None => text.into(),
+    }
+}
