@@ -93,34 +93,71 @@ impl Patterns {
     }
 }
 
-/// Whether some URI that is judged can match a pattern.
+/// Whether some URI that is judged may match a pattern. Only what every match would have wrong is found, whatever the stars
+/// stand for.
 ///
 /// # Errors
-/// What is wrong with a URI that matches it, as all that do have something wrong.
+/// What that is.
 pub fn is_possible(pattern: &str) -> Result<(), Unclear> {
-    // What may stand for a star, in a scheme, a host or a path.
-    const EXAMPLES: [&str; 17] = [
-        "x@", "x@x", "x", "", "/", "1", "::1", "x:", "x:x", "/x", "x/", "x/x", "/x/", "//x/x", "///x",
-        "://x/x", "x://x/x",
-    ];
-    let parts: Vec<&str> = pattern.split('*').collect();
-    let (start, middle, end) = match parts.as_slice() {
-        [] | [_] => return check(pattern),
-        [start, middle @ .., end] => (start, middle, end),
+    let Some((start, rest)) = pattern.split_once('*') else { return check(pattern) };
+    let (middle, end) = rest.rsplit_once('*').unwrap_or(("", rest));
+    if pattern.contains(is_odd) || start.trim_start() != start || end.trim_end() != end {
+        return Err(Unclear::Character);
+    }
+    let path = possible_path(start)?;
+    check_segments(&format!("{path}x"))?;
+    if middle.split('*').any(|part| has_dots(&format!("x{part}x"))) || has_dots(&format!("x{end}")) {
+        return Err(Unclear::Segment);
+    }
+    let is_in_path = path.starts_with('/') && !path.contains('?');
+    let is_wrong =
+        has_wrong_escape(path, is_in_path) || rest.split('*').any(|part| has_wrong_escape(part, false));
+    if is_wrong { Err(Unclear::Escape) } else { Ok(()) }
+}
+
+/// As much of the path as is known, where something is to follow.
+fn possible_path(start: &str) -> Result<&str, Unclear> {
+    let Some((scheme, rest)) = start.split_once(':') else {
+        return if start.is_empty() || is_scheme(start) { Ok("") } else { Err(Unclear::Scheme) };
     };
-    let with = |first: &str, last: &str| match middle {
-        [] => check(&format!("{start}{first}{end}")),
-        middle => check(&format!("{start}{first}{}{last}{end}", middle.join("x"))),
+    if !is_scheme(scheme) {
+        return Err(Unclear::Scheme);
+    }
+    let special = Special::of(scheme);
+    let (is_right, path) = match (special, rest.strip_prefix("//")) {
+        (None, None) => (true, rest),
+        (Some(_), None) => ("/".starts_with(rest), ""),
+        (_, Some(rest)) => match rest.find(['/', '?', '#']) {
+            Some(at) => {
+                let (authority, path) = rest.split_at(at);
+                (is_plain_authority(special, authority, path), path)
+            }
+            None => (rest.bytes().all(|byte| may_be_in_authority(special, byte)), ""),
+        },
     };
-    let found = with("x", "x");
-    let is_right = |first: &&str| EXAMPLES.iter().any(|last| with(first, last).is_ok());
-    if EXAMPLES.iter().any(|first| is_right(&first)) { Ok(()) } else { found }
+    if is_right { Ok(path) } else { Err(Unclear::Host) }
+}
+
+fn may_be_in_authority(special: Option<Special>, byte: u8) -> bool {
+    match special {
+        Some(Special::File) => false,
+        Some(Special::Web(_)) => is_in_web_host(byte) || b".:[]".contains(&byte),
+        None => is_in_own_host(byte) || b"@:[]".contains(&byte),
+    }
+}
+
+/// An escape that is wrong wherever it stands, or in a path.
+fn has_wrong_escape(part: &str, is_in_path: bool) -> bool {
+    let after = |at: usize| part.as_bytes().get(at + 1..).unwrap_or_default();
+    part.match_indices('%').any(|(at, _)| match escaped(after(at)) {
+        Some((byte, _)) => !may_be_escaped(byte, !is_in_path),
+        // Of one that is cut off by a star nothing is known.
+        None => after(at).len() > 1,
+    })
 }
 
 /// Whether every reader takes the URI for the same thing, but for what [`Readings`] holds.
 fn check(uri: &str) -> Result<(), Unclear> {
-    // WHATWG URL s4.4: blanks at the ends, tabs and line breaks are dropped, a backslash is a slash, | is the colon of a drive.
-    let is_odd = |c: char| c.is_control() || c == '\\' || c == '|';
     if uri.trim() != uri || uri.contains(is_odd) {
         return Err(Unclear::Character);
     }
@@ -141,6 +178,11 @@ fn check(uri: &str) -> Result<(), Unclear> {
     };
     check_segments(path)?;
     check_escapes(path)
+}
+
+/// WHATWG URL s4.4: tabs and line breaks are dropped, a backslash is a slash, and | is the colon of a drive.
+fn is_odd(c: char) -> bool {
+    c.is_control() || c == '\\' || c == '|'
 }
 
 fn is_scheme(text: &str) -> bool {
@@ -206,12 +248,19 @@ fn host_and_port(authority: &str) -> Option<(&str, Option<&str>)> {
 }
 
 /// Braces are those of templates.
+fn is_in_web_host(byte: u8) -> bool {
+    byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_{}".contains(&byte)
+}
+
+fn is_in_own_host(byte: u8) -> bool {
+    is_unreserved(byte) || b"!$&'()*+,;={}".contains(&byte)
+}
+
 fn is_web_host(host: &str) -> bool {
     if host.starts_with('[') {
         return is_plain_v6(host);
     }
-    let is_part = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_{}".contains(&byte);
-    let is_label = |label: &str| !label.is_empty() && label.bytes().all(is_part);
+    let is_label = |label: &str| !label.is_empty() && label.bytes().all(is_in_web_host);
     let last = host.rsplit('.').next().unwrap_or_default();
     // WHATWG URL s3.5: what ends in a number is an address of four, however it is written.
     let hex = last.strip_prefix("0x");
@@ -226,8 +275,7 @@ fn is_own_host(host: &str) -> bool {
     if host.starts_with('[') {
         return is_plain_v6(host);
     }
-    let is_part = |byte: u8| is_unreserved(byte) || b"!$&'()*+,;={}".contains(&byte);
-    !matches!(host, "" | "." | "..") && host.bytes().all(is_part)
+    !matches!(host, "" | "." | "..") && host.bytes().all(is_in_own_host)
 }
 
 /// The two standards shorten addresses alike, but for those that hold one of four numbers.
@@ -243,11 +291,15 @@ fn is_plain_user(user: &str) -> bool {
     user.splitn(2, ':').all(|part| !part.is_empty() && part.bytes().all(is_part))
 }
 
-/// Segments that readers resolve or drop; dots also where a parameter is a path.
+/// Segments that readers resolve or drop.
 fn check_segments(text: &str) -> Result<(), Unclear> {
-    let has_dots = text.split(['/', '?', '#', '&', '=', ';']).any(|part| matches!(part, "." | ".."));
     let path = text.split(['?', '#']).next().unwrap_or_default();
-    if has_dots || path.contains("//") { Err(Unclear::Segment) } else { Ok(()) }
+    if has_dots(text) || path.contains("//") { Err(Unclear::Segment) } else { Ok(()) }
+}
+
+/// Also where a parameter is a path.
+fn has_dots(text: &str) -> bool {
+    text.split(['/', '?', '#', '&', '=', ';']).any(|part| matches!(part, "." | ".."))
 }
 
 /// RFC 3986 s2: what means the same escaped and plain is plain. To a reader of files an escaped slash is one, to others not.
@@ -263,8 +315,7 @@ fn check_escapes(text: &str) -> Result<(), Unclear> {
             continue;
         }
         let Some((escaped, after)) = escaped(after) else { return Err(Unclear::Escape) };
-        let is_slash = escaped == b'\\' || escaped == b'/' && !in_query;
-        if is_unreserved(escaped) || escaped.is_ascii_control() || is_slash {
+        if !may_be_escaped(escaped, in_query) {
             return Err(Unclear::Escape);
         }
         plain.push(escaped);
@@ -276,6 +327,11 @@ fn check_escapes(text: &str) -> Result<(), Unclear> {
         return Err(Unclear::Escape);
     }
     if plain.chars().any(is_lookalike) { Err(Unclear::Character) } else { Ok(()) }
+}
+
+fn may_be_escaped(byte: u8, in_query: bool) -> bool {
+    let is_slash = byte == b'\\' || byte == b'/' && !in_query;
+    !is_unreserved(byte) && !byte.is_ascii_control() && !is_slash
 }
 
 /// The byte that two hexadecimal digits at the start stand for, and what follows.
@@ -325,19 +381,15 @@ fn spelled(text: &str, star: Star) -> String {
     while let Some((byte, after)) = rest.split_first() {
         rest = after;
         in_query |= *byte == b'?';
-        match escaped(after).filter(|_| *byte == b'%') {
-            Some((escaped, after)) => {
-                rest = after;
-                let divides = in_query && b"&=+;".contains(&escaped);
-                let is_plain =
-                    !divides && (b"!$&'()+,;=:@[]/".contains(&escaped) || in_query && escaped == b'?');
-                push(&mut all, escaped, is_plain);
-            }
-            None => {
-                let is_literal = *byte != b'*' || star == Star::Wild;
-                let is_plain = byte.is_ascii_graphic() && !b"\"<>^`{}|".contains(byte) && is_literal;
-                push(&mut all, *byte, is_plain);
-            }
+        if let Some((escaped, after)) = escaped(after).filter(|_| *byte == b'%') {
+            rest = after;
+            let divides = in_query && b"&=+;".contains(&escaped);
+            let means_itself = b"!$&'()+,;=:@[]/".contains(&escaped) || in_query && escaped == b'?';
+            push(&mut all, escaped, means_itself && !divides);
+        } else {
+            let is_literal = *byte != b'*' || star == Star::Wild;
+            let is_plain = byte.is_ascii_graphic() && !b"\"<>^`{}|".contains(byte) && is_literal;
+            push(&mut all, *byte, is_plain);
         }
     }
     all

@@ -1,7 +1,6 @@
 //! Rules of one server: scopes, patterns, and patterns without effect.
 
 use super::Check;
-use crate::document::MOST_TOLD;
 use crate::fleet::raw::RawRule;
 use crate::method::nameable;
 use crate::policy::{covers, glob, is_possible};
@@ -12,9 +11,6 @@ use toml::Spanned;
 
 /// The most comparisons of patterns of one server. Patterns without effect do no harm, and who has so many does not see it.
 const MOST_COMPARED: usize = 100_000;
-
-/// A longer pattern is not tried for whether it can match anything.
-const LONGEST_TRIED: usize = 2000;
 
 impl Check<'_> {
     /// The rules of one server.
@@ -63,10 +59,7 @@ impl Check<'_> {
 
     /// Those that no URI can match: they would look like a choice.
     fn resource_patterns(&mut self, raw: &[Spanned<String>]) {
-        for pattern in raw.iter().filter(|pattern| (1..LONGEST_TRIED).contains(&pattern.get_ref().len())) {
-            if self.problems.len() >= MOST_TOLD {
-                return;
-            }
+        for pattern in raw.iter().filter(|pattern| !pattern.get_ref().is_empty()) {
             if let Err(unclear) = is_possible(pattern.get_ref()) {
                 self.problem(
                     pattern.span().start,
