@@ -58,11 +58,14 @@ fn rule() -> impl Strategy<Value = Rule> {
 }
 
 /// Everything that can be listed.
-fn operations() -> impl Strategy<Value = Operation<'static>> {
+fn everything() -> impl Iterator<Item = Operation<'static>> {
     let tools = TOOLS.map(Operation::Tool);
     let prompts = TOOLS.map(Operation::Prompt);
-    let resources = URIS.map(Operation::Resource);
-    prop::sample::select(tools.into_iter().chain(prompts).chain(resources).collect::<Vec<_>>())
+    tools.into_iter().chain(prompts).chain(URIS.map(Operation::Resource))
+}
+
+fn operations() -> impl Strategy<Value = Operation<'static>> {
+    prop::sample::select(everything().collect::<Vec<_>>())
 }
 
 /// A random policy for the one server of the sample snapshot.
