@@ -176,6 +176,14 @@ async fn pc_22_prompts_resources_and_templates_are_filtered_alike() {
             "note://public/{id}",
             "file:///{path}",
         ),
+        ("resources/list", "resources", "uri", "note://public/1", "note://public/../private/1"),
+        (
+            "resources/templates/list",
+            "resourceTemplates",
+            "uriTemplate",
+            "note://public/{id}",
+            "note://public/../{id}",
+        ),
     ] {
         world.upstream.answers(move |_| {
             let items = format!(r#"[{{"{key}":"{hidden}"}},{{"{key}":"{shown}"}}]"#);

@@ -89,6 +89,15 @@ async fn strm_03_a_session_hears_of_what_its_caller_may_have_now() {
     let status = |id: &str| {
         format!(r#"{{"jsonrpc":"2.0","method":"notifications/tasks/status","params":{{"taskId":"{id}"}}}}"#)
     };
+    for (uri, may) in [("note://private/a", true), ("note://private/../private/a", false)] {
+        for method in ["resources/subscribe", "resources/unsubscribe"] {
+            let body =
+                format!(r#"{{"jsonrpc":"2.0","id":6,"method":"{method}","params":{{"uri":"{uri}"}}}}"#);
+            let ask = legacy(&token, &body).header("mcp-session-id", "s-1");
+            let answered = if may { world.served(ask).await } else { world.refused(ask, 403).await };
+            assert_ne!(may, answered.text().contains("more than one way"), "SCOPE-13: {uri}");
+        }
+    }
     let asks = r#"{"jsonrpc":"2.0","id":"e-1","method":"elicitation/create","params":{}}"#;
     for passed in [&updated("note://private/a", false), &status("t-1"), asks] {
         tap.send(passed.to_owned()).unwrap();
@@ -96,6 +105,7 @@ async fn strm_03_a_session_hears_of_what_its_caller_may_have_now() {
     }
     for held in [
         updated("note://elsewhere/a", false),
+        updated("note://private/../private/a", false),
         status("t-2"),
         status(""),
         r#"{"jsonrpc":"2.0","method":"notifications/resources/updated"}"#.to_owned(),

@@ -43,6 +43,12 @@ async fn pc_36_an_explanation_names_rule_needs_and_ceiling() {
     let prompt =
         explain(&operator, json!({ "user": "alice", "server": "notes", "prompt": "list_notes" })).await;
     assert_eq!(prompt["allowed"], false, "a rule for tools says nothing of prompts");
+    for (uri, says) in [("note://a", "no rule"), ("note://a/../b", "can be read in more than one way")] {
+        let resource =
+            explain(&operator, json!({ "user": "alice", "server": "notes", "resource": uri })).await;
+        assert_eq!(resource["allowed"], false);
+        assert!(resource["says"].as_str().unwrap().contains(says), "{resource}");
+    }
 }
 
 #[tokio::test]
