@@ -4,6 +4,7 @@
 
 mod activity;
 mod connection;
+mod course;
 pub mod forwarded;
 mod head;
 mod leftover;
