@@ -3,7 +3,7 @@
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::connections::Keeper;
-use crate::connections::keeper::Pauses;
+use crate::connections::keeper::{Flights, Pauses};
 use crate::deployment::{self, DeploymentError};
 use crate::entropy::Entropy;
 use crate::feed::{self, FeedError, Follower, Full};
@@ -59,6 +59,8 @@ pub struct App {
     pub(crate) fetcher: Arc<Fetcher>,
     /// Third parties that do not answer.
     pub(crate) pauses: Pauses,
+    /// Copies of connections' tokens that are being got.
+    pub(crate) flights: Flights,
     /// Slow hashes, a few at a time.
     pub passwords: Passwords,
     /// Gateways that run alone and listen to this node.
@@ -145,6 +147,7 @@ impl App {
             surveys: Surveys::default(),
             fetcher: Arc::new(fetcher),
             pauses: Pauses::default(),
+            flights: Flights::default(),
             passwords: Passwords::default(),
             gateways: Streams::default(),
             records: Writing::default(),
