@@ -23,7 +23,7 @@ use portcullis_domain::registry::Placement;
 use portcullis_domain::seal::MasterKey;
 use portcullis_domain::snapshot::{ChangedAgents, Snapshot};
 use portcullis_gateway::{Connections, Gateway, Limits, Settings, SpoolSettings};
-use portcullis_store::{OpenError, Store};
+use portcullis_store::{Heard, OpenError, Store};
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -131,7 +131,7 @@ impl App {
         let settings = gateway_settings(&config, &clock, (traces.as_ref(), connections));
         let gateway = Gateway::new(settings, full.assertion_key)?;
         let app = Arc::new(Self {
-            follower: Follower::starting_at(current.snapshot.number),
+            follower: Follower::starting_at(Heard { number: current.snapshot.number, as_of: now }),
             store,
             clock,
             entropy,

@@ -47,7 +47,7 @@ pub use changes::UserChange;
 pub use clients::{ClientKind, Inserted, NewClient, StoredClient};
 pub use endings::Ended;
 pub use error::{Error, Fault, OpenError};
-pub use feed::{Change, ChangeKind};
+pub use feed::{Change, ChangeKind, Heard};
 pub use gateways::{Enrolling, GatewayKeys, NewGateway, StoredGateway};
 pub use grants::StoredGrant;
 pub use keys::{KeyPurpose, StoredKey};

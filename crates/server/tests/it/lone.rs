@@ -3,6 +3,7 @@
 mod enrol;
 mod identity;
 mod records;
+mod told;
 mod world;
 
 use crate::api::Operator;
