@@ -49,7 +49,7 @@ pub use endings::Ended;
 pub use error::{Error, Fault, OpenError};
 pub use feed::{Change, ChangeKind, Heard};
 pub use gateways::{Enrolling, GatewayKeys, NewGateway, StoredGateway};
-pub use grants::StoredGrant;
+pub use grants::{NewGrant, StoredGrant};
 pub use keys::{KeyPurpose, StoredKey};
 pub use lists::clients::{ClientSort, ListedClient};
 pub use lists::grants::{GrantFilter, ListedGrant};
