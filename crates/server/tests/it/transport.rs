@@ -142,23 +142,25 @@ async fn http_04_a_body_that_looks_like_a_head_hides_nothing() {
         "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
     let good = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n";
     let size = decoy.len();
-    for (framing, body) in [
+    let bodies = [
         (format!("Content-Length: {size}"), decoy.to_owned()),
         ("Transfer-Encoding: chunked".to_owned(), format!("{size:x}\r\n{decoy}\r\n0\r\n\r\n")),
-    ] {
+    ];
+    // What is good and was sent ahead is served; what is not ends the connection.
+    for ((framing, body), (ahead, served)) in
+        bodies.iter().flat_map(|body| [(body, ("", 1)), (body, (good, 2))])
+    {
         let head = format!("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n{framing}\r\n\r\n");
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(head.as_bytes()).await.unwrap();
         let mut word = [0; 25];
         stream.read_exact(&mut word).await.unwrap();
         assert_eq!(&word, b"HTTP/1.1 100 Continue\r\n\r\n");
-        stream.write_all(format!("{body}{good}{bad}{good}").as_bytes()).await.unwrap();
+        stream.write_all(format!("{body}{ahead}{bad}{good}").as_bytes()).await.unwrap();
         let mut rest = String::new();
         stream.read_to_string(&mut rest).await.unwrap();
-        // What is good and was sent ahead is served; what is not ends the connection.
         let count = |status| rest.matches(status).count();
-        assert_eq!((count("HTTP/1.1 200"), count("HTTP/1.1 400")), (2, 1), "{framing}: {rest}");
-        assert!(rest.contains("\r\n\r\nok"), "{framing}: {rest}");
+        assert_eq!((count("HTTP/1.1 200"), count("HTTP/1.1 400")), (served, 1), "{framing}: {rest}");
     }
 }
 
