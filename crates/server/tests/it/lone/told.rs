@@ -23,8 +23,10 @@ async fn next(body: &mut Body) -> Update {
 async fn pc_21_pc_62_a_stream_that_stood_still_for_long_begins_anew() {
     let room = Room::open().await;
     let far = Far::enrolled(&room, "far", None).await;
-    let (node, _folder) = room.test.another_node(&format!("public_url = {:?}", room.issuer())).await;
+    let (node, _data) = room.test.another_node(&format!("public_url = {:?}", room.issuer())).await;
     let keys = Keys::of(&far);
+    // What it sees of tools is a change too.
+    let _folder = far.end().await;
     let token = keys.identity.sign(IDENTITY_TYPE, &keys.claims(&room, SNAPSHOT, now(&room))).unwrap();
     let request = Request::get(format!("{SNAPSHOT}?format=1"))
         .header("host", room.issuer().trim_start_matches("http://"))
@@ -51,5 +53,6 @@ async fn pc_21_pc_62_a_stream_that_stood_still_for_long_begins_anew() {
     let notes = snapshot.servers.iter().find(|server| server.name.as_str() == "notes").unwrap();
     assert!(format!("{:?}", notes.scopes).contains("Create notes"), "{:?}", notes.scopes);
     // From then on it is told as before.
-    assert!(matches!(next(&mut told).await, Update::Fresh { .. }));
+    let news = next(&mut told).await;
+    assert!(matches!(news, Update::Fresh { .. }), "{news:?}");
 }
