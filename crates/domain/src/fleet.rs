@@ -463,7 +463,7 @@ access = { notes = ["notes:read"] }
     }
 
     #[test]
-    fn pc_63_secrets_go_to_one_place_each_and_examples_are_not_real() {
+    fn pc_63_def_03_secrets_go_to_one_place_each_and_examples_are_not_real() {
         let agent = |name: &str, place: &str| {
             format!(
                 "[[agent]]\nname = \"{name}\"\nowner = \"o\"\ncredential = {{ secret = {{ deliver = \"{place}\" }} }}\n"
