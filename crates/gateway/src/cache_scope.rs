@@ -22,7 +22,8 @@ struct Cached<'a> {
 /// The message anew, with the scope `private`; `None` where it has none, and is passed on byte for byte as it is.
 pub(crate) fn private(message: &[u8]) -> Result<Option<Bytes>, Undecodable> {
     let text = std::str::from_utf8(message).map_err(|_| Undecodable::Garbled)?;
-    if !text.contains("cacheScope") {
+    // However it is spelled: letters of a name can be escaped in one way only (RFC 8259 s7).
+    if !text.contains("cacheScope") && !text.contains("\\u") {
         return Ok(None);
     }
     // One that stands twice is an error here: readers could go by either.
@@ -56,6 +57,10 @@ mod tests {
         assert_eq!(
             private(r#"{"id":1,"result":{"cacheScope":7}}"#).unwrap(),
             r#"{"id":1,"result":{"cacheScope":"private"}}"#
+        );
+        assert_eq!(
+            private(r#"{"id":1,"result":{"cache\u0053cope":"public"}}"#).unwrap(),
+            r#"{"id":1,"result":{"cache\u0053cope":"private"}}"#
         );
         for other in [
             r#"{"jsonrpc":"2.0","id":1,"result":{"contents":[]}}"#,
