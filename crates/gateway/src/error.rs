@@ -369,6 +369,7 @@ fn upstream_failed(failure: UpstreamFailure, sentence: String, context: &Context
         | UpstreamFailure::Session
         | UpstreamFailure::Status
         | UpstreamFailure::TooLarge
+        | UpstreamFailure::TooManyItems
         | UpstreamFailure::Unreachable => {
             Shown::new(StatusCode::BAD_GATEWAY, code::UPSTREAM_FAILED, sentence)
         }

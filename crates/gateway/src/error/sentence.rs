@@ -164,6 +164,7 @@ impl UpstreamFailure {
             Self::Signing => "assertion_signing",
             Self::Status => "upstream_status",
             Self::TooLarge => "upstream_too_large",
+            Self::TooManyItems => "upstream_too_many_items",
             Self::TooManyPrograms => "too_many_programs",
             Self::Unreachable => "upstream_unreachable",
         }

@@ -159,3 +159,25 @@ async fn scope_17_what_was_read_is_kept_for_nobody_else() {
     world.upstream.answers(move |_| json(200, &twice));
     assert_eq!(world.send(read("note://public/a")).await.status, 502);
 }
+
+#[tokio::test]
+async fn strm_03_an_answer_tells_of_no_resource_or_task_that_is_not_the_callers() {
+    let world = World::new().await;
+    let status = r#"{"jsonrpc":"2.0","method":"notifications/tasks/status","params":{"taskId":"t-9"}}"#;
+    let (theirs, ours) = (updated("note://private/a", false), updated("note://public/a", false));
+    let answer = r#"{"jsonrpc":"2.0","id":1,"result":{}}"#;
+    let all = [theirs.as_str(), status, &ours, answer].map(|message| format!("data: {message}\n\n")).concat();
+    world.upstream.answers(move |_| respond(200, "text/event-stream", &all));
+    let token = world.token();
+    for ask in [
+        crate::world::tool(&token, "list_notes"),
+        legacy(&token, r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"list_notes"}}"#),
+        request(&token, "resources/read", &format!(r#"{{"uri":"note://public/a",{META}}}"#))
+            .header("mcp-name", "note://public/a"),
+    ] {
+        let text = world.served(ask).await.text();
+        assert_eq!(text, format!("data: {ours}\n\ndata: {answer}\n\n"));
+        let record = world.records().into_iter().rfind(|record| record["kind"].is_string()).unwrap();
+        assert_eq!(record["stream"]["left_out"], 2);
+    }
+}

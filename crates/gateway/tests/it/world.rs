@@ -83,6 +83,11 @@ impl Recorder {
         self.seen.lock().unwrap().last().expect("nothing arrived").clone()
     }
 
+    /// All requests, in the order of their arrival.
+    pub(crate) fn all(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap().clone()
+    }
+
     /// The newest requests, in the order of their arrival.
     pub(crate) fn newest(&self, count: usize) -> Vec<Seen> {
         let seen = self.seen.lock().unwrap();
