@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use zeroize::Zeroizing;
 
-const PREFIX: &str = "pcr_";
+pub(crate) const PREFIX: &str = "pcr_";
 const BODY: usize = 16 + 4 + 2;
 
 /// Versioned root keys. The newest signs; old ones verify until their last family ends.

@@ -15,14 +15,29 @@ pub trait Kind {
 }
 
 macro_rules! kinds {
-    ($($(#[$doc:meta])* $name:ident = $prefix:literal;)*) => {$(
-        $(#[$doc])*
-        #[derive(Debug)]
-        pub enum $name {}
-        impl Kind for $name {
-            const PREFIX: &'static str = $prefix;
-        }
-    )*};
+    ($($(#[$doc:meta])* $name:ident = $prefix:literal;)*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Debug)]
+            pub enum $name {}
+            impl Kind for $name {
+                const PREFIX: &'static str = $prefix;
+            }
+        )*
+
+        /// How everything begins that we make and that opens something; refresh tokens too, which have a module of their own.
+        pub const PREFIXES: &[&str] = &[crate::refresh::PREFIX, $($prefix),*];
+    };
+}
+
+/// Whether `text` is a secret that we made, as its beginning says.
+pub fn is_ours(text: &str) -> bool {
+    PREFIXES.iter().any(|prefix| text.starts_with(prefix))
+}
+
+/// Whether a secret that we made may stand anywhere in `text`.
+pub fn may_hold_ours(text: &str) -> bool {
+    PREFIXES.iter().any(|prefix| text.contains(prefix))
 }
 
 kinds! {
@@ -147,6 +162,25 @@ mod tests {
         assert_eq!(secret.reveal().len(), 4 + 43 + 6);
         assert!(secret.hashed().matches(&Hashed::of(secret.reveal())));
         assert!(!secret.hashed().matches(&Plain::<ClientSecret>::generate(&mut rng).hashed()));
+    }
+
+    #[test]
+    fn pc_43_every_kind_of_secret_is_known_by_its_beginning() {
+        let mut rng = rand::rngs::StdRng::seed_from_u64(1);
+        let made = [
+            Plain::<AuthorizationCode>::generate(&mut rng).reveal().to_owned(),
+            Plain::<BrowserSession>::generate(&mut rng).reveal().to_owned(),
+            Plain::<ConnectState>::generate(&mut rng).reveal().to_owned(),
+            Plain::<ClientSecret>::generate(&mut rng).reveal().to_owned(),
+            Plain::<Enrolment>::generate(&mut rng).reveal().to_owned(),
+            Plain::generate_typable(&mut rng).reveal().to_owned(),
+            "pcr_x".to_owned(),
+        ];
+        assert_eq!(made.len(), PREFIXES.len());
+        for secret in made {
+            assert!(is_ours(&secret) && may_hold_ours(&format!("a_{secret}")));
+        }
+        assert!(!is_ours("a_pcs_x") && !is_ours("opaque") && !may_hold_ours("pcs"));
     }
 
     #[test]

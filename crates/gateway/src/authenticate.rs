@@ -41,10 +41,17 @@ pub(crate) async fn authenticate(
     let token = presented(parts)?;
     let news = knowledge.news();
     let may_check = || rates.may_check(address, now);
-    knowledge.ready((&known, &door), token, now, may_check).await.map_err(Refusal::Disbelieved)?;
+    // Only where it takes somebody else's time: of a token of which nothing good is known.
+    let mut is_asked = false;
+    let may_ask = || may_check().inspect(|()| is_asked = true);
+    knowledge.ready((&known, &door), token, now, may_ask).await.map_err(Refusal::Disbelieved)?;
     let believed = knowledge.believe_if((&known, &door), token, now, may_check);
-    if matches!(believed, Err(Disbelief::NotActive | Disbelief::Token(TokenRefusal::Signature))) {
-        rates.was_bad(address, now);
+    match believed {
+        Err(Disbelief::NotActive | Disbelief::Token(TokenRefusal::Signature)) => rates.was_bad(address, now),
+        Err(Disbelief::IssuerAway) if is_asked => rates.was_unanswered(address, now),
+        Ok(_)
+        | Err(Disbelief::IssuerAway | Disbelief::Revoked | Disbelief::Token(_) | Disbelief::Unchecked(_)) => {
+        }
     }
     let principal = believed.map_err(Refusal::Disbelieved)?;
     if is_repeated(token, parts) {

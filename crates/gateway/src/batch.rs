@@ -42,8 +42,19 @@ struct Ready<'b> {
     recorded: Recorded,
 }
 
-/// Why a batch is refused: for each message, in its place. Most for no reason of their own.
-type Reasons = Vec<Option<Refusal>>;
+/// Why a batch is refused.
+struct Reasons {
+    /// For each message, in its place. Most for no reason of their own.
+    of: Vec<Option<Refusal>>,
+    /// How many messages, from the first on, the record knows already: they were allowed.
+    recorded: usize,
+}
+
+impl From<Vec<Option<Refusal>>> for Reasons {
+    fn from(of: Vec<Option<Refusal>>) -> Self {
+        Self { of, recorded: 0 }
+    }
+}
 
 impl Inner {
     /// A body that is an array; complete `since` then.
@@ -94,7 +105,7 @@ impl Inner {
                 Err(refusal) => reasons.push(Some(refusal)),
             }
         }
-        if reasons.iter().all(Option::is_none) { Ok((session, permits)) } else { Err(reasons) }
+        if reasons.iter().all(Option::is_none) { Ok((session, permits)) } else { Err(reasons.into()) }
     }
 
     fn decide_one<'h>(
@@ -122,7 +133,8 @@ impl Inner {
     ) -> Result<Vec<Ready<'b>>, Reasons> {
         let slots: Vec<_> = messages.iter().map(|_| self.slots.call(caller)).collect();
         if slots.iter().any(Result::is_err) {
-            return Err(slots.into_iter().map(|slot| slot.err().map(Refusal::TooManyAtOnce)).collect());
+            let of = slots.into_iter().map(|slot| slot.err().map(Refusal::TooManyAtOnce));
+            return Err(of.collect::<Vec<_>>().into());
         }
         let mut ready: Vec<Ready<'b>> = Vec::new();
         for ((message, permits), slot) in messages.iter().zip(permits).zip(slots.into_iter().flatten()) {
@@ -132,15 +144,16 @@ impl Inner {
                     ready.push(Ready { message, permits, slot, recorded });
                 }
                 Err(refusal) => {
-                    let mut reasons: Reasons = messages.iter().map(|_| None).collect();
-                    if let Some(reason) = reasons.get_mut(ready.len()) {
+                    let recorded = ready.len();
+                    let mut of: Vec<_> = messages.iter().map(|_| None).collect();
+                    if let Some(reason) = of.get_mut(recorded) {
                         *reason = Some(refusal);
                     }
                     for before in ready {
                         // It was allowed, and will not be done.
                         let _refused = self.conclude(before.recorded, Err(Refusal::BesideRefused));
                     }
-                    return Err(reasons);
+                    return Err(Reasons { of, recorded });
                 }
             }
         }
@@ -193,9 +206,11 @@ impl Inner {
 
     /// Each request gets its error; status and challenge are those of the first message that is the reason.
     async fn refuse_all(&self, caller: &Caller, messages: &[Message], reasons: Reasons) -> Response<Body> {
-        let answers = messages.iter().zip(reasons).map(|(message, reason)| {
+        let Reasons { of, recorded } = reasons;
+        let answers = messages.iter().zip(of).enumerate().map(|(at, (message, reason))| {
             let is_reason = reason.is_some();
             let refused = refused(reason.unwrap_or(Refusal::BesideRefused), &message.call);
+            let refused = if at < recorded { refused.recorded() } else { refused };
             let answer = self.refuse_caller(caller, &refused);
             Refusing { is_reason, kind: message.call.kind, answer }
         });

@@ -284,10 +284,12 @@ fn fields_agree(sent: &HeaderMap, call: &Call) -> Result<(), String> {
         Some(encoded) => String::from_utf8(STANDARD.decode(encoded).unwrap()).unwrap(),
         None => value.to_owned(),
     };
+    // A method that only a rule knows is what it is about, but is not what its params name.
+    let about = call.aim.object().filter(|_| !matches!(call.aim, Aim::Method(_)));
     for (name, wanted) in [
         (METHOD, Some(call.method.as_str())),
         // What is about nothing by name may have a name in its params all the same.
-        (NAME, call.aim.object().or(call.name.as_deref())),
+        (NAME, about.or(call.name.as_deref())),
         (PROTOCOL_VERSION, call.version.as_deref()),
     ] {
         let values: Vec<&HeaderValue> = sent.get_all(&name).iter().collect();
@@ -359,6 +361,18 @@ fn rpc_02_07_what_contradicts_itself_is_refused_and_would_be_seen() {
         let call = parse(plain.body.as_bytes(), "no such token", 64).unwrap();
         assert!(agree(asked.body.as_bytes(), &call).is_err(), "{asked:?}");
     }
+}
+
+/// A method that MCP does not know may have a name in its params, which the header repeats.
+#[test]
+fn rpc_02_a_method_of_a_rule_is_not_what_its_params_name() {
+    let unknown = Twist::Value { in_params: false, at: 2, value: "\"2.0\"" };
+    let header = Twist::Field { name: "mcp-name", value: "list".to_owned(), first: false };
+    let asked = asked("tools/call", "list", false, &[unknown, header]);
+    let headers = header_map(&asked.fields).unwrap();
+    let (call, era) = let_through(&asked, &headers, false).unwrap();
+    assert!(matches!(call.aim, Aim::Method(_)), "{:?}", call.aim);
+    assert_eq!(fields_agree(&forwarded(&asked, &headers, era), &call), Ok(()));
 }
 
 /// A resource that is read is named by its URI, whatever else stands beside it.

@@ -141,6 +141,11 @@ impl Shown {
 }
 
 impl Refusal {
+    /// The status of the answer, as far as it does not depend on who asked.
+    pub(crate) fn status(&self) -> StatusCode {
+        self.shown(&Context::default()).status
+    }
+
     /// The answer.
     pub(crate) fn answer(&self, context: &Context<'_>) -> Response<Body> {
         let shown = self.shown(context);
@@ -244,7 +249,7 @@ impl Refusal {
 fn too_many_at_once(full: Full, sentence: String) -> Shown {
     let (status, code) = match full {
         Full::Server => (StatusCode::SERVICE_UNAVAILABLE, code::UNAVAILABLE),
-        Full::Address | Full::Client | Full::Principal | Full::Streams => {
+        Full::Address | Full::Client | Full::Line | Full::Principal | Full::Streams => {
             (StatusCode::TOO_MANY_REQUESTS, code::TOO_MANY)
         }
     };

@@ -15,6 +15,7 @@ use crate::figures::ANSWERED;
 use crate::forward::{Forwarded, content_type};
 use crate::headers::{self, Era, SESSION_ID, parameters};
 use crate::ledger::{Recorded, What};
+use crate::permitted::Permitted;
 use crate::pins::ServerPins;
 use crate::room::Unread;
 use crate::spans::{ALLOWED, Span};
@@ -172,7 +173,7 @@ impl Inner {
     ) -> Result<Response<Body>, Refusal> {
         let asking = span.part("upstream", SpanKind::Client);
         allowed.trace = asking.headers();
-        let answered = self.pass_on(permits, &allowed).await;
+        let answered = self.pass_on(Permitted::message(permits, &allowed), &allowed).await;
         asking.ended(answered.as_ref().map_or_else(Refusal::reason, |_| ANSWERED));
         recorded.upstream_answered();
         let delivered = match answered {
@@ -202,8 +203,7 @@ impl Inner {
         }
         let stated_length =
             headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-        let of_server = caller.door.server.limits.body.map(|most| most.get() as usize);
-        let most = limits.body_bytes.min(of_server.unwrap_or(usize::MAX));
+        let most = self.longest_body(caller);
         if stated_length.is_some_and(|length| length > most as u64) {
             return Err(Refusal::BodyTooLarge);
         }
@@ -217,6 +217,12 @@ impl Inner {
         })
     }
 
+    /// The longest body that is taken from a caller: what holds everywhere, or less where the server says so.
+    pub(crate) fn longest_body(&self, caller: &Caller) -> usize {
+        let of_server = caller.door.server.limits.body.map(|most| most.get() as usize);
+        self.settings.limits.body_bytes.min(of_server.unwrap_or(usize::MAX))
+    }
+
     /// The caller as of now, if that may be another than before: a body may take its time, and what was believed before it came
     /// may have ended since (PC-45).
     async fn still(&self, caller: &Caller) -> Result<Option<Caller>, Refusal> {
@@ -224,10 +230,12 @@ impl Inner {
         if self.knowledge.is_as_it_was(caller, now) {
             return Ok(None);
         }
-        let news = self.knowledge.news();
-        let known = self.knowledge.known().filter(|_| self.knowledge.is_fresh(now)).ok_or(Refusal::Stale)?;
+        let known = self.knowledge.known().ok_or(Refusal::Stale)?;
         let ready = self.knowledge.ready((&known, &caller.door), &caller.token, now, || Ok(())).await;
         ready.map_err(Refusal::Disbelieved)?;
+        // Somebody may have been asked, and taken their time.
+        let (now, news) = ((self.settings.clock)(), self.knowledge.news());
+        let known = self.knowledge.known().filter(|_| self.knowledge.is_fresh(now)).ok_or(Refusal::Stale)?;
         let believed = self.knowledge.believe(&known, &caller.door, &caller.token, now);
         let principal = believed.map_err(Refusal::Disbelieved)?;
         let (token, door) = (Arc::clone(&caller.token), Arc::clone(&caller.door));
@@ -274,8 +282,12 @@ impl Inner {
         }
     }
 
-    /// Takes an allowed call to its upstream; consumes the permits.
-    pub(crate) async fn pass_on(&self, permits: Permits, allowed: &Allowed<'_>) -> Result<Answer, Refusal> {
+    /// Takes an allowed call to its upstream; consumes what permits it.
+    pub(crate) async fn pass_on(
+        &self,
+        permitted: Permitted<'_>,
+        allowed: &Allowed<'_>,
+    ) -> Result<Answer, Refusal> {
         // 2026-07-28 knows no notification of a client over HTTP (RPC-17): taken, with no effect.
         if allowed.era == Era::Stateless && allowed.call.kind == Kind::Notification {
             return Ok(Answer::Accepted);
@@ -294,10 +306,10 @@ impl Inner {
                     share: self.room.of(&allowed.caller.principal.subject),
                     body: allowed.body.clone(),
                 };
-                let answered = self.forward(permits, (allowed.caller, to), forwarded).await;
+                let answered = self.forward(permitted, to, forwarded).await;
                 answered.map_err(|refusal| self.as_asked(refusal, allowed))
             }
-            Behind::Program(name) => self.to_program(permits, name, allowed).await,
+            Behind::Program(name) => self.to_program(permitted, name, allowed).await,
             Behind::Nothing => Err(Refusal::Upstream(UpstreamFailure::NoAddress)),
         }
     }

@@ -16,6 +16,7 @@ use asked::Desk;
 use keys::KeySource;
 use portcullis_domain::principal::Principal;
 use portcullis_domain::registry::{Issuers, LONGEST_EXTERNAL_LIFE, Proof, Server, TrustedIssuer};
+use portcullis_domain::secret::is_ours;
 use portcullis_oauth::issuer::Issuer;
 use portcullis_oauth::jwt::{ExternalExpected, TokenRefusal, unverified_names};
 use portcullis_oauth::time::Timestamp;
@@ -131,7 +132,7 @@ impl Trust {
                 None => Named::Nobody,
             },
             // Nothing of ours, and no JWT that is only broken, is ever shown to somebody else.
-            None if is_ours(token) || token.starts_with("eyJ") => Named::Nobody,
+            None if is_ours(token) || is_like_a_jwt(token) => Named::Nobody,
             None => {
                 let mut asked = self.external.iter().filter(|(_, live)| matches!(live, Live::Asked(_)));
                 asked.next().map_or(Named::Nobody, |(trusted, live)| Named::Other(trusted, live, None))
@@ -194,7 +195,30 @@ impl Trust {
     }
 }
 
-/// A credential that we made, as its beginning says.
-fn is_ours(token: &str) -> bool {
-    ["pcr_", "pcc_", "pcs_", "pcp_", "pci_"].iter().any(|prefix| token.starts_with(prefix))
+/// A JWT, or what is left of one: three parts or more, or a part that begins as an object of JSON does. One dot alone makes
+/// none: opaque tokens of some products have one.
+fn is_like_a_jwt(token: &str) -> bool {
+    let mut parts = token.split('.');
+    parts.clone().count() > 2 || parts.any(|part| part.starts_with("eyJ"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leak_what_is_left_of_a_jwt_is_told_from_an_opaque_token() {
+        let whole = "eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJodHRwczovL2FzLnRlc3QifQ.c2lnbmF0dXJl";
+        let (first, rest) = whole.split_once('.').unwrap();
+        let (head, _) = whole.rsplit_once('.').unwrap();
+        let longer = format!("x{whole}");
+        for broken in
+            [whole, first, rest, head, &whole[1..], &whole[..30], &longer, "a.b.c", "a..c", "a.b.c.d.e"]
+        {
+            assert!(is_like_a_jwt(broken), "{broken}");
+        }
+        for opaque in ["opaque", "ory_at_abc.def", "abc-DEF_123", ""] {
+            assert!(!is_like_a_jwt(opaque), "{opaque}");
+        }
+    }
 }

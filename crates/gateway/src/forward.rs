@@ -14,12 +14,11 @@ pub(crate) use target::{Means, Target, Targets};
 
 use crate::Inner;
 use crate::answer::{Answer, UpstreamFailure, is_error_for};
-use crate::authenticate::Caller;
-use crate::authorize::Permits;
 use crate::connections::until_it_ends;
 use crate::error::Refusal;
 use crate::events;
 use crate::headers::{Era, SESSION_ID};
+use crate::permitted::Permitted;
 use crate::room::{Share, Unread};
 use crate::settings::Limits;
 use bytes::Bytes;
@@ -61,28 +60,32 @@ pub(crate) fn usual_tls() -> Result<Arc<ClientConfig>, NoTls> {
 }
 
 impl Inner {
-    /// Sends a permitted message with our own credential, and waits for the beginning of the answer.
+    /// Sends a permitted message with our own credential, and waits for the beginning of the answer. Whatever was waited for,
+    /// nothing goes out that is not permitted when it does (PC-45).
     pub(crate) async fn forward(
         &self,
-        permits: Permits,
-        (caller, target): (&Caller, &Target),
+        mut permitted: Permitted<'_>,
+        target: &Target,
         forwarded: Forwarded<'_>,
     ) -> Result<Answer, Refusal> {
-        let shown = self.credential(caller, &target.credential).await?;
+        let shown = self.credential(permitted.now(self).await?.caller, &target.credential).await?;
         let header = shown.as_ref().map(|shown| &shown.header);
-        let mut answered = target.ask(&permits, &forwarded, header).await.map_err(Refusal::Upstream)?;
+        let current = permitted.now(self).await?;
+        let mut answered = target.ask(current, &forwarded, header).await.map_err(Refusal::Upstream)?;
         let mut copy = shown.as_ref().and_then(|shown| shown.copy);
         // RFC 9110 s15.5.2: what is answered so has not been done, so it may be asked once more with another credential.
         if answered.status() == StatusCode::UNAUTHORIZED
             && let Some(refused) = &shown
+            && let caller = permitted.now(self).await?.caller
             && let Some(another) = self.another_than(refused, caller, &target.credential).await?
         {
             let header = Some(&another.header);
-            answered = target.ask(&permits, &forwarded, header).await.map_err(Refusal::Upstream)?;
+            let current = permitted.now(self).await?;
+            answered = target.ask(current, &forwarded, header).await.map_err(Refusal::Upstream)?;
             copy = another.copy;
             // Field 1.14: a token that is new and refused all the same is not what they want; the person is asked.
             if copy.is_some() && answered.status() == StatusCode::UNAUTHORIZED {
-                return Err(self.copies.not_connected(caller));
+                return Err(self.copies.not_connected(permitted.now(self).await?.caller));
             }
         }
         let reading = Reading { limits: &self.settings.limits, forwarded: &forwarded };

@@ -11,7 +11,7 @@ use crate::settings::Clock;
 use crate::spool::{Decided, Durability, Ended, Judgement, Reserved};
 use crate::stream::Account;
 use axum::body::Body;
-use http::{Response, StatusCode};
+use http::Response;
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -103,7 +103,7 @@ impl Inner {
     ) -> Result<Response<Body>, Refusal> {
         let (status, how) = match &delivered {
             Ok(response) => (response.status(), ANSWERED),
-            Err(refusal) => (StatusCode::BAD_GATEWAY, refusal.reason()),
+            Err(refusal) => (refusal.status(), refusal.reason()),
         };
         recorded.counted.ended(how);
         let Some(reserved) = recorded.reserved else {

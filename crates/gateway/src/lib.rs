@@ -36,6 +36,7 @@ mod line;
 mod list;
 mod metadata;
 mod notices;
+mod permitted;
 mod pins;
 mod program;
 mod rates;

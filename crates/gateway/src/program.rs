@@ -3,12 +3,12 @@
 use crate::Inner;
 use crate::answer::{Answer, UpstreamFailure, status_of_error};
 use crate::authenticate::Caller;
-use crate::authorize::Permits;
 use crate::call::{Aim, Kind};
 use crate::error::Refusal;
 use crate::events::BrokenOff;
 use crate::exchange::Allowed;
 use crate::headers::Era;
+use crate::permitted::Permitted;
 use crate::room::NoRoom;
 use crate::stdio::StdioFailure;
 use crate::upstream::{CallInfo, StdioAnswer, StdioRequest};
@@ -18,20 +18,21 @@ use portcullis_domain::principal::Principal;
 use std::sync::Arc;
 
 impl Inner {
-    /// Takes an allowed call to a program of the machine's own table; consumes the permits.
+    /// Takes an allowed call to a program of the machine's own table; consumes what permits it.
     pub(crate) async fn to_program(
         &self,
-        _permits: Permits,
+        mut permitted: Permitted<'_>,
         name: &str,
         allowed: &Allowed<'_>,
     ) -> Result<Answer, Refusal> {
         let program =
             self.settings.programs.get(name).ok_or(Refusal::Upstream(UpstreamFailure::NoProgram))?;
         let call = allowed.call;
+        let caller = permitted.now(self).await?.caller;
         let request = StdioRequest {
-            server: Arc::clone(&allowed.caller.door.server),
+            server: Arc::clone(&caller.door.server),
             program: program.clone(),
-            principal: Principal::clone(&allowed.caller.principal),
+            principal: Principal::clone(&caller.principal),
             session: allowed.session.map(str::to_owned),
             stateless: allowed.era == Era::Stateless,
             call: CallInfo {

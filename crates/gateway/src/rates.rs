@@ -12,6 +12,10 @@ use std::hash::Hash;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 
+/// A question to another issuer that stays without an answer costs as many bad signatures: by default an address may ask a
+/// hundred of them in a minute, and hold eight places for good.
+const UNANSWERED: u32 = 10;
+
 /// Every counter.
 pub(crate) struct Rates {
     principal: Option<Buckets>,
@@ -89,6 +93,13 @@ impl Rates {
     pub(crate) fn may_check(&self, from: Option<IpAddr>, now: Timestamp) -> Result<(), TooOften> {
         let room = self.bad_signatures.room(&from.map(Source::from), now);
         room.map_err(|wait| TooOften { bound: Bound::BadSignatures, wait })
+    }
+
+    /// Nobody could say whether it was good, for which one of few places to ask was taken for a while.
+    pub(crate) fn was_unanswered(&self, from: Option<IpAddr>, now: Timestamp) {
+        for _ in 0..UNANSWERED {
+            self.was_bad(from, now);
+        }
     }
 
     /// It was bad. Good ones cost nothing: many agents may stand behind one address.

@@ -14,6 +14,7 @@ use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator};
 use opentelemetry::trace::{FutureExt as _, Link, SpanKind, TraceContextExt as _, Tracer as _};
 use opentelemetry::{Context, KeyValue};
 use portcullis_domain::policy::RuleRef;
+use portcullis_domain::secret::may_hold_ours;
 use std::fmt;
 
 /// W3C Trace Context s3.2 and s3.3.
@@ -213,7 +214,7 @@ fn is_plain(name: &str) -> bool {
     name.len() <= LONGEST_NAME
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-./".contains(&byte))
         && !name.starts_with("eyJ")
-        && !["pcr_", "pcc_", "pcs_", "pcp_", "pci_"].iter().any(|ours| name.contains(ours))
+        && !may_hold_ours(name)
 }
 
 /// A header that stands once.

@@ -318,6 +318,8 @@ impl Open {
         self.number += 1;
         note(&self.dir, self.number)?;
         let file = private(OpenOptions::new().append(true).create_new(true)).open(self.path(self.number))?;
+        // A record that is synced is no good in a file whose name a power loss takes away.
+        sync_folder(&self.dir)?;
         self.segment = Some(Segment { file: Arc::new(file), bytes: 0 });
         Ok(())
     }
@@ -363,6 +365,15 @@ fn note(dir: &Path, number: u64) -> io::Result<()> {
     writeln!(file, "{number}")?;
     file.sync_all()?;
     std::fs::rename(new, dir.join(NEWEST))
+}
+
+/// The names in a folder, on the disk. Where folders cannot be opened there is no such thing to be done.
+fn sync_folder(dir: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    File::open(dir)?.sync_all()?;
+    #[cfg(not(unix))]
+    let _none = dir;
+    Ok(())
 }
 
 fn create_private_folder(dir: &Path) -> io::Result<()> {

@@ -302,15 +302,19 @@ impl Knowledge {
         self.news.load(Ordering::Acquire)
     }
 
-    /// Whether asking again who calls must find what it found before: it is the same second, nothing was heard since, and
-    /// nobody else has a say.
-    pub(crate) fn is_as_it_was(&self, caller: &Caller, now: Timestamp) -> bool {
+    /// Whether the caller was believed in this second, by what is known now.
+    pub(crate) fn is_of_this_moment(&self, caller: &Caller, now: Timestamp) -> bool {
         let known = self.known.load();
         now == caller.now
             && self.news() == caller.news
             && known.as_ref().is_some_and(|known| Arc::ptr_eq(known, &caller.known))
             && self.is_fresh(now)
-            && caller.known.trusts.at(caller.door.server.id).is_none()
+    }
+
+    /// Whether asking again who calls must find what it found before: it is the same second, nothing was heard since, and
+    /// nobody else has a say.
+    pub(crate) fn is_as_it_was(&self, caller: &Caller, now: Timestamp) -> bool {
+        self.is_of_this_moment(caller, now) && caller.known.trusts.at(caller.door.server.id).is_none()
     }
 
     /// Who presents `token` to `door` now: a token that was let in before.
@@ -337,7 +341,7 @@ impl Knowledge {
         if let Some(trust) = known.trusts.at(door.server.id) {
             match trust.believe(known.here(door, now), token, &mut may_check)? {
                 Believed::Own => {}
-                Believed::Other(principal) => return self.unless_revoked(Arc::new(principal), door),
+                Believed::Other(principal) => return self.unless_revoked(Arc::new(principal), (known, door)),
             }
         }
         let expected = Expected {
@@ -349,7 +353,7 @@ impl Knowledge {
         };
         let verified = known.verifier.verify_if(token, &expected, may_check);
         let principal = verified.map_err(Disbelief::Unchecked)?.map_err(Disbelief::Token)?;
-        self.unless_revoked(principal, door)
+        self.unless_revoked(principal, (known, door))
     }
 
     /// Whether a person's connection to a third party ended.
@@ -357,8 +361,12 @@ impl Knowledge {
         self.revocations.load().has_ended(connection)
     }
 
-    fn unless_revoked(&self, principal: Arc<Principal>, door: &Door) -> Result<Arc<Principal>, Disbelief> {
-        if self.revocations.load().concern(&principal, door.server.id) {
+    fn unless_revoked(
+        &self,
+        principal: Arc<Principal>,
+        (known, door): (&Known, &Door),
+    ) -> Result<Arc<Principal>, Disbelief> {
+        if self.revocations.load().concern(&principal, door.server.id, known.leeway) {
             Err(Disbelief::Revoked)
         } else {
             Ok(principal)

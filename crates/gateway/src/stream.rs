@@ -188,6 +188,9 @@ impl Outgoing {
             (Over::Stale, _) => {
                 self.error(code::UNAVAILABLE, "the gateway has no news of what is allowed: try again")
             }
+            (Over::IssuerAway, _) => {
+                self.error(code::UNAVAILABLE, "the issuer of the access token cannot be asked now: try again")
+            }
             (Over::NotAllowed | Over::Revoked, _) => self.error(code::UNAUTHENTICATED, WITHDRAWN),
         }
     }
@@ -204,6 +207,7 @@ impl Over {
         match self {
             Self::Expired => "token_expired",
             Self::GoingDown => "going_down",
+            Self::IssuerAway => "issuer_away",
             Self::NotAllowed => "not_allowed",
             Self::Revoked => "revoked",
             Self::Stale => "stale",

@@ -5,7 +5,6 @@
 
 use crate::answer::Answer;
 use crate::authenticate::Caller;
-use crate::authorize::Permits;
 use crate::call::parse;
 use crate::door::Behind;
 use crate::error::Refusal;
@@ -14,6 +13,7 @@ use crate::exchange::{Allowed, policy_of};
 use crate::forward::Forwarded;
 use crate::headers::{Era, METHOD, PROTOCOL_VERSION};
 use crate::list::{self, Reader};
+use crate::permitted::Permitted;
 use crate::pins::Look;
 use crate::state::Known;
 use crate::{Gateway, Inner};
@@ -289,7 +289,8 @@ impl Talk<'_> {
             body,
             is_alone: true,
         };
-        self.gateway.pass_on(Permits::of_survey(&Probe(())), &allowed).await.map_err(failure)
+        let permitted = Permitted::survey(&Probe(()), self.caller);
+        self.gateway.pass_on(permitted, &allowed).await.map_err(failure)
     }
 
     fn headers(&self, method: &str) -> HeaderMap {
@@ -329,8 +330,8 @@ impl Talk<'_> {
                     is_endless: false,
                     body: Bytes::new(),
                 };
-                let permits = Permits::of_survey(&Probe(()));
-                let _it_may_not_know_how = self.gateway.forward(permits, (self.caller, to), forwarded).await;
+                let permitted = Permitted::survey(&Probe(()), self.caller);
+                let _it_may_not_know_how = self.gateway.forward(permitted, to, forwarded).await;
             }
             Behind::Nothing => {}
         }

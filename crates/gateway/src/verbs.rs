@@ -11,6 +11,7 @@ use crate::exchange::{Refused, policy_of};
 use crate::forward::Forwarded;
 use crate::headers::{self, Era, LAST_EVENT_ID, PROTOCOL_VERSION, SESSION_ID};
 use crate::ledger::{Recorded, What};
+use crate::permitted::Permitted;
 use crate::program;
 use crate::spans::Span;
 use axum::body::Body;
@@ -158,7 +159,7 @@ impl Inner {
             share: self.room.of(&caller.principal.subject),
             body: Bytes::new(),
         };
-        self.forward(permits, (caller, to), forwarded).await
+        self.forward(Permitted::connection(permits, caller), to, forwarded).await
     }
 
     fn session_refused(&self, caller: &Caller, session: Option<&str>, status: StatusCode) -> Response<Body> {

@@ -87,6 +87,7 @@ impl Verifier {
 
     fn open(&self, token: &str, hash: [u8; 32]) -> Result<Arc<Signed>, TokenRefusal> {
         let claims = jwt::open::<AccessClaims>(token, ACCESS_TOKEN_TYPE, &self.keys)?.claims;
+        claims.are_of_a_bearer_token()?;
         let (iss, aud, nbf) = (claims.iss.clone(), claims.aud.as_str().into(), claims.nbf);
         // An id of another shape: signed by our key, but not as a token of ours.
         let principal = Principal::try_from(claims).map_err(|_| TokenRefusal::Claims)?;
@@ -153,6 +154,7 @@ mod tests {
                 jti: TokenId::from_bytes([1; 16]).to_string(),
                 sid: SessionId::from_bytes([2; 16]).to_string(),
                 roles: None,
+                cnf: None,
             },
         }
     }

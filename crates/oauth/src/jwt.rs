@@ -46,6 +46,9 @@ pub enum TokenRefusal {
     /// `crit` names extensions; we know none (RFC 7515 s4.1.11).
     #[error("critical extensions are not understood")]
     Critical,
+    /// `cnf` ties it to a key of its holder (RFC 7800, RFC 9449, RFC 8705), and nobody here asks for a proof of that key.
+    #[error("tied to a key of its holder, which is not proved here")]
+    Bound,
     /// `exp` is past the leeway.
     #[error("expired")]
     Expired,
@@ -168,6 +171,16 @@ pub struct AccessClaims {
     /// Names of the user's roles when it was issued; what a role may do is looked up at each use (PC-21). Absent for agents.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub roles: Option<Vec<String>>,
+    /// RFC 7800 s3.1: the key that its holder must prove. No token of ours has one; of one that has, whoever holds the text is not
+    /// who may use it. Whatever stands there counts as there, `null` too.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "whatever_stands_there")]
+    pub cnf: Option<serde_json::Value>,
+}
+
+fn whatever_stands_there<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<serde_json::Value>, D::Error> {
+    serde_json::Value::deserialize(deserializer).map(Some)
 }
 
 /// What a token must be to count here and now.
@@ -201,10 +214,16 @@ pub struct Terms<'a> {
 }
 
 impl AccessClaims {
-    /// Whether the claims are by this issuer, for this audience, and valid now.
+    /// Whether the claims are by this issuer, for this audience, valid now, and of a token for whoever bears it.
     pub fn check(&self, expected: &Expected<'_>) -> Result<(), TokenRefusal> {
+        self.are_of_a_bearer_token()?;
         let Self { iss, aud, exp, nbf, iat, .. } = self;
         Terms { iss, aud, exp: *exp, nbf: *nbf, iat: *iat }.check(expected)
+    }
+
+    /// AUD-14: whether having it is enough. A token with `cnf` is for whoever proves a key besides, and no key is asked for.
+    pub fn are_of_a_bearer_token(&self) -> Result<(), TokenRefusal> {
+        if self.cnf.is_some() { Err(TokenRefusal::Bound) } else { Ok(()) }
     }
 }
 
@@ -270,6 +289,7 @@ mod tests {
             jti: "t1".into(),
             sid: "ses_1".into(),
             roles: None,
+            cnf: None,
         };
         Fixture {
             key: SigningKey::from_pkcs8("k1".into(), &der).unwrap(),
@@ -297,6 +317,20 @@ mod tests {
 
     fn refusal(fixture: &Fixture, token: &str) -> TokenRefusal {
         open::<AccessClaims>(token, ACCESS_TOKEN_TYPE, &fixture.keys).unwrap_err()
+    }
+
+    #[test]
+    fn aud_14_a_token_that_is_tied_to_a_key_is_none_for_its_bearer() {
+        let fixture = fixture();
+        let good = serde_json::to_string(&fixture.claims).unwrap();
+        assert!(!good.contains("cnf"), "none of ours says anything of it");
+        let header = r#"{"alg":"ES256","typ":"at+jwt","kid":"k1"}"#;
+        for cnf in [r#"{"jkt":"x"}"#, r#"{"x5t#S256":"x"}"#, "{}", "null", r#""x""#] {
+            let token = forge(&fixture, header, &format!("{{\"cnf\":{cnf},{}", &good[1..]));
+            let opened: Opened<AccessClaims> = open(&token, ACCESS_TOKEN_TYPE, &fixture.keys).unwrap();
+            let judged = opened.claims.check(&expected(&fixture.claims.iss));
+            assert_eq!(judged, Err(TokenRefusal::Bound), "{cnf}");
+        }
     }
 
     #[test]

@@ -130,8 +130,8 @@ pub struct Ended {
 /// How a stream ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Streamed {
-    /// `complete`, `caller_left`, `token_expired`, `revoked`, `not_allowed`, `going_down`, `stale`, or what the upstream did:
-    /// `upstream_broke_off`, `upstream_never_answered`.
+    /// `complete`, `caller_left`, `token_expired`, `revoked`, `not_allowed`, `going_down`, `issuer_away`, `stale`, or what the
+    /// upstream did: `upstream_broke_off`, `upstream_never_answered`.
     pub how: String,
     /// Since it began.
     #[serde(default)]

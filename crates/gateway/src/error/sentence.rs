@@ -188,6 +188,7 @@ fn full_sentence(full: Full) -> &'static str {
     match full {
         Full::Address => "too many calls from this address are under way: try again when one has ended",
         Full::Client => "too many calls by this client are under way: try again when one has ended",
+        Full::Line => "too many calls of this connection are under way: try again when one has ended",
         Full::Principal => "too many calls of this caller are under way: try again when one has ended",
         Full::Server => "too many calls to this server are under way: try again when one has ended",
         Full::Streams => "this caller listens to too many streams: close one first",
@@ -198,6 +199,7 @@ fn full_reason(full: Full) -> &'static str {
     match full {
         Full::Address => "too_many_from_address",
         Full::Client => "too_many_by_client",
+        Full::Line => "too_many_on_line",
         Full::Principal => "too_many_by_principal",
         Full::Server => "too_many_to_server",
         Full::Streams => "too_many_streams",
@@ -267,6 +269,7 @@ fn token_reason(refusal: TokenRefusal) -> &'static str {
     match refusal {
         TokenRefusal::Algorithm => "token_algorithm",
         TokenRefusal::Audience => "token_audience",
+        TokenRefusal::Bound => "token_bound",
         TokenRefusal::Claims => "token_claims",
         TokenRefusal::Critical => "token_critical",
         TokenRefusal::Expired => "token_expired",

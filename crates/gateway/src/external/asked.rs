@@ -14,13 +14,17 @@ use portcullis_guard::external::sha256;
 use portcullis_oauth::jwt::{ExternalClaims, MAX_TOKEN_BYTES, TokenRefusal};
 use portcullis_oauth::time::Timestamp;
 use serde_json::{Map, Value};
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 
 /// How many questions to one issuer may be under way; beyond, calls are refused for the moment.
 const MOST_QUESTIONS: usize = 64;
+
+/// How many of them may be about tokens of which nothing good is known: whoever makes up tokens, and an issuer that is slow
+/// about those, take no place of callers that were let in before.
+const MOST_OF_STRANGERS: usize = MOST_QUESTIONS / 2;
 
 /// Waiting for a question that is under way ends this much after it must have been answered.
 const GRACE: Duration = Duration::from_secs(1);
@@ -38,9 +42,14 @@ pub(crate) struct Desk {
     answered: watch::Sender<u64>,
 }
 
+/// What was said. A token is known while `good` holds it, also when the answer no longer counts: only `Inactive` and `Lacking`
+/// end that, and however many tokens are made up, none of them pushes a good one out.
 struct State {
-    said: BoundedMap<Hash, Said>,
-    under_way: HashSet<Hash>,
+    good: BoundedMap<Hash, Said>,
+    /// Everything else.
+    bad: BoundedMap<Hash, Said>,
+    /// Whether the token that is asked about is known.
+    under_way: HashMap<Hash, bool>,
 }
 
 /// An answer, and how long it counts.
@@ -68,21 +77,21 @@ impl Desk {
             }
             Proof::Jwks { .. } => (String::new(), String::new(), None),
         };
-        let said = BoundedMap::new(means.capacity);
+        let (good, bad) = (BoundedMap::new(means.capacity), BoundedMap::new(means.capacity));
         Arc::new(Self {
             issuer: trusted.issuer.as_str().to_owned(),
             address,
             client_id,
             secret,
             means,
-            state: Mutex::new(State { said, under_way: HashSet::new() }),
+            state: Mutex::new(State { good, bad, under_way: HashMap::new() }),
             answered: watch::Sender::new(0),
         })
     }
 
     /// What was said of the token, and still counts.
     pub(super) fn said(&self, token: &str, now: Timestamp) -> Result<Arc<ExternalClaims>, Disbelief> {
-        let said = self.state().said.get(&sha256(token)).filter(|said| said.counts(now)).cloned();
+        let said = self.state().said(&sha256(token), now).cloned();
         match said.map(|said| said.what) {
             Some(Answer::Active(claims)) => Ok(claims),
             Some(Answer::Inactive) => Err(Disbelief::NotActive),
@@ -91,7 +100,8 @@ impl Desk {
         }
     }
 
-    /// Returns when there is nothing to wait for: the token was asked about, or cannot be now.
+    /// Returns when there is nothing to wait for: the token was asked about, or cannot be now. `may_check` is asked before a
+    /// question about a token of which nothing good is known.
     pub(super) async fn ready(
         self: &Arc<Self>,
         token: &str,
@@ -107,7 +117,7 @@ impl Desk {
         }
         let until_answered = async {
             // The sender is ours, so the channel cannot close.
-            while self.state().under_way.contains(&hash) {
+            while self.state().under_way.contains_key(&hash) {
                 let _always_open = answered.changed().await;
             }
         };
@@ -124,24 +134,26 @@ impl Desk {
         may_check: impl FnOnce() -> Result<(), TooOften>,
     ) -> Result<bool, Disbelief> {
         let mut state = self.state();
-        if state.said.get(&hash).is_some_and(|said| said.counts(now)) {
+        if state.said(&hash, now).is_some() {
             return Ok(false);
         }
-        if state.under_way.contains(&hash) {
+        if state.under_way.contains_key(&hash) {
             return Ok(true);
         }
-        may_check().map_err(Disbelief::Unchecked)?;
-        if state.under_way.len() >= MOST_QUESTIONS {
+        let is_known = state.good.get(&hash).is_some();
+        if !is_known {
+            may_check().map_err(Disbelief::Unchecked)?;
+        }
+        if !state.has_a_place(is_known) {
             return Err(Disbelief::IssuerAway);
         }
-        state.under_way.insert(hash);
+        state.under_way.insert(hash, is_known);
         let (desk, token) = (Arc::clone(self), token.to_owned());
         // Nobody's request: who waits for it may go away.
         tokio::spawn(async move {
             let said = desk.ask(&token, now).await;
             let mut state = desk.state();
-            state.said.insert(hash, said);
-            state.under_way.remove(&hash);
+            state.take(hash, said);
             drop(state);
             desk.answered.send_modify(|count| *count += 1);
         });
@@ -189,9 +201,16 @@ impl Desk {
     }
 
     fn active(&self, mut said: Map<String, Value>) -> Answer {
+        // AUD-14: another type is used in another way, with a proof that nobody asks for here. RFC 6749 s5.1: it has no case.
+        let is_bearer =
+            |stated: &Value| stated.as_str().is_some_and(|text| text.eq_ignore_ascii_case("bearer"));
+        if !said.get("token_type").is_none_or(is_bearer) {
+            return Answer::Lacking(TokenRefusal::Type);
+        }
         // RFC 7662 s2.2: it may leave out who it is itself.
         said.entry("iss").or_insert_with(|| self.issuer.clone().into());
         match ExternalClaims::read(said) {
+            Ok(claims) if claims.others.contains_key("cnf") => Answer::Lacking(TokenRefusal::Bound),
             Ok(claims) => Answer::Active(Arc::new(claims)),
             Err(refusal) => Answer::Lacking(refusal),
         }
@@ -199,6 +218,37 @@ impl Desk {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// What counts now.
+    fn said(&mut self, hash: &Hash, now: Timestamp) -> Option<&Said> {
+        let good = self.good.get(hash).filter(|said| said.counts(now));
+        good.or_else(|| self.bad.get(hash).filter(|said| said.counts(now)))
+    }
+
+    /// Whether one more question may be under way.
+    fn has_a_place(&self, is_known: bool) -> bool {
+        let strangers = self.under_way.values().filter(|is_known| !**is_known).count();
+        self.under_way.len() < MOST_QUESTIONS && (is_known || strangers < MOST_OF_STRANGERS)
+    }
+
+    /// A question was answered, or will not be.
+    fn take(&mut self, hash: Hash, said: Said) {
+        self.under_way.remove(&hash);
+        match said.what {
+            Answer::Active(_) => {
+                self.bad.remove(&hash);
+                self.good.insert(hash, said);
+            }
+            Answer::Inactive | Answer::Lacking(_) => {
+                self.good.remove(&hash);
+                self.bad.insert(hash, said);
+            }
+            // That is no word about the token. What was good no longer counts, or nobody would have asked.
+            Answer::None => self.bad.insert(hash, said),
+        }
     }
 }
 

@@ -6,9 +6,9 @@ use super::connector::Connector;
 use super::tls::{self, Material, Unusable};
 use super::{Forwarded, headers};
 use crate::answer::UpstreamFailure;
-use crate::authorize::Permits;
 use crate::credential::Source;
 use crate::external::Fetcher;
+use crate::permitted::Current;
 use crate::settings::{Clock, Limits, Secrets};
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, Uri};
@@ -122,7 +122,7 @@ impl Target {
     /// What a permitted message is answered, up to the end of the headers.
     pub(super) async fn ask(
         &self,
-        _permits: &Permits,
+        _current: Current<'_>,
         forwarded: &Forwarded<'_>,
         shown: Option<&HeaderValue>,
     ) -> Result<Response<Incoming>, UpstreamFailure> {

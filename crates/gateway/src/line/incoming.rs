@@ -23,7 +23,7 @@ impl Line {
             Ok(call) => self.tell(&caller, &call, body).await.map(Taken::Told),
             Err(bad) if bad.reason == ParseRefusal::Batch => {
                 let Ok(under_way) = Arc::clone(&self.under_way).try_acquire_owned() else {
-                    return Err(Refusal::TooManyAtOnce(Full::Principal).into());
+                    return Err(Refusal::TooManyAtOnce(Full::Line).into());
                 };
                 self.until_over(async move |line: Arc<Self>| {
                     line.ask_batch(&caller, body).await;
@@ -41,7 +41,7 @@ impl Line {
             return refused(refusal);
         }
         let Ok(under_way) = Arc::clone(&self.under_way).try_acquire_owned() else {
-            return refused(Refusal::TooManyAtOnce(Full::Principal));
+            return refused(Refusal::TooManyAtOnce(Full::Line));
         };
         self.until_over(async move |line: Arc<Self>| {
             line.ask(&caller, &call, body).await;

@@ -1,6 +1,8 @@
 //! WebSocket (RFC 6455): the token stands in the handshake, each message is decided by itself, and the connection ends with the
 //! token. Programs only: pages of browsers cannot send `Authorization` with a handshake, and a token has no other place.
 
+mod coming;
+
 use super::{Line, Opened, Taken, words};
 use crate::Inner;
 use crate::authenticate::Caller;
@@ -10,6 +12,7 @@ use crate::exchange::Refused;
 use crate::stream::{Account, Over, Slot, Watch};
 use axum::body::Body;
 use bytes::Bytes;
+use coming::{Coming, Watched};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt as _, StreamExt as _};
 use http::request::Parts;
@@ -17,8 +20,11 @@ use http::{HeaderName, HeaderValue, Request, Response, header};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use portcullis_domain::registry::OtherTransport;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_tungstenite::WebSocketStream;
@@ -42,7 +48,7 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// What waits in memory for a slow peer; a longer message is written in pieces of it.
 const WRITE_BUFFER: usize = 16 * 1024;
 
-type Socket = WebSocketStream<TokioIo<Upgraded>>;
+type Socket = WebSocketStream<Watched<TokioIo<Upgraded>>>;
 
 /// Why a connection ends: a code of the registry of RFC 6455 s11.7, and a sentence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +58,10 @@ enum Ending {
     Binary,
     Flood,
     GoingDown,
+    IssuerAway,
+    /// A message was not whole in time.
+    Late,
+    NoRoom,
     NotAllowed,
     Silent,
     Slow,
@@ -69,11 +79,18 @@ impl Ending {
             Self::Binary => (CloseCode::Unsupported, "binary messages are not taken"),
             Self::Flood => (CloseCode::Policy, "too many pings"),
             Self::GoingDown => (CloseCode::Away, "the gateway is going down"),
+            Self::IssuerAway => {
+                (CloseCode::Again, "the issuer of the access token cannot be asked now: try again")
+            }
+            // IANA: "Timeout".
+            Self::Late => (CloseCode::Library(3008), "the message did not arrive in time"),
+            Self::NoRoom => {
+                (CloseCode::Again, "as many long messages as there is room for are under way: try again")
+            }
             // IANA: "Unauthorized".
             Self::NotAllowed => {
                 (CloseCode::Library(3000), "the access token ended, or what it allowed was withdrawn")
             }
-            // IANA: "Timeout".
             Self::Silent => (CloseCode::Library(3008), "no pong came"),
             Self::Slow => (CloseCode::Again, "messages were not taken in time"),
             Self::Stale => (CloseCode::Again, "the gateway has no news of what is allowed: try again"),
@@ -91,6 +108,9 @@ impl Ending {
             Self::Binary => "binary_message",
             Self::Flood => "too_many_pings",
             Self::GoingDown => "going_down",
+            Self::IssuerAway => "issuer_away",
+            Self::Late => "message_late",
+            Self::NoRoom => "no_room",
             Self::NotAllowed => "not_allowed",
             Self::Silent => "no_pong",
             Self::Slow => "too_slow",
@@ -149,16 +169,19 @@ async fn converse(
 ) {
     let _over = line.over.clone().drop_guard();
     let Ok(upgraded) = upgrade.await else { return };
-    let most = line.gateway.settings.limits.body_bytes;
+    let most = line.gateway.longest_body(&line.opener);
+    let coming = Coming::new(line.gateway.room.of(&line.opener.principal.subject), most);
     let bounds = WebSocketConfig::default()
         .max_message_size(Some(most))
         .max_frame_size(Some(most))
         .read_buffer_size(WRITE_BUFFER)
         .write_buffer_size(0)
         .max_write_buffer_size(line.gateway.settings.limits.answer_bytes + WRITE_BUFFER);
-    let socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(bounds)).await;
+    let watched = coming.watching(TokioIo::new(upgraded));
+    let socket = WebSocketStream::from_raw_socket(watched, Role::Server, Some(bounds)).await;
     let (mut sink, mut stream) = socket.split();
-    let heard = Heard::default();
+    let heard =
+        Heard { coming, anything: AtomicU32::new(0), control: AtomicU32::new(0), is_busy: false.into() };
     let ending = tokio::select! {
         ending = speak(&line, &mut sink, outgoing, watch, &heard) => ending,
         ending = listen(&line, &mut stream, &heard) => ending,
@@ -178,11 +201,13 @@ async fn converse(
     drop(held);
 }
 
-/// What came since our last ping.
-#[derive(Default)]
+/// What came since our last ping, and what of a message is coming.
 struct Heard {
+    coming: Coming,
     anything: AtomicU32,
     control: AtomicU32,
+    /// A message is taken to the upstream, and nothing is read meanwhile.
+    is_busy: AtomicBool,
 }
 
 /// Writes what is on the line, and pings.
@@ -201,6 +226,7 @@ async fn speak(
             biased;
             over = watch.over() => return match over {
                 Over::GoingDown => Ending::GoingDown,
+                Over::IssuerAway => Ending::IssuerAway,
                 Over::Stale => Ending::Stale,
                 Over::Expired | Over::NotAllowed | Over::Revoked => Ending::NotAllowed,
             },
@@ -211,7 +237,9 @@ async fn speak(
             },
             _ = ping.tick() => {
                 heard.control.store(0, Ordering::Relaxed);
-                silences = if heard.anything.swap(0, Ordering::Relaxed) == 0 { silences + 1 } else { 0 };
+                let was_silent = heard.anything.swap(0, Ordering::Relaxed) == 0;
+                // Nobody is silent to whom nobody listens.
+                silences = if was_silent && !heard.is_busy.load(Ordering::Relaxed) { silences + 1 } else { 0 };
                 if silences == 2 {
                     return Ending::Silent;
                 }
@@ -228,11 +256,20 @@ async fn speak(
 
 /// Takes what comes.
 async fn listen(line: &Arc<Line>, stream: &mut SplitStream<Socket>, heard: &Heard) -> Ending {
-    while let Some(came) = stream.next().await {
+    let patience = line.gateway.settings.limits.body_timeout;
+    loop {
+        let Some(came) = next(stream, &heard.coming, patience).await else { return Ending::Late };
+        let Some(came) = came else { return Ending::Theirs };
         heard.anything.fetch_add(1, Ordering::Relaxed);
         match came {
             Ok(Message::Text(text)) => {
-                if let Some(ending) = take(line, text.into()).await {
+                heard.is_busy.store(true, Ordering::Relaxed);
+                let ending = take(line, text.into()).await;
+                // Whoever was not read may not have been asked for a pong either.
+                heard.anything.fetch_add(1, Ordering::Relaxed);
+                heard.is_busy.store(false, Ordering::Relaxed);
+                heard.coming.waited_for_us();
+                if let Some(ending) = ending {
                     return ending;
                 }
             }
@@ -245,10 +282,30 @@ async fn listen(line: &Arc<Line>, stream: &mut SplitStream<Socket>, heard: &Hear
             }
             Err(Error::Capacity(_)) => return Ending::TooLarge,
             Err(Error::Protocol(_) | Error::Utf8(_)) => return Ending::Violation,
+            Err(_) if !heard.coming.has_room() => return Ending::NoRoom,
             Ok(Message::Close(_)) | Err(_) => return Ending::Theirs,
         }
     }
-    Ending::Theirs
+}
+
+/// What comes next; nothing when a message is not whole in time.
+async fn next(
+    stream: &mut SplitStream<Socket>,
+    coming: &Coming,
+    patience: Duration,
+) -> Option<Option<Result<Message, Error>>> {
+    let mut late = pin!(tokio::time::sleep(patience));
+    poll_fn(|context| {
+        if let Poll::Ready(came) = stream.poll_next_unpin(context) {
+            return Poll::Ready(Some(came));
+        }
+        let Some(since) = coming.since() else { return Poll::Pending };
+        if late.deadline() != since + patience {
+            late.as_mut().reset(since + patience);
+        }
+        late.as_mut().poll(context).map(|()| None)
+    })
+    .await
 }
 
 /// One message, by whoever the token of the handshake says now.
@@ -263,6 +320,10 @@ async fn take(line: &Arc<Line>, body: Bytes) -> Option<Ending> {
         line.refuse(&caller, &body, Refusal::TooOften(too_often)).await;
         return None;
     }
+    let Ok(body) = gateway.room.of(&caller.principal.subject).hold(body.clone()) else {
+        line.refuse(&caller, &body, Refusal::NoRoom).await;
+        return None;
+    };
     match line.take(caller.clone(), body).await {
         Ok(Taken::OnTheLine | Taken::Told(_)) => {}
         Ok(Taken::Refused(refused)) => line.say(words(gateway.refuse_caller(&caller, &refused)).await).await,

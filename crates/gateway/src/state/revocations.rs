@@ -70,11 +70,16 @@ impl Revocations {
         self.parts[self.place_of(&target)].others.contains_key(&target)
     }
 
-    /// Whether the token that speaks for `principal` on `server` is revoked, itself or with what it hangs from.
-    pub(crate) fn concern(&self, principal: &Principal, server: ServerId) -> bool {
+    /// Whether the token that speaks for `principal` on `server` is revoked, itself or with what it hangs from. The clock by
+    /// which another issuer says when it made a token may be `leeway` ahead of ours.
+    pub(crate) fn concern(&self, principal: &Principal, server: ServerId, leeway: Duration) -> bool {
+        let ahead = match &principal.subject {
+            Subject::External { .. } => leeway,
+            Subject::Agent(_) | Subject::User(_) => Duration::ZERO,
+        };
         let up_to = |target: RevokedTarget| {
             let entry = self.parts[self.place_of(&target)].others.get(&target);
-            entry.is_some_and(|entry| principal.issued_at <= entry.at)
+            entry.is_some_and(|entry| principal.issued_at <= entry.at + ahead)
         };
         let Principal { token, session, .. } = principal;
         self.parts[self.place(token)].tokens.contains_key(token)
@@ -171,6 +176,8 @@ mod tests {
 
     const HERE: ServerId = ServerId::from_bytes([4; 16]);
 
+    const LEEWAY: Duration = Duration::from_secs(30);
+
     fn principal(issued_at: Timestamp) -> Principal {
         Principal {
             subject: Subject::User(UserId::from_bytes([1; 16])),
@@ -202,8 +209,8 @@ mod tests {
             (RevokedTarget::User(UserId::from_bytes([1; 16])), false),
         ] {
             let log = revoked(target.clone());
-            assert!(log.concern(&before, HERE), "{target:?}");
-            assert_eq!(log.concern(&after, HERE), ends_later_ones, "{target:?}");
+            assert!(log.concern(&before, HERE, LEEWAY), "{target:?}");
+            assert_eq!(log.concern(&after, HERE, LEEWAY), ends_later_ones, "{target:?}");
         }
         for other in [
             RevokedTarget::Token(TokenId::from_bytes([9; 16])),
@@ -212,7 +219,21 @@ mod tests {
             RevokedTarget::Client("cli_2".parse().unwrap()),
             RevokedTarget::User(UserId::from_bytes([9; 16])),
         ] {
-            assert!(!revoked(other).concern(&before, HERE));
+            assert!(!revoked(other).concern(&before, HERE, LEEWAY));
+        }
+    }
+
+    #[test]
+    fn pc_45_a_token_of_an_issuer_whose_clock_is_ahead_does_not_outlive_a_revocation() {
+        let theirs = |at: u64| Principal {
+            subject: Subject::External { issuer: "https://idp.test".parse().unwrap(), subject: "1".into() },
+            ..principal(NOW + Duration::from_secs(at))
+        };
+        for target in [RevokedTarget::All, RevokedTarget::Server(HERE)] {
+            let log = revoked(target);
+            assert!([0, 1, 30].into_iter().all(|at| log.concern(&theirs(at), HERE, LEEWAY)));
+            assert!(!log.concern(&theirs(31), HERE, LEEWAY));
+            assert!(!log.concern(&principal(NOW + Duration::from_secs(1)), HERE, LEEWAY), "our own clock");
         }
     }
 
@@ -220,10 +241,10 @@ mod tests {
     fn pc_45_entries_are_kept_until_no_token_can_be_meant() {
         let log = revoked(RevokedTarget::Token(TokenId::from_bytes([3; 16])));
         let at_end = NOW + Duration::from_mins(16);
-        assert!(log.with(&[], at_end).concern(&principal(NOW), HERE));
+        assert!(log.with(&[], at_end).concern(&principal(NOW), HERE, LEEWAY));
         let long_after = NOW + Duration::from_mins(15) + MARGIN;
         let swept = (0..PARTS).fold(log, |log, _| log.with(&[], long_after));
-        assert!(!swept.concern(&principal(NOW), HERE));
+        assert!(!swept.concern(&principal(NOW), HERE, LEEWAY));
     }
 
     #[test]
@@ -244,9 +265,9 @@ mod tests {
         let shared = log.parts.iter().zip(&more.parts).filter(|(one, other)| Arc::ptr_eq(one, other));
         assert_eq!(shared.count(), PARTS - 1);
         let of = |number| Principal { session: session(number), ..principal(NOW) };
-        assert!((0..=10_000).all(|number| more.concern(&of(number), HERE)));
+        assert!((0..=10_000).all(|number| more.concern(&of(number), HERE, LEEWAY)));
         assert!(
-            !log.concern(&of(10_000), HERE) && !more.concern(&of(10_001), HERE),
+            !log.concern(&of(10_000), HERE, LEEWAY) && !more.concern(&of(10_001), HERE, LEEWAY),
             "the log of before is what it was"
         );
     }

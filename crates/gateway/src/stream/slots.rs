@@ -52,6 +52,8 @@ enum Key {
 pub(crate) enum Full {
     Address,
     Client,
+    /// One connection of an older transport, which counts for itself.
+    Line,
     Principal,
     Server,
     Streams,
@@ -170,6 +172,7 @@ impl Full {
         match self {
             Self::Address => "address_at_once",
             Self::Client => "client_at_once",
+            Self::Line => "line_at_once",
             Self::Principal => "principal_at_once",
             Self::Server => "server_at_once",
             Self::Streams => "streams",

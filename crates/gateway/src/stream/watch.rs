@@ -36,6 +36,8 @@ pub(crate) enum Over {
     /// The token's life: a new one may go on.
     Expired,
     GoingDown,
+    /// Another issuer would have to say that the token is still good, and does not.
+    IssuerAway,
     /// Policy, pins or a condition allow it no more.
     NotAllowed,
     /// The token is no longer believed.
@@ -136,11 +138,10 @@ impl Watch {
         let principal =
             self.knowledge.believe(&known, &self.door, &self.token, now).map_err(|why| match why {
                 Disbelief::Token(TokenRefusal::Expired) => Over::Expired,
-                Disbelief::IssuerAway
-                | Disbelief::NotActive
-                | Disbelief::Revoked
-                | Disbelief::Token(_)
-                | Disbelief::Unchecked(_) => Over::Revoked,
+                Disbelief::IssuerAway => Over::IssuerAway,
+                Disbelief::NotActive | Disbelief::Revoked | Disbelief::Token(_) | Disbelief::Unchecked(_) => {
+                    Over::Revoked
+                }
             })?;
         let arguments = self.arguments.as_ref().map(|arguments| arguments as &dyn Arguments);
         let circumstances = Circumstances { now, address: self.address, arguments };

@@ -2,11 +2,18 @@
 
 use crate::world::{Answered, Ask, META, Seen, World, json, legacy, request_id, respond};
 use axum::body::Body;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::Response;
+use portcullis_domain::principal::{Revocation, RevokedTarget};
 use portcullis_domain::registry::{Placement, Upstream, UpstreamCredential};
-use portcullis_gateway::Program;
+use portcullis_domain::snapshot::Update;
+use portcullis_gateway::{Gateway, Program};
 use serde_json::{Value, json as value};
 use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 const CALL: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"list_notes"}}"#;
 const LIST: &str = r#"{ "jsonrpc":"2.0", "id":"l\u0069st","method":"tools/list" }"#;
@@ -316,6 +323,92 @@ async fn pc_51_without_room_in_the_record_nothing_of_a_batch_goes_upstream() {
 }
 
 #[tokio::test]
+async fn pc_51_of_a_batch_that_the_record_has_no_room_for_nothing_is_recorded_twice() {
+    let world = World::with(|settings| settings.spool.max_bytes = 2_600, |_| ()).await;
+    let answered = world.refused(batch(&world.token(), &[CALL, LIST, NOTE]), 503).await;
+    assert_eq!(answered.json().as_array().unwrap().len(), 2);
+    let records = world.records();
+    let of = |outcome: &str| records.iter().filter(|record| record["outcome"] == outcome).count();
+    assert_eq!(of("allowed"), 2, "{records:?}");
+    let ended: Vec<_> = records.iter().filter(|record| record["kind"] == "call.ended").collect();
+    assert_eq!(ended.len(), 2);
+    assert!(ended.iter().all(|ended| ended["how"] == "beside_refused"), "{ended:?}");
+    assert!(records.iter().all(|record| record["reason"] != "beside_refused"), "{records:?}");
+}
+
+/// Does something when a notification arrives, and answers as usual.
+fn at_the_notification(world: &World, then: impl Fn(&Gateway) + Send + Sync + 'static) {
+    let gateway = world.gateway.clone();
+    world.upstream.answers(move |seen| {
+        if request_id(seen).is_none() {
+            then(&gateway);
+        }
+        upstream(seen)
+    });
+}
+
+fn fed(update: &Update) -> impl Fn(&Gateway) + Send + Sync + use<> {
+    let update = serde_json::to_vec(update).unwrap();
+    move |gateway| gateway.feed(&update).unwrap()
+}
+
+type News<'a> = &'a dyn Fn(&World) -> Update;
+
+#[tokio::test]
+async fn pc_45_what_ends_while_a_batch_is_told_ends_what_of_it_was_not_sent() {
+    let revoked = |world: &World| {
+        let until = world.now() + Duration::from_mins(15);
+        let all = Revocation { target: RevokedTarget::All, at: world.now(), until };
+        Update::Revoked { number: world.snapshot.number, revocations: vec![all], as_of: world.now() }
+    };
+    let tightened = |world: &World| {
+        let mut snapshot = world.snapshot.clone();
+        snapshot.number += 1;
+        snapshot.agents.clear();
+        Update::Full { snapshot: Box::new(snapshot), revocations: vec![], as_of: world.now() }
+    };
+    let of_all: [(News<'_>, u16, i64, &str); 2] =
+        [(&revoked, 401, -31401, "token_revoked"), (&tightened, 403, -31403, "beyond_agent")];
+    for (news, status, code, reason) in of_all {
+        let world = world().await;
+        at_the_notification(&world, fed(&news(&world)));
+        let other = CALL.replace(r#""id":1"#, r#""id":9"#);
+        let (answered, sent) = sent(&world, batch(&world.token(), &[CALL, NOTE, &other])).await;
+        assert_eq!((answered.status.as_u16(), sent), (status, 1), "{}", answered.text());
+        for id in [value!(1), value!(9)] {
+            assert_eq!(by_id(&answered.json(), &id)["error"]["code"], code);
+        }
+        let records = world.records();
+        assert!(
+            records.iter().all(|record| record["outcome"] != "refused"),
+            "they were allowed when they came"
+        );
+        let ended = records.iter().filter(|record| record["kind"] == "call.ended");
+        let mut ended: Vec<_> = ended.map(|ended| (ended["status"].clone(), ended["how"].clone())).collect();
+        assert_eq!(ended.remove(0), (value!(202), value!("answered")));
+        assert_eq!(ended, [(value!(status), value!(reason)), (value!(status), value!(reason))]);
+    }
+}
+
+#[tokio::test]
+async fn pc_05_an_assertion_is_of_the_moment_in_which_it_is_shown() {
+    let world = World::with(|settings| settings.max_staleness = Duration::from_hours(1), |_| ()).await;
+    let clock = Arc::clone(&world.clock);
+    at_the_notification(&world, move |_| {
+        clock.fetch_add(70, Ordering::SeqCst);
+    });
+    assert_eq!(sent(&world, batch(&world.token(), &[NOTE, CALL])).await.1, 2);
+    let made = |seen: &Seen| {
+        let assertion = seen.headers["authorization"].to_str().unwrap();
+        let payload = assertion.split('.').nth(1).unwrap();
+        let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap();
+        claims["iat"].as_i64().unwrap()
+    };
+    let seen = world.upstream.newest(2);
+    assert_eq!(made(&seen[1]) - made(&seen[0]), 70);
+}
+
+#[tokio::test]
 async fn rpc_09_a_program_gets_each_message_on_its_line() {
     const SCRIPT: &str = r#"while read -r line; do
         id=${line#*\"id\":}
@@ -354,5 +447,5 @@ async fn rpc_09_a_program_gets_each_message_on_its_line() {
     world.refused(ask.without("mcp-session-id"), 400).await;
     let later = legacy(&token, &format!("[{CALL}]")).header("mcp-session-id", &session);
     world.refused(later, 400).await;
-    world.gateway.shutdown(std::time::Duration::from_secs(3)).await;
+    world.gateway.shutdown(Duration::from_secs(3)).await;
 }

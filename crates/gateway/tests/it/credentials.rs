@@ -4,10 +4,11 @@ use crate::world::{Answered, Recorder, Seen, World, json, respond, tool};
 use axum::body::Body;
 use base64::Engine as _;
 use http::Response;
+use portcullis_domain::principal::{Revocation, RevokedTarget};
 use portcullis_domain::registry::{
     ClientCredentials, Placement, SecretPlace, TokenEndpoint, UpstreamCredential,
 };
-use portcullis_domain::snapshot::Snapshot;
+use portcullis_domain::snapshot::{Snapshot, Update};
 use portcullis_gateway::Settings;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -338,4 +339,58 @@ async fn pc_05_an_issuer_says_where_tokens_are_got() {
     let world = World::with(machine.told(), shows(TokenIssuer::client(at()))).await;
     world.refused(tool(&world.token(), "list_notes"), 503).await;
     assert_eq!(elsewhere.count(), 0, "the secret goes to the issuer's own origin only");
+}
+
+/// A revocation of everything until now.
+fn revoked(world: &World) -> Vec<u8> {
+    let until = world.now() + Duration::from_mins(15);
+    let all = Revocation { target: RevokedTarget::All, at: world.now(), until };
+    let update =
+        Update::Revoked { number: world.snapshot.number, revocations: vec![all], as_of: world.now() };
+    serde_json::to_vec(&update).unwrap()
+}
+
+/// The newest outcome in the record.
+fn outcome(world: &World) -> (serde_json::Value, serde_json::Value) {
+    let ended = world.records().into_iter().rfind(|record| record["kind"] == "call.ended").unwrap();
+    (ended["status"].clone(), ended["how"].clone())
+}
+
+#[tokio::test]
+async fn pc_45_what_ends_while_a_credential_is_got_is_not_sent() {
+    let issuer = TokenIssuer::start().await;
+    let world = issuer.world().await;
+    let (gateway, news, origin) = (world.gateway.clone(), revoked(&world), issuer.origin());
+    issuer.recorder.answers(move |_| {
+        gateway.feed(&news).unwrap();
+        json(
+            200,
+            &format!(r#"{{"access_token":"t1","token_type":"Bearer","expires_in":60,"at":"{origin}"}}"#),
+        )
+    });
+    world.refused(tool(&world.token(), "list_notes"), 401).await;
+    assert_eq!(issuer.recorder.count(), 1);
+    assert_eq!(outcome(&world), (401.into(), "token_revoked".into()), "allowed, and not carried out");
+}
+
+#[tokio::test]
+async fn pc_45_what_ends_while_the_upstream_refuses_a_credential_is_not_sent_again() {
+    let machine = Machine::holding(PLACE, "old");
+    let world = with_bearer(&machine).await;
+    let ask = tool(&world.token(), "list_notes");
+    world.served(ask.clone()).await;
+    machine.put(PLACE, "new");
+    let takes_new = taking("Bearer new");
+    world.upstream.answers(move |seen| takes_new(seen));
+    assert_eq!(world.send(ask.clone()).await.status, 200, "it is sent again");
+    machine.put(PLACE, "newer");
+    let (gateway, news, takes_newer) = (world.gateway.clone(), revoked(&world), taking("Bearer newer"));
+    world.upstream.answers(move |seen| {
+        gateway.feed(&news).unwrap();
+        takes_newer(seen)
+    });
+    let before = world.upstream.count();
+    let answered = world.send(ask).await;
+    assert_eq!((answered.status.as_u16(), world.upstream.count()), (401, before + 1));
+    assert_eq!(outcome(&world), (401.into(), "token_revoked".into()));
 }

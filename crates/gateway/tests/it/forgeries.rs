@@ -241,6 +241,21 @@ async fn as_prm_03_jwt_10_12_16_claims_of_another_type_are_not_absent() {
 }
 
 #[tokio::test]
+async fn aud_14_a_token_that_is_tied_to_a_key_opens_nothing_to_its_bearer() {
+    let (world, forge) = world().await;
+    for cnf in
+        [r#"{"jkt":"0ZcOCORZNYy"}"#, r#"{"x5t#S256":"bwcK0esc3ACC"}"#, r#"{"jwk":{}}"#, "{}", "null", "[]"]
+    {
+        let bound = format!("{{\"cnf\":{cnf},{}", &good()[1..]);
+        // The second time it would be remembered, were it believed.
+        for _ in 0..2 {
+            refused(&world, &forge.sign(GOOD, &bound), cnf).await;
+        }
+    }
+    assert_eq!(world.gateway.refused_strangers()[&("token_bound", "notes".to_owned())], 12);
+}
+
+#[tokio::test]
 async fn jwt_14_15_20_other_kinds_of_tokens_of_the_same_key_open_nothing() {
     let (world, forge) = world().await;
     for typ in [

@@ -2,15 +2,19 @@
 
 use crate::world::{Recorder, World, json, respond, scopes, tool};
 use axum::body::Body;
+use futures_util::StreamExt as _;
 use http::Response;
 use portcullis_domain::id::ServerId;
 use portcullis_domain::principal::{Revocation, RevokedTarget};
 use portcullis_domain::registry::{Issuers, Proof, ScopeClaim, TokenType, TrustedIssuer};
+use portcullis_domain::snapshot::Update;
+use portcullis_gateway::ClientAddress;
 use portcullis_oauth::jwk::ExternalAlgorithm;
 use portcullis_oauth::jwt::{self, SigningKey};
 use portcullis_oauth::time::Timestamp;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -378,12 +382,19 @@ async fn pc_45_revoking_everything_the_server_or_the_token_ends_theirs_too_and_r
     world.served(tool(&another, "list_notes")).await;
     revoke(RevokedTarget::Server(world.snapshot.servers[0].id));
     world.refused(tool(&another, "list_notes"), 401).await;
-    world.advance(Duration::from_secs(1));
+    // Its clock may be ahead of ours by the leeway.
+    pass(&world, Duration::from_secs(30));
+    world.refused(tool(&idp.token(&world, |_| ()), "list_notes"), 401).await;
+    pass(&world, Duration::from_secs(1));
     let another = idp.token(&world, |c| c["jti"] = json!("3"));
     world.served(tool(&another, "list_notes")).await;
+    // Made a moment ago, by a clock that is ahead.
+    let ahead = idp.token(&world, |c| c["iat"] = json!(world.now().seconds() + 30));
+    world.served(tool(&ahead, "list_notes")).await;
     revoke(RevokedTarget::All);
     world.refused(tool(&another, "list_notes"), 401).await;
-    world.advance(Duration::from_secs(1));
+    world.refused(tool(&ahead, "list_notes"), 401).await;
+    pass(&world, Duration::from_secs(31));
     let later = idp.token(&world, |_| ());
     world.served(tool(&later, "list_notes")).await;
     let mut without = world.snapshot.clone();
@@ -482,11 +493,213 @@ async fn intr_07_no_answer_is_no_yes_and_what_it_says_must_suffice() {
     for (token, status) in [
         ("pcr_abc", 401),
         ("pcs_abc", 401),
+        ("pce_abc", 401),
+        ("pcx_abc", 401),
         (ours.as_str(), 401),
+        (&ours[1..], 401),
+        (&ours[..ours.len() - 100], 401),
+        (ours.split_once('.').unwrap().1, 401),
+        (&format!("x{ours}"), 401),
         ("eyJx.y.z", 401),
         (&"a".repeat(9000), 401),
     ] {
         world.refused(tool(token, "list_notes"), status).await;
     }
     assert_eq!(idp.at.count(), before);
+}
+
+#[tokio::test]
+async fn aud_14_a_jwt_of_theirs_that_is_tied_to_a_key_opens_nothing_to_its_bearer() {
+    let idp = Idp::start("https://idp.test", "k1").await;
+    let world = world(false, vec![idp.trusted()]).await;
+    world.served(tool(&idp.token(&world, |_| ()), "list_notes")).await;
+    for cnf in
+        [json!({ "jkt": "0ZcOCORZNYy" }), json!({ "x5t#S256": "bwcK0esc3ACC" }), json!({}), Value::Null]
+    {
+        let bound = idp.token(&world, |c| c["cnf"] = cnf.clone());
+        world.refused(tool(&bound, "list_notes"), 401).await;
+    }
+    assert_eq!(world.gateway.refused_strangers()[&("token_bound", "notes".to_owned())], 4);
+}
+
+#[tokio::test]
+async fn aud_14_an_opaque_token_of_another_type_is_not_active_for_its_bearer() {
+    let idp = Idp::start("https://idp.test", "k1").await;
+    let world = world(false, vec![asked(&idp)]).await;
+    for (number, stated) in ["Bearer", "bearer", "BEARER"].into_iter().enumerate() {
+        says(&idp, &world, |answer| answer["token_type"] = json!(stated));
+        world.served(tool(&format!("good-{number}"), "list_notes")).await;
+    }
+    for (number, (member, value)) in [
+        ("token_type", json!("DPoP")),
+        ("token_type", json!("N_A")),
+        ("token_type", json!("Bearer ")),
+        ("token_type", json!("")),
+        ("token_type", Value::Null),
+        ("token_type", json!(["Bearer"])),
+        ("cnf", json!({ "jkt": "0ZcOCORZNYy" })),
+        ("cnf", json!({ "x5t#S256": "bwcK0esc3ACC" })),
+        ("cnf", Value::Null),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        says(&idp, &world, |answer| {
+            answer["token_type"] = json!("Bearer");
+            answer[member] = value.clone();
+        });
+        world.refused(tool(&format!("bound-{number}"), "list_notes"), 401).await;
+    }
+}
+
+#[tokio::test]
+async fn intr_an_opaque_token_may_have_one_dot() {
+    let idp = Idp::start("https://idp.test", "k1").await;
+    let world = world(false, vec![asked(&idp)]).await;
+    says(&idp, &world, |_| ());
+    world.served(tool("ory_at_abc.def", "list_notes")).await;
+}
+
+/// Answers nothing to `token` but what stands there; whoever asks about another waits in vain.
+fn says_only_of(idp: &Idp, world: &World, token: &'static str) {
+    let mut answer = idp.claims(world.now());
+    answer["active"] = json!(true);
+    let answer = answer.to_string();
+    idp.at.answers(move |seen| {
+        if seen.body.starts_with(format!("token={token}&").as_bytes()) {
+            return json(200, &answer);
+        }
+        Response::new(Body::from_stream(futures_util::stream::pending::<Result<&[u8], std::io::Error>>()))
+    });
+}
+
+#[tokio::test]
+async fn dos_made_up_tokens_take_no_place_of_those_that_were_good() {
+    let idp = Idp::start("https://idp.test", "k1").await;
+    let world = world(false, vec![asked(&idp)]).await;
+    says(&idp, &world, |_| ());
+    world.served(tool("known", "list_notes")).await;
+    pass(&world, Duration::from_secs(30));
+    says_only_of(&idp, &world, "known");
+    let before = idp.at.count();
+    let strangers = (0..100).map(|number| world.send(tool(&format!("made-up-{number}"), "list_notes")));
+    let known = async {
+        while idp.at.count() < before + 32 {
+            tokio::task::yield_now().await;
+        }
+        world.send(tool("known", "list_notes")).await
+    };
+    let (refused, served) = tokio::join!(futures_util::future::join_all(strangers), known);
+    assert_eq!(served.status, 200, "{}", served.text());
+    assert!(refused.iter().all(|answered| answered.status == 503));
+    assert_eq!(idp.at.count(), before + 32 + 1, "half of the places are for them");
+}
+
+#[tokio::test]
+async fn dos_questions_without_an_answer_are_paid_for_by_their_address() {
+    let idp = Idp::start("https://idp.test", "k1").await;
+    let world = World::with(
+        |settings| {
+            settings.limits.issuers.patience = Duration::from_millis(50);
+            settings.limits.bad_signatures_per_minute = NonZeroU32::new(30).unwrap();
+            settings.secrets = Arc::new(|_| Some("s3 cret".to_owned()));
+        },
+        |snapshot| {
+            snapshot.servers[0].issuers = Issuers { own: true, external: vec![asked(&idp)] };
+        },
+    )
+    .await;
+    says(&idp, &world, |_| ());
+    let here = ClientAddress("192.0.2.1".parse().unwrap());
+    let from_here = |token: &str| tool(token, "list_notes").from(here);
+    world.served(from_here("known")).await;
+    says_only_of(&idp, &world, "known");
+    for number in 0..3 {
+        world.refused(from_here(&format!("made-up-{number}")), 503).await;
+    }
+    let asked = idp.at.count();
+    let refused = world.refused(from_here("made-up-4"), 429).await;
+    assert_eq!(refused.json()["error"]["data"]["limit"], "bad_signatures");
+    assert_eq!(idp.at.count(), asked, "nobody is asked");
+    // Whoever was let in before is asked about all the same.
+    pass(&world, Duration::from_secs(30));
+    world.served(from_here("known")).await;
+    let elsewhere = ClientAddress("192.0.2.2".parse().unwrap());
+    world.refused(tool("made-up-5", "list_notes").from(elsewhere), 503).await;
+}
+
+#[tokio::test]
+async fn dos_what_is_not_active_makes_nobody_forget_what_is() {
+    let idp = Idp::start("https://idp.test", "k1").await;
+    let world = World::with(
+        |settings| {
+            settings.limits.signatures = 4;
+            settings.secrets = Arc::new(|_| Some("s3 cret".to_owned()));
+        },
+        |snapshot| {
+            snapshot.servers[0].issuers = Issuers { own: true, external: vec![asked(&idp)] };
+        },
+    )
+    .await;
+    says(&idp, &world, |_| ());
+    world.served(tool("known", "list_notes")).await;
+    idp.at.answers(|_| json(200, r#"{"active":false}"#));
+    for number in 0..20 {
+        world.refused(tool(&format!("made-up-{number}"), "list_notes"), 401).await;
+    }
+    let asked = idp.at.count();
+    world.served(tool("known", "list_notes")).await;
+    assert_eq!(idp.at.count(), asked);
+}
+
+#[tokio::test]
+async fn strm_03_a_stream_whose_issuer_cannot_be_asked_ends_and_says_why() {
+    let idp = Idp::start("https://idp.test", "k1").await;
+    let world = world(false, vec![asked(&idp)]).await;
+    says(&idp, &world, |_| ());
+    let event = "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\",\"params\":{}}\n\n";
+    world.upstream.answers(move |_| {
+        let events = futures_util::stream::iter([Ok::<_, std::convert::Infallible>(event)]);
+        let body = Body::from_stream(events.chain(futures_util::stream::pending()));
+        Response::builder().header("content-type", "text/event-stream").body(body).unwrap()
+    });
+    let response = world.open(tool("opaque", "list_notes")).await;
+    let mut body = response.into_body().into_data_stream();
+    assert!(body.next().await.is_some());
+    idp.at.answers(|_| respond(500, "text/plain", ""));
+    pass(&world, Duration::from_secs(45));
+    let last = body.next().await.unwrap().unwrap();
+    let last = String::from_utf8_lossy(&last);
+    assert!(last.contains("-31503") && last.contains("issuer"), "{last}");
+    assert!(body.next().await.is_none());
+    drop(body);
+    let ended = world.records().into_iter().rfind(|record| record["stream"].is_object()).unwrap();
+    assert_eq!(ended["stream"]["how"], "issuer_away");
+}
+
+#[tokio::test]
+async fn pc_45_what_was_heard_while_an_issuer_was_asked_counts() {
+    let idp = Idp::start("https://idp.test", "k1").await;
+    let world = world(false, vec![asked(&idp)]).await;
+    says(&idp, &world, |_| ());
+    world.served(tool("opaque", "list_notes")).await;
+    let mut without = world.snapshot.clone();
+    without.number += 1;
+    without.servers[0].issuers.external[0].access = scopes("");
+    let gateway = world.gateway.clone();
+    let meanwhile = || {
+        pass(&world, Duration::from_secs(30));
+        let mut answer = idp.claims(world.now());
+        answer["active"] = json!(true);
+        let answer = answer.to_string();
+        let update = Update::Full { snapshot: Box::new(without), revocations: vec![], as_of: world.now() };
+        let update = serde_json::to_vec(&update).unwrap();
+        idp.at.answers(move |_| {
+            gateway.feed(&update).unwrap();
+            json(200, &answer)
+        });
+    };
+    let before = world.upstream.count();
+    assert_eq!(world.send_slowly(tool("opaque", "list_notes"), meanwhile).await, 403);
+    assert_eq!(world.upstream.count(), before);
 }

@@ -9,6 +9,8 @@ use portcullis_domain::id::{TokenId, UserId};
 use portcullis_domain::pins::{Definition, Pin, Pins};
 use portcullis_domain::principal::{Revocation, RevokedTarget};
 use portcullis_domain::snapshot::Snapshot;
+use portcullis_oauth::jwk::JwkSet;
+use portcullis_oauth::jwt::SigningKey;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -434,6 +436,31 @@ async fn pc_24_the_end_of_a_window_of_time_is_the_end_of_the_stream() {
     world.advance(Duration::from_secs(1));
     assert!(last.await.unwrap().contains("-31401"));
     assert_eq!(reader.next().await, None);
+}
+
+#[tokio::test]
+async fn strm_09_a_new_key_cuts_no_stream_and_a_removed_one_cuts_those_of_its_tokens() {
+    let world = World::new().await;
+    let (tap, mut reader) = listen(&world, &world.token()).await;
+    let second = SigningKey::generate_pkcs8().unwrap();
+    let second = SigningKey::public_jwk("k2", &second).unwrap();
+    let mut rotated = world.snapshot.clone();
+    let first = rotated.keys.keys[0].clone();
+    // One is added, they change places, the first is no more.
+    for keys in [vec![first.clone(), second.clone()], vec![second.clone(), first]] {
+        rotated.number += 1;
+        rotated.keys = JwkSet { keys };
+        world.feed_snapshot(&rotated);
+        tap.send(TWO).unwrap();
+        assert!(reader.next().await.unwrap().contains(r#""n":2"#), "it goes on");
+    }
+    rotated.number += 1;
+    rotated.keys = JwkSet { keys: vec![second] };
+    world.feed_snapshot(&rotated);
+    let last = reader.next().await.unwrap();
+    assert!(last.contains("-31401"), "{last}");
+    assert_eq!(reader.next().await, None);
+    assert_eq!(newest_record(&world)["stream"]["how"], "revoked");
 }
 
 #[tokio::test]

@@ -1,10 +1,11 @@
 //! Who may pass at all.
 
 use crate::world::{Ask, METADATA, NOW, World, claims, tool};
-use portcullis_domain::id::{SessionId, TokenId};
+use portcullis_domain::id::{ServerId, SessionId, TokenId};
 use portcullis_domain::principal::{Revocation, RevokedTarget};
 use portcullis_oauth::jwk::JwkSet;
 use portcullis_oauth::jwt::{ACCESS_TOKEN_TYPE, SigningKey};
+use portcullis_oauth::scope::ScopeSet;
 use portcullis_oauth::time::Timestamp;
 use std::time::Duration;
 
@@ -176,6 +177,39 @@ async fn aud_12_a_token_for_one_server_is_refused_at_the_other() {
     let answered = world.refused(tool(&token, "list_notes").to("/mcp/ops"), 401).await;
     assert!(answered.challenge().contains(INVALID));
     assert!(answered.challenge().contains("/.well-known/oauth-protected-resource/mcp/ops"));
+}
+
+#[tokio::test]
+async fn aud_08_addresses_that_begin_alike_are_not_alike() {
+    let addresses = ["https://tools.test/a", "https://tools.test/a/b", "https://tools.test/ab"];
+    let world = World::with(
+        |_| (),
+        |snapshot| {
+            let like = snapshot.servers[0].clone();
+            let read: ScopeSet = "notes:read".parse().unwrap();
+            for (number, address) in (50..).zip(addresses) {
+                let mut server = like.clone();
+                server.id = ServerId::from_bytes([number; 16]);
+                server.name = format!("like-{number}").parse().unwrap();
+                server.canonical_uri = address.parse().unwrap();
+                snapshot.agents[0].access.insert(server.name.clone(), read.clone());
+                snapshot.servers.push(server);
+            }
+        },
+    )
+    .await;
+    for made_for in addresses {
+        let token = world.sign(|claims| claims.aud = made_for.into());
+        for at in addresses {
+            let path = at.strip_prefix("https://tools.test").unwrap();
+            let ask = tool(&token, "list_notes").to(path).header("host", "tools.test");
+            let before = world.upstream.count();
+            let answered = world.gateway.answer(ask.into_request()).await;
+            let (status, reached) = if at == made_for { (200, 1) } else { (401, 0) };
+            assert_eq!(answered.status(), status, "a token for {made_for} at {at}");
+            assert_eq!(world.upstream.count() - before, reached, "a token for {made_for} at {at}");
+        }
+    }
 }
 
 #[tokio::test]

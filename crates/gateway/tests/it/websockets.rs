@@ -4,9 +4,12 @@ use crate::lines::{ASKS, INITIALIZE, INITIALIZED, LIST, arrived, call, world};
 use crate::world::World;
 use futures_util::{SinkExt as _, StreamExt as _};
 use portcullis_domain::principal::{Revocation, RevokedTarget};
+use portcullis_domain::registry::{OtherTransport, ServerLimits};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::time::Duration;
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::handshake::client::Request;
@@ -259,8 +262,7 @@ async fn rpc_13_a_message_in_parts_is_one_message_and_bounded() {
     let world = World::with(
         |settings| settings.limits.body_bytes = 1000,
         |snapshot| {
-            snapshot.servers[0].other_transports =
-                [portcullis_domain::registry::OtherTransport::Websocket].into();
+            snapshot.servers[0].other_transports = [OtherTransport::Websocket].into();
         },
     )
     .await;
@@ -302,10 +304,9 @@ async fn strm_04_pings_without_end_end_the_connection() {
 #[tokio::test]
 async fn pc_53_each_message_counts_against_the_limits() {
     let world = World::with(
-        |settings| settings.limits.calls_per_minute.principal = std::num::NonZeroU32::new(8),
+        |settings| settings.limits.calls_per_minute.principal = NonZeroU32::new(8),
         |snapshot| {
-            snapshot.servers[0].other_transports =
-                [portcullis_domain::registry::OtherTransport::Websocket].into();
+            snapshot.servers[0].other_transports = [OtherTransport::Websocket].into();
         },
     )
     .await;
@@ -334,4 +335,110 @@ async fn shutdown_says_goodbye_to_a_websocket() {
     assert_eq!(socket.end().await.0, 1001);
     drop(socket);
     closing.await.unwrap();
+}
+
+/// A world with other limits, whose `notes` takes WebSocket.
+async fn limited(
+    settings: impl FnOnce(&mut portcullis_gateway::Limits),
+    server: impl FnOnce(&mut ServerLimits),
+) -> World {
+    let world = World::with(
+        |told| settings(&mut told.limits),
+        |snapshot| {
+            snapshot.servers[0].other_transports = [OtherTransport::Websocket].into();
+            server(&mut snapshot.servers[0].limits);
+        },
+    )
+    .await;
+    crate::lines::serve_sessions(&world);
+    world
+}
+
+/// The beginning of a masked text frame, and `sent` of its `length` bytes.
+fn begun(length: u64, sent: usize) -> Vec<u8> {
+    let mut bytes = vec![0x81, 0x80 | 127];
+    bytes.extend(length.to_be_bytes());
+    bytes.extend([0; 4]);
+    bytes.resize(bytes.len() + sent, b' ');
+    bytes
+}
+
+#[tokio::test]
+async fn rpc_15_a_server_takes_no_longer_messages_here_than_elsewhere() {
+    let world = limited(|_| (), |limits| limits.body = NonZeroU32::new(1000)).await;
+    let mut socket = Socket::begun(&world, &world.token()).await;
+    let long = |length: usize| format!("{LIST}{}", " ".repeat(length - LIST.len()));
+    socket.say(&long(1000)).await;
+    assert_eq!(socket.hear().await["id"], 2);
+    let count = world.upstream.count();
+    socket.say(&long(1001)).await;
+    assert_eq!(socket.end().await.0, 1009);
+    assert!(world.upstream.newest(world.upstream.count() - count).iter().all(|seen| seen.method == "DELETE"));
+}
+
+#[tokio::test]
+async fn http_12_a_message_that_does_not_become_whole_ends_the_connection() {
+    let world = limited(|limits| limits.body_timeout = Duration::from_millis(300), |_| ()).await;
+    for ping in [false, true] {
+        let mut socket = Socket::begun(&world, &world.token()).await;
+        socket.say(LIST).await;
+        assert_eq!(socket.hear().await["id"], 2, "what is whole is served");
+        if ping {
+            let part = Frame::message(Bytes::from_static(b"{"), OpCode::Data(Data::Text), false);
+            socket.0.send(Message::Frame(part)).await.unwrap();
+            socket.0.send(Message::Ping(Bytes::new())).await.unwrap();
+            assert!(socket.next().await.unwrap().is_pong());
+        } else {
+            socket.0.get_mut().write_all(&begun(500, 100)).await.unwrap();
+        }
+        assert_eq!(socket.end().await, (3008, "the message did not arrive in time".to_owned()));
+        drop(socket);
+        crate::lines::serve_sessions(&world);
+    }
+}
+
+#[tokio::test]
+async fn dos_05_messages_that_are_coming_take_room_as_bodies_do() {
+    const KIB: u64 = 1024;
+    let small = |limits: &mut portcullis_gateway::Limits| {
+        limits.memory = 1024 * 1024;
+        limits.body_bytes = 1024 * 1024;
+        limits.answer_bytes = 1024 * 1024;
+    };
+    let world = limited(small, |_| ()).await;
+    let mut one = Socket::begun(&world, &world.token()).await;
+    one.0.get_mut().write_all(&begun(700 * KIB, 10)).await.unwrap();
+    let taken = async {
+        while world.gateway.figures().room_taken != 700 * KIB {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), taken).await.expect("it takes no room");
+    let mut other = connect(served(&world).await, handshake(&world.token())).await.unwrap();
+    other.0.get_mut().write_all(&begun(700 * KIB, 10)).await.unwrap();
+    assert_eq!(other.end().await.0, 1013);
+    drop((one, other));
+    let given_back = async {
+        while world.gateway.figures().room_taken != 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), given_back).await.expect("the room was not given back");
+}
+
+#[tokio::test]
+async fn pc_53_what_one_connection_has_under_way_is_bounded_and_said_to_be() {
+    let world = limited(|_| (), |_| ()).await;
+    let mut socket = Socket::begun(&world, &world.token()).await;
+    world.upstream.answers(|_| {
+        let waits = futures_util::stream::pending::<Result<String, std::convert::Infallible>>();
+        let body = axum::body::Body::from_stream(waits);
+        http::Response::builder().header("content-type", "text/event-stream").body(body).unwrap()
+    });
+    for id in 100..165 {
+        socket.say(&call(id, "list_notes")).await;
+    }
+    let refused = socket.hear().await;
+    assert_eq!((&refused["id"], &refused["error"]["data"]["limit"]), (&json!(164), &json!("line_at_once")));
+    assert_eq!(world.gateway.figures().servers["notes"].outcomes["too_many_on_line"], 1);
 }

@@ -67,6 +67,33 @@ async fn http_17_each_request_of_a_connection_is_judged_alone() {
 }
 
 #[tokio::test]
+async fn http_07_nobody_is_connected_through_to_anything() {
+    let world = World::new().await;
+    let address = listening(&world).await;
+    let token = world.token();
+    let upstream = world.upstream.address.strip_prefix("http://").unwrap().strip_suffix("/mcp").unwrap();
+    for target in ["evil.example:443", "as.test:443", "127.0.0.1:22", upstream] {
+        for (host, authorization) in
+            [(target, String::new()), ("as.test", format!("Authorization: Bearer {token}\r\n"))]
+        {
+            let head = format!("CONNECT {target} HTTP/1.1\r\nHost: {host}\r\n{authorization}\r\n");
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(head.as_bytes()).await.unwrap();
+            let mut line = [0; 12];
+            stream.read_exact(&mut line).await.unwrap();
+            assert!(line.starts_with(b"HTTP/1.1 4"), "{target}: {}", String::from_utf8_lossy(&line));
+        }
+    }
+    // Said of a server's own address, as HTTP/2 could.
+    for target in ["/mcp/notes", "/mcp/notes/ws", "https://as.test/mcp/notes"] {
+        let ask = crate::world::tool(&token, "list_notes").verb("CONNECT").to(target);
+        let answered = world.send(ask).await;
+        assert!(answered.status.is_client_error(), "{target}: {}", answered.status);
+    }
+    assert_eq!(world.upstream.count(), 0);
+}
+
+#[tokio::test]
 async fn bear_05_a_token_after_the_body_is_none() {
     let world = World::new().await;
     let address = listening(&world).await;

@@ -319,6 +319,7 @@ pub(crate) fn claims(now: Timestamp) -> AccessClaims {
         jti: TokenId::from_bytes([3; 16]).to_string(),
         sid: SessionId::from_bytes([4; 16]).to_string(),
         roles: None,
+        cnf: None,
     }
 }
 
@@ -505,7 +506,7 @@ impl Ask {
         self
     }
 
-    fn into_request(self) -> Request<Body> {
+    pub(crate) fn into_request(self) -> Request<Body> {
         let mut request = Request::new(Body::from(self.body));
         if let Some(from) = self.from {
             request.extensions_mut().insert(from);

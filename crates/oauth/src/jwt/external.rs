@@ -164,8 +164,12 @@ impl ExternalClaims {
         Ok(Self { iss, sub, aud, exp, nbf, iat, others: claims })
     }
 
-    /// Whether they are by this issuer, for this audience and nobody else, and valid now.
+    /// Whether they are by this issuer, for this audience and nobody else, valid now, and of a token for whoever bears it.
     pub fn check(&self, expected: &ExternalExpected<'_>) -> Result<(), TokenRefusal> {
+        // AUD-14: whoever only holds it is not who may use it, and no proof of its key is asked for.
+        if self.others.contains_key("cnf") {
+            return Err(TokenRefusal::Bound);
+        }
         if self.iss != expected.issuer {
             return Err(TokenRefusal::Issuer);
         }
@@ -229,6 +233,20 @@ mod tests {
             max_life: Duration::from_hours(24),
         };
         ExternalClaims::read(claims.as_object().unwrap().clone())?.check(&expected)
+    }
+
+    #[test]
+    fn aud_14_a_token_that_is_tied_to_a_key_is_none_for_its_bearer() {
+        for cnf in [
+            json!({ "jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I" }),
+            json!({ "x5t#S256": "bwcK0esc3ACC3DB2Y5_lESsXE8o9ltc05O89jdN-dg2" }),
+            json!({ "kid": "k" }),
+            json!({}),
+            json!("jkt"),
+            Value::Null,
+        ] {
+            assert_eq!(judged(|c| c["cnf"] = cnf.clone()), Err(TokenRefusal::Bound), "{cnf}");
+        }
     }
 
     #[test]

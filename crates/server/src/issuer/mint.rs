@@ -88,5 +88,6 @@ fn claims(app: &App, issued: &Issued, now: Timestamp) -> AccessClaims {
         jti: issued.token.to_string(),
         sid: session.id.to_string(),
         roles: issued.roles.as_ref().map(|roles| roles_for(session.server, roles)),
+        cnf: None,
     }
 }
