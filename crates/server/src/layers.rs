@@ -22,10 +22,7 @@ pub(crate) async fn survive(request: Request, next: Next) -> Response {
 }
 
 /// The same for what answers by itself. No `async fn`: that would keep room for `answer` twice.
-pub(crate) fn surviving(
-    uri: &Uri,
-    answer: impl Future<Output = Response>,
-) -> impl Future<Output = Response> {
+pub(crate) fn surviving(uri: &Uri, answer: impl Future<Output = Response>) -> impl Future<Output = Response> {
     AssertUnwindSafe(answer).catch_unwind().map(|answered| {
         answered.unwrap_or_else(|_| {
             tracing::error!(http.path = uri.path(), "a handler panicked");

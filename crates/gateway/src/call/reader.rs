@@ -3,8 +3,8 @@
 use super::facts::{Facts, Shape, plain};
 use super::lookalike::{self, is_lookalike};
 use super::{Call, ParseRefusal, Unreadable};
-use portcullis_oauth::strict_json::{MemberName, Names};
 use memchr::{memchr_iter, memmem};
+use portcullis_oauth::strict_json::{MemberName, Names};
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
