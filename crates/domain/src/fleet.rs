@@ -371,6 +371,25 @@ access = { notes = ["notes:read"] }
     }
 
     #[test]
+    fn pc_63_a_pattern_that_no_resource_can_match_is_named_with_what_is_wrong() {
+        let with = |resources: &str| {
+            format!(
+                "[[server]]\nname = \"x\"\nmode = \"direct\"\nscopes = {{ r = \"Read\" }}\n[[server.rule]]\nresources = [{resources}]\nscopes = [\"r\"]\n"
+            )
+        };
+        parse(&with("\"note://a/*\", \"*.md\", \"file:///srv/{+path}\", \"note://b/é (1)\"")).unwrap();
+        for (resources, says) in [
+            ("\"FILE:///srv/*\"", "\"FILE:///srv/*\" matches no resource, because this URI"),
+            ("\"/srv/*\"", "begin it with its scheme in lower case"),
+            ("\"file://localhost/srv/*\"", "file as file:///path"),
+            ("\"file:///srv/../etc/*\"", "without segments . and .."),
+            ("\"note://a/%70*\"", "escape nothing that can stand as it is"),
+        ] {
+            told(&with(resources), &[(6, says)]);
+        }
+    }
+
+    #[test]
     fn pc_07_rules_name_methods_exactly_and_none_that_mcp_has_a_meaning_for() {
         let with = |methods: &str| {
             format!(
@@ -444,7 +463,7 @@ access = { notes = ["notes:read"] }
     }
 
     #[test]
-    fn pc_63_secrets_go_to_one_place_each_and_examples_are_not_real() {
+    fn pc_63_def_03_secrets_go_to_one_place_each_and_examples_are_not_real() {
         let agent = |name: &str, place: &str| {
             format!(
                 "[[agent]]\nname = \"{name}\"\nowner = \"o\"\ncredential = {{ secret = {{ deliver = \"{place}\" }} }}\n"

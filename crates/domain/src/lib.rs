@@ -1,4 +1,5 @@
-//! What Portcullis decides: ids, secrets, grants, policy, permits, audit events.
+//! What Portcullis decides: ids, secrets and how they are sealed, the fleet file and what comes with us, what methods mean,
+//! grants, policy, permits, audit events.
 //!
 //! Pure: no I/O, no async, no clock, no randomness of its own. Time and chance are arguments.
 

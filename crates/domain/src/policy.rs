@@ -17,6 +17,7 @@ use std::sync::Arc;
 use forbids::ForbidHere;
 use pattern::Patterns;
 use standpoint::Kind;
+use uri::Readings;
 
 mod compile;
 mod decision;
@@ -28,12 +29,14 @@ mod pattern;
 mod standpoint;
 #[cfg(test)]
 mod tests;
+mod uri;
 
 pub use decision::{Decision, Never, Operation, Permit, Refused, RuleRef, Shortfall};
 pub use forbids::{Forbidden, is_about};
 pub use issue::{Asker, IssueRefusal};
 pub use pattern::{covers, glob, meet};
 pub use standpoint::Standpoint;
+pub use uri::{Unclear, is_possible};
 
 /// Scopes of one server within one snapshot.
 type Bits = u128;
@@ -98,7 +101,7 @@ struct AgentCeiling {
 struct CompiledRule {
     tools: Patterns,
     prompts: Patterns,
-    resources: Patterns,
+    resources: uri::Patterns,
     methods: Vec<String>,
     needs: Bits,
     risk: Risk,
@@ -219,14 +222,15 @@ impl ServerPolicy {
         operation: Operation<'_>,
         forbidden: impl FnOnce(Bits) -> Option<Forbidden>,
     ) -> Decision {
-        let found = self.needs_of(operation);
+        let found = self.needs_of(operation).ok_or_else(|| without_rule(operation));
         let has_meaning = !matches!(operation, Operation::Method(_) | Operation::Unknown);
         let is_observed = self.server.observe && has_meaning && held.effective() != 0;
-        if found.is_none() && !is_observed {
-            return Decision::Never(Never::NoRule);
-        }
-        // What no rule is about might need anything.
-        let needs = found.map_or(Bits::MAX, |(_, needs, _)| needs);
+        let needs = match &found {
+            Ok((_, needs, _)) => *needs,
+            // What no rule is about might need anything.
+            Err(_) if is_observed => Bits::MAX,
+            Err(never) => return Decision::Never(never.clone()),
+        };
         if let Some(forbidden) = forbidden(needs) {
             return Decision::Never(Never::Forbidden(forbidden));
         }
@@ -260,12 +264,15 @@ impl ServerPolicy {
         &self,
         kind: Kind,
         held: &Held,
-        found: Option<(RuleRef, Bits, Risk)>,
+        found: Result<(RuleRef, Bits, Risk), Never>,
     ) -> (Permit, Option<Refused>) {
-        let Some((rule, needs, risk)) = found else {
-            let (rule, used) = (RuleRef::None, ScopeSet::default());
-            let permit = Permit { rule, used, risk: Risk::Usual, observed: None };
-            return (permit, Some(Refused::Never(Never::NoRule)));
+        let (rule, needs, risk) = match found {
+            Ok(found) => found,
+            Err(never) => {
+                let (rule, used) = (RuleRef::None, ScopeSet::default());
+                let permit = Permit { rule, used, risk: Risk::Usual, observed: None };
+                return (permit, Some(Refused::Never(never)));
+            }
         };
         let permit = Permit { rule, used: self.names(needs), risk, observed: None };
         let missing = needs & !held.effective();
@@ -349,13 +356,21 @@ impl ServerPolicy {
 
     /// What every matching rule needs together, and the first of them; `None` when there is none.
     fn needs_of(&self, operation: Operation<'_>) -> Option<(RuleRef, Bits, Risk)> {
-        let matches = |rule: &CompiledRule| match operation {
-            Operation::Tool(name) => rule.tools.is_match(name),
-            Operation::Prompt(name) => rule.prompts.is_match(name),
-            Operation::Resource(uri) => rule.resources.is_match(uri),
-            Operation::Method(name) => rule.methods.iter().any(|method| method == name),
-            Operation::Connect | Operation::Unknown => false,
-        };
+        match operation {
+            Operation::Tool(name) => self.together(|rule| rule.tools.is_match(name)),
+            Operation::Prompt(name) => self.together(|rule| rule.prompts.is_match(name)),
+            Operation::Resource(uri) => {
+                let uri = Readings::of(uri).ok()?;
+                // A rule that only some readers would say is about it asks for its scopes, and opens nothing.
+                let is_open = self.rules.iter().any(|rule| rule.resources.open(&uri));
+                if is_open { self.together(|rule| rule.resources.concern(&uri)) } else { None }
+            }
+            Operation::Method(name) => self.together(|rule| rule.methods.iter().any(|method| method == name)),
+            Operation::Connect | Operation::Unknown => None,
+        }
+    }
+
+    fn together(&self, matches: impl Fn(&CompiledRule) -> bool) -> Option<(RuleRef, Bits, Risk)> {
         let mut found: Option<(RuleRef, Bits, Risk)> = None;
         for (at, rule) in self.rules.iter().enumerate().filter(|(_, rule)| matches(rule)) {
             let (first, needs, risk) = found.unwrap_or((RuleRef::Rule(at + 1), 0, Risk::Usual));
@@ -386,6 +401,18 @@ impl ServerPolicy {
             .filter(|(at, _)| bits & (1 << at) != 0)
             .map(|(_, scope)| scope)
             .collect()
+    }
+}
+
+/// Why not, where no rule is about it.
+fn without_rule(operation: Operation<'_>) -> Never {
+    match operation {
+        Operation::Resource(uri) => Readings::of(uri).map_or_else(Never::Unclear, |_| Never::NoRule),
+        Operation::Connect
+        | Operation::Method(_)
+        | Operation::Prompt(_)
+        | Operation::Tool(_)
+        | Operation::Unknown => Never::NoRule,
     }
 }
 

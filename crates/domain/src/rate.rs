@@ -38,6 +38,9 @@ pub struct Wait {
 /// Most keys that one kind of bucket remembers; what comes beyond them shares one bucket.
 const MAX_KEYS: usize = 50_000;
 
+/// Where those are counted for whom there is no room.
+const SHARED: u64 = 0;
+
 const SECOND: i64 = 1_000_000_000;
 
 /// How many may come at once, and how soon after each other then.
@@ -127,9 +130,14 @@ impl Buckets {
         self.rate.after(&state, key, 1, now).map(drop).inspect_err(|_| state.refused += 1)
     }
 
-    /// That did not count.
+    /// That did not count. While there is no room, what was counted in the shared bucket is given back to that one.
     pub fn give_back(&self, key: &impl Hash, count: u32) {
-        if let Some(full_at) = self.state().full_at.get_mut(&self.hasher.hash_one(key)) {
+        let mut state = self.state();
+        let key = self.hasher.hash_one(key);
+        // Where there is room, a bucket that is not there is full.
+        let is_own = state.full_at.len() < MAX_KEYS || state.full_at.contains_key(&key);
+        let slot = if is_own { key } else { SHARED };
+        if let Some(full_at) = state.full_at.get_mut(&slot) {
             *full_at = full_at.saturating_sub(self.rate.period.saturating_mul(count.into()));
         }
     }
@@ -176,7 +184,7 @@ impl State {
             let now = nanos(now);
             self.full_at.retain(|_, full_at| *full_at > now);
         }
-        if self.full_at.len() < MAX_KEYS { key } else { 0 }
+        if self.full_at.len() < MAX_KEYS { key } else { SHARED }
     }
 }
 
@@ -255,6 +263,19 @@ mod tests {
         let later = NOW + 5 * SECOND;
         assert_eq!(buckets.spend(&"one more", 1, later), Ok(()));
         assert!(buckets.state().full_at.len() < 10);
+    }
+
+    #[test]
+    fn dos_02_what_was_counted_in_the_shared_bucket_is_given_back_to_it() {
+        let buckets = Buckets::new(1, SECOND);
+        for key in 0..MAX_KEYS {
+            buckets.spend(&key, 1, NOW).unwrap();
+        }
+        assert_eq!(buckets.spend(&"a stranger", 1, NOW), Ok(()));
+        assert!(buckets.room(&"another stranger", NOW).is_err(), "they share one");
+        buckets.give_back(&"a stranger", 1);
+        assert_eq!(buckets.room(&"another stranger", NOW), Ok(()));
+        assert!(buckets.room(&0_usize, NOW).is_err(), "and nobody else's got fuller");
     }
 
     #[test]

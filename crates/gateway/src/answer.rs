@@ -57,6 +57,8 @@ pub(crate) enum UpstreamFailure {
         "the upstream's answer is larger than is read whole: it must be sent as a stream of events, or in parts"
     )]
     TooLarge,
+    #[error("the upstream's list has more than 10,000 items in one part: it must be sent in pages")]
+    TooManyItems,
     #[error("too many programs run")]
     TooManyPrograms,
     #[error("the upstream is not there")]

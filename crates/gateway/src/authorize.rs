@@ -96,6 +96,19 @@ pub(crate) fn authorize(
     }
 }
 
+/// Whether everything that was asked for with `aim` is allowed now, for what was permitted before and goes on.
+pub(crate) fn is_still_allowed(
+    (policy, pins): (&ServerPolicy, &ServerPins<'_>),
+    principal: &Principal,
+    aim: &Aim,
+    circumstances: &Circumstances<'_>,
+) -> bool {
+    aim.operations().into_iter().all(|operation| {
+        matches!(policy.decide(principal, operation, circumstances), Decision::Permit(_))
+            && pins.admit(operation).is_ok()
+    })
+}
+
 /// PC-23: all scopes of the operation at once.
 fn together(before: Option<Shortfall>, next: Shortfall) -> Shortfall {
     let before =

@@ -19,16 +19,17 @@ struct Cached<'a> {
     cache_scope: Option<&'a RawValue>,
 }
 
-/// The message with the scope `private`, if it has one; else byte for byte as it is.
-pub(crate) fn private(message: Bytes) -> Result<Bytes, Undecodable> {
-    let text = std::str::from_utf8(&message).map_err(|_| Undecodable)?;
-    if !text.contains("cacheScope") {
-        return Ok(message);
+/// The message anew, with the scope `private`; `None` where it has none, and is passed on byte for byte as it is.
+pub(crate) fn private(message: &[u8]) -> Result<Option<Bytes>, Undecodable> {
+    let text = std::str::from_utf8(message).map_err(|_| Undecodable::Garbled)?;
+    // However it is spelled: letters of a name can be escaped in one way only (RFC 8259 s7).
+    if !text.contains("cacheScope") && !text.contains("\\u") {
+        return Ok(None);
     }
     // One that stands twice is an error here: readers could go by either.
-    let answer: Answer<'_> = serde_json::from_str(text).map_err(|_| Undecodable)?;
+    let answer: Answer<'_> = serde_json::from_str(text).map_err(|_| Undecodable::Garbled)?;
     let Some(scope) = answer.result.and_then(|result| result.cache_scope) else {
-        return Ok(message);
+        return Ok(None);
     };
     let stated = scope.get();
     let at = stated.as_ptr().addr() - message.as_ptr().addr();
@@ -36,7 +37,7 @@ pub(crate) fn private(message: Bytes) -> Result<Bytes, Undecodable> {
     rewritten.extend_from_slice(&message[..at]);
     rewritten.extend_from_slice(b"\"private\"");
     rewritten.extend_from_slice(&message[at + stated.len()..]);
-    Ok(rewritten.freeze())
+    Ok(Some(rewritten.freeze()))
 }
 
 #[cfg(test)]
@@ -46,14 +47,20 @@ mod tests {
     #[test]
     fn scope_17_an_answer_is_private_and_otherwise_as_it_was() {
         let private = |text: &'static str| {
-            private(Bytes::from_static(text.as_bytes()))
-                .map(|bytes| String::from_utf8(bytes.to_vec()).unwrap())
+            private(text.as_bytes()).map(|anew| match anew {
+                Some(anew) => String::from_utf8(anew.to_vec()).unwrap(),
+                None => text.to_owned(),
+            })
         };
         let read = r#"{"jsonrpc":"2.0","id":1,"result":{"contents":[{"n":1.10}], "cacheScope" : "public" ,"ttlMs":5}}"#;
         assert_eq!(private(read).unwrap(), read.replace("\"public\"", "\"private\""));
         assert_eq!(
             private(r#"{"id":1,"result":{"cacheScope":7}}"#).unwrap(),
             r#"{"id":1,"result":{"cacheScope":"private"}}"#
+        );
+        assert_eq!(
+            private(r#"{"id":1,"result":{"cache\u0053cope":"public"}}"#).unwrap(),
+            r#"{"id":1,"result":{"cache\u0053cope":"private"}}"#
         );
         for other in [
             r#"{"jsonrpc":"2.0","id":1,"result":{"contents":[]}}"#,
@@ -67,7 +74,7 @@ mod tests {
             r#"{"id":1,"result":{"cacheScope":"private","cache\u0053cope":"public"}}"#,
             r#"{"id":1,"result":{"cacheScope":"private"},"result":{}}"#,
         ] {
-            assert_eq!(private(twice), Err(Undecodable), "{twice}");
+            assert_eq!(private(twice), Err(Undecodable::Garbled), "{twice}");
         }
     }
 }

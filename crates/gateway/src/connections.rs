@@ -38,7 +38,7 @@ pub trait Connections: Send + Sync {
 }
 
 /// Whose token is wanted, and for what.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Wanted {
     /// For calls to this server.
     pub server: ServerId,
@@ -52,7 +52,7 @@ pub struct Wanted {
 }
 
 /// Which copy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct CopyId {
     /// Of which connection.
     pub connection: ConnectionId,

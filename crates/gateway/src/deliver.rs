@@ -1,5 +1,7 @@
 //! From an upstream's answer to what the caller gets: lists filtered, sessions tied, streams watched.
 
+mod events;
+
 use crate::Inner;
 use crate::answer::{Answer, UpstreamFailure, is_response_to};
 use crate::authenticate::Caller;
@@ -7,22 +9,20 @@ use crate::cache_scope::private;
 use crate::call::{Aim, Call, Kind};
 use crate::circumstances::InMessage;
 use crate::error::{Refusal, code, rpc_error};
-use crate::events::{self, BrokenOff};
+use crate::events::BrokenOff;
 use crate::exchange::{Allowed, arguments_of, policy_of};
-use crate::headers::{Era, LAST_EVENT_ID, SESSION_ID};
+use crate::headers::{Era, SESSION_ID};
 use crate::ledger::Recorded;
-use crate::list::{self, Reader};
-use crate::notices::may_hear;
+use crate::list::Reader;
 use crate::pins::Look;
-use crate::room::NoRoom;
-use crate::stream::{Account, Hearing, Outgoing, Pace, Slot, Watch};
+use crate::room::{self, NoRoom};
+use crate::stream::{Account, Hearing, Outgoing, Pace, Replay, Resumable, Slot, Watch};
 use crate::tasks::{MayBegin, Tasks};
 use axum::body::Body;
 use bytes::Bytes;
-use futures_util::StreamExt as _;
+use events::looked_at;
 use futures_util::stream::BoxStream;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
-use portcullis_domain::condition::Circumstances;
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use portcullis_domain::policy::ServerPolicy;
 use serde_json::value::RawValue;
 use std::sync::Arc;
@@ -61,6 +61,11 @@ impl<'a> Delivery<'a> {
         Self { caller, call, era, session, is_alone, slot, recorded, arguments, may_begin, lists_tools }
     }
 
+    /// Whether the caller can go on elsewhere with a stream that answers it: it has a session, and the answer stands alone.
+    fn is_resumable(&self) -> bool {
+        self.is_alone && self.session.is_some()
+    }
+
     fn reader<'r>(&'r self, look: &'r Look<'r>, tasks: &'r Tasks) -> Result<Reader<'r>, Refusal> {
         let principal = &self.caller.principal;
         let policy = policy_of(self.caller)?;
@@ -85,14 +90,16 @@ impl Inner {
             Answer::Json { body, session } => {
                 let body = self.answer_body(body, id, &delivery)?;
                 let session = self.tie(session, &delivery)?;
+                let body = room::keeping(delivery.slot, body);
                 Ok(with_session(json(StatusCode::OK, body), session))
             }
             Answer::Events { events, session } => {
                 let session = self.tie(session, &delivery)?;
+                let question = self.question(session.as_deref(), id, &delivery);
                 let body = if delivery.call.aim == Aim::List {
-                    self.filtered_events(events, id, &delivery).await?
+                    self.filtered_events(events, (id, question), delivery).await?
                 } else {
-                    self.stream(events, Some(id.clone()), delivery)
+                    self.stream(events, (id.clone(), question), delivery)
                 };
                 Ok(with_session(event_stream(body), session))
             }
@@ -142,8 +149,12 @@ impl Inner {
             if !is_response_to(&body, id) {
                 return Err(garbled());
             }
-            if is_cached(delivery.call) {
-                return private(body).map_err(|_| garbled());
+            if is_cached(delivery.call)
+                && let Some(anew) =
+                    private(&body).map_err(UpstreamFailure::from).map_err(Refusal::Upstream)?
+            {
+                drop(body);
+                return self.held(delivery.caller, anew);
             }
             if let Some(may_begin) = &delivery.may_begin {
                 may_begin.look_at(&body).map_err(|_| garbled())?;
@@ -153,64 +164,48 @@ impl Inner {
         let look = Look::new(self.pins_of(delivery.caller)?);
         let Caller { known, door, .. } = delivery.caller;
         let reader = delivery.reader(&look, &self.tasks)?;
-        let body = self.lists.filtered(&body, id, &reader, (known, door.server.id)).map_err(|_| garbled())?;
-        drop(reader);
+        let filtered = self.lists.filtered(&body, id, &reader, (known, door.server.id));
+        let filtered = filtered.map_err(UpstreamFailure::from).map_err(Refusal::Upstream)?;
+        drop((reader, body));
         self.pins.take(look, delivery.lists_tools);
-        self.held(delivery.caller, body)
+        self.held(delivery.caller, filtered)
     }
 
-    /// The events up to the answer, read whole, because the list in it is filtered.
-    async fn filtered_events(
-        &self,
-        mut events: Events,
-        id: &RawValue,
-        delivery: &Delivery<'_>,
-    ) -> Result<Body, Refusal> {
-        let garbled = || Refusal::Upstream(UpstreamFailure::Garbled);
-        let look = Look::new(self.pins_of(delivery.caller)?);
-        let reader = delivery.reader(&look, &self.tasks)?;
-        let most = self.settings.limits.answer_bytes;
-        let collect = async {
-            let mut written: Vec<u8> = Vec::new();
-            while let Some(event) = events.next().await {
-                let event = event.map_err(|_| garbled())?;
-                let (event, message) = filtered_event(event, &reader).map_err(|_| garbled())?;
-                written.extend_from_slice(&event);
-                if written.len() > most {
-                    return Err(garbled());
-                }
-                if message.is_some_and(|message| is_response_to(&message, id)) {
-                    return self.held(delivery.caller, written).map(Body::from);
-                }
-            }
-            Err(garbled())
-        };
-        let collected = tokio::time::timeout(self.patience(delivery.caller), collect).await;
-        self.pins.take(look, delivery.lists_tools);
-        collected.map_err(|_| Refusal::Upstream(UpstreamFailure::Late))?
-    }
-
-    /// A list that was made here needs room as the one that it was made from.
-    fn held(&self, caller: &Caller, list: impl Into<Bytes>) -> Result<Bytes, Refusal> {
-        let held = self.room.of(&caller.principal.subject).hold(list.into());
+    /// What was made here needs room as what it was made from.
+    pub(crate) fn held(&self, caller: &Caller, made: impl Into<Bytes>) -> Result<Bytes, Refusal> {
+        let held = self.room.of(&caller.principal.subject).hold(made.into());
         held.map_err(|NoRoom| Refusal::Upstream(UpstreamFailure::NoRoom))
     }
 
-    fn stream(&self, events: Events, id: Option<Box<RawValue>>, delivery: Delivery<'_>) -> Body {
+    /// What is answered by a stream, if it is asked within a session, or begins one.
+    fn question(&self, began: Option<&str>, id: &RawValue, delivery: &Delivery<'_>) -> Option<Resumable> {
+        let session = delivery.session.or(began)?;
+        let what = (&delivery.call.aim, delivery.arguments.as_ref());
+        Resumable::of(&self.asked, (delivery.caller.door.server.id, session), id, what)
+    }
+
+    fn stream(
+        &self,
+        events: Events,
+        (id, question): (Box<RawValue>, Option<Resumable>),
+        delivery: Delivery<'_>,
+    ) -> Body {
+        let is_resumable = delivery.is_resumable();
         let aim = delivery.call.aim.clone();
         let is_endless = matches!(aim, Aim::Listen(_));
         let events = if is_endless {
-            self.heard_by(delivery.caller, events)
+            self.heard_by(delivery.caller, events, None)
         } else if is_cached(delivery.call) {
-            kept_private(events)
+            self.heard_meanwhile(delivery.caller, self.kept_private(delivery.caller, events))
         } else {
-            looked_at(events, delivery.may_begin)
+            self.heard_meanwhile(delivery.caller, looked_at(events, delivery.may_begin))
         };
         let outgoing = Outgoing {
             events,
             watch: self.watch(delivery.caller, (aim, is_endless), delivery.arguments),
-            hearing: Hearing::of_answer(id, delivery.era),
-            is_resumable: delivery.is_alone && delivery.session.is_some(),
+            hearing: Hearing::of_answer(Some(id), delivery.era),
+            is_resumable,
+            question,
             account: delivery.recorded.opens(&self.settings.clock),
             slot: delivery.slot,
             pace: Pace::default(),
@@ -218,43 +213,18 @@ impl Inner {
         outgoing.into_body()
     }
 
-    /// A stream that answers no request: what a session has to say.
+    /// A stream that answers no request: what a session has to say, and of this session, if it is, what it has said already.
     pub(crate) fn session_stream(
         &self,
-        (caller, headers): (&Caller, &HeaderMap),
+        (caller, replayed): (&Caller, Option<&str>),
         events: Events,
         slot: Slot,
         recorded: &mut Recorded,
     ) -> Response<Body> {
-        let heard = self.heard_by(caller, events);
-        let hearing = Hearing::of_session(headers.contains_key(LAST_EVENT_ID));
+        let replay = replayed.map(|session| Replay::of(&self.asked, caller.door.server.id, session));
+        let hearing = Hearing::of_session(replay.is_some());
+        let heard = self.heard_by(caller, events, replay);
         self.endless(caller, heard, (hearing, slot, recorded.opens(&self.settings.clock)))
-    }
-
-    /// What of a long stream is for the caller to hear at the moment when it is said. Lists may be replayed on it, and are
-    /// filtered.
-    fn heard_by(&self, caller: &Caller, events: Events) -> Events {
-        let knowledge = Arc::clone(&self.knowledge);
-        let door = Arc::clone(&caller.door);
-        let principal = caller.principal.clone();
-        let (pins, tasks) = (Arc::clone(&self.pins), Arc::clone(&self.tasks));
-        let (clock, address) = (Arc::clone(&self.settings.clock), caller.address);
-        let heard = events.map(move |event| {
-            let known = knowledge.known().ok_or(BrokenOff)?;
-            let policy = known.policy_of(&door).ok_or(BrokenOff)?;
-            let circumstances = Circumstances { now: clock(), address, arguments: None };
-            let look = Look::new(pins.of(&known, &door).ok_or(BrokenOff)?);
-            let (principal, tasks) = (&*principal, &*tasks);
-            let standpoint = policy.standpoint(principal, &circumstances);
-            let reader = Reader { policy, principal, tasks, standpoint, look: &look };
-            let (event, message) = filtered_event(event?, &reader).map_err(|_| BrokenOff)?;
-            let is_theirs = message.is_none_or(|message| may_hear(&message, &reader, &circumstances));
-            drop(reader);
-            pins.take(look, false);
-            // The stream is alive all the same.
-            Ok(if is_theirs { event } else { Bytes::from_static(b":\n\n") })
-        });
-        heard.boxed()
     }
 
     /// Events of ours that answer no request, for as long as the caller may be connected.
@@ -269,6 +239,7 @@ impl Inner {
             watch: self.watch(caller, (Aim::Connect, true), None),
             hearing,
             is_resumable: true,
+            question: None,
             account,
             slot,
             pace: Pace::default(),
@@ -308,38 +279,6 @@ fn has_cursor(request: &[u8]) -> bool {
 /// Whether clients may keep the answer (2026-07-28 "Caching"); lists are rewritten by their filter.
 fn is_cached(call: &Call) -> bool {
     matches!(call.aim, Aim::ReadResource(_)) || call.method == "server/discover"
-}
-
-/// The same events, kept for nobody else.
-fn kept_private(events: Events) -> Events {
-    let private = events.map(|event| {
-        let event = event?;
-        let data = Bytes::from(events::read(&event).data.into_owned());
-        let rewritten = private(data.clone()).map_err(|_| BrokenOff)?;
-        Ok(if rewritten == data { event } else { events::with_data(&event, &rewritten) })
-    });
-    private.boxed()
-}
-
-/// The same events, where one of them may begin a task.
-fn looked_at(events: Events, may_begin: Option<MayBegin>) -> Events {
-    let Some(may_begin) = may_begin else { return events };
-    let looked_at = events.map(move |event| {
-        let event = event?;
-        may_begin.look_at(&events::read(&event).data).map_err(|_| BrokenOff)?;
-        Ok(event)
-    });
-    looked_at.boxed()
-}
-
-/// The event with any list in it filtered, and the message that it carries.
-fn filtered_event(event: Bytes, reader: &Reader<'_>) -> Result<(Bytes, Option<Vec<u8>>), list::Undecodable> {
-    let data = events::read(&event).data;
-    if data.iter().all(u8::is_ascii_whitespace) {
-        return Ok((event, None));
-    }
-    let message = list::filtered(&data, reader)?;
-    Ok((events::with_data(&event, &message), Some(message)))
 }
 
 pub(crate) fn empty(status: StatusCode) -> Response<Body> {

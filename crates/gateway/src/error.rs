@@ -297,7 +297,7 @@ fn denied(denial: &Denial, sentence: String, context: &Context<'_>) -> Shown {
             Never::BeyondAgent(shortfall) | Never::BeyondIssuer(shortfall) | Never::BeyondUser(shortfall),
         ) => insufficient(Some(&shortfall.needs)),
         Denial::Never(Never::NothingLeft) => insufficient(None),
-        Denial::Unpinned(..) | Denial::Never(Never::Forbidden(_) | Never::NoRule) => {
+        Denial::Unpinned(..) | Denial::Never(Never::Forbidden(_) | Never::NoRule | Never::Unclear(_)) => {
             Shown::new(StatusCode::FORBIDDEN, code::REFUSED, sentence)
         }
         // 2026-07-28 wants 404; in a session 404 would say that the session ended.
@@ -374,6 +374,7 @@ fn upstream_failed(failure: UpstreamFailure, sentence: String, context: &Context
         | UpstreamFailure::Session
         | UpstreamFailure::Status
         | UpstreamFailure::TooLarge
+        | UpstreamFailure::TooManyItems
         | UpstreamFailure::Unreachable => {
             Shown::new(StatusCode::BAD_GATEWAY, code::UPSTREAM_FAILED, sentence)
         }

@@ -1,6 +1,6 @@
 //! Server-sent events, whole ones: what is passed on, filtered or ended is never half an event (STRM-07).
 
-use crate::room::{Held, NoRoom, Share};
+use crate::room::{Held, NoRoom, Share, keeping};
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::{BoxStream, StreamExt as _};
 use std::borrow::Cow;
@@ -134,6 +134,15 @@ pub(crate) fn read(event: &[u8]) -> Said<'_> {
         }
     }
     Said { data: data.unwrap_or_default(), is_message: matches!(kind, b"" | b"message"), has_id }
+}
+
+/// Its data, with the room that the event has; a part of the event itself where it stands on one line.
+pub(crate) fn data(event: &Bytes) -> Bytes {
+    match read(event).data {
+        Cow::Borrowed(part) if !part.is_empty() => event.slice_ref(part),
+        Cow::Borrowed(_) => Bytes::new(),
+        Cow::Owned(joined) => keeping(event.clone(), joined.into()),
+    }
 }
 
 /// The same event with other data; `id`, `event` and `retry` stay. `json` must be one JSON text.

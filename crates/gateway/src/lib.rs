@@ -94,7 +94,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use strangers::Strangers;
-use stream::{Closing, Slots};
+use stream::{Asked, Closing, Slots};
 use tasks::Tasks;
 use tokio::sync::{mpsc, watch};
 
@@ -138,6 +138,7 @@ struct Inner {
     assertions: Assertions,
     sessions: Sessions,
     tasks: Arc<Tasks>,
+    asked: Arc<Asked>,
     spool: Spool,
     copies: Copies,
     slots: Slots,
@@ -184,6 +185,7 @@ impl Gateway {
             assertions: Assertions::new(assertion_issuer, assertion_key),
             sessions: Sessions::new(limits.sessions),
             tasks: Arc::new(Tasks::new(limits.sessions)),
+            asked: Arc::new(Asked::new(limits.sessions)),
             spool,
             copies: Copies::new(settings.issuer.clone(), settings.connections.clone()),
             slots: Slots::new(limits.calls_at_once),

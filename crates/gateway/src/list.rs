@@ -7,15 +7,30 @@ mod page;
 
 pub(crate) use kept::Lists;
 
+use crate::answer::UpstreamFailure;
 use crate::pins::Look;
 use crate::tasks::Tasks;
 use page::Page;
 use portcullis_domain::policy::{ServerPolicy, Standpoint};
 use portcullis_domain::principal::Principal;
 
-/// The answer is no JSON-RPC message, or one that readers could read differently.
+/// Why an answer is not passed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Undecodable;
+pub(crate) enum Undecodable {
+    /// It is no JSON-RPC message, or one that readers could read differently.
+    Garbled,
+    /// Its lists hold more items than are looked at.
+    TooManyItems,
+}
+
+impl From<Undecodable> for UpstreamFailure {
+    fn from(undecodable: Undecodable) -> Self {
+        match undecodable {
+            Undecodable::Garbled => Self::Garbled,
+            Undecodable::TooManyItems => Self::TooManyItems,
+        }
+    }
+}
 
 /// Who reads a list, and by which policy.
 #[derive(Clone)]
@@ -32,7 +47,7 @@ pub(crate) struct Reader<'a> {
 
 /// The message, with every list in its result filtered. Messages without a result are passed on as they are.
 pub(crate) fn filtered(message: &[u8], reader: &Reader<'_>) -> Result<Vec<u8>, Undecodable> {
-    let text = std::str::from_utf8(message).map_err(|_| Undecodable)?;
+    let text = std::str::from_utf8(message).map_err(|_| Undecodable::Garbled)?;
     let page = Page::read(text)?;
     let shown = page.shown(text, reader);
     Ok(page.written(message, &shown, None))

@@ -2,14 +2,18 @@
 
 use crate::Inner;
 use crate::answer::{Answer, UpstreamFailure, status_of_error};
+use crate::authenticate::Caller;
 use crate::call::{Aim, Kind};
 use crate::error::Refusal;
+use crate::events::BrokenOff;
 use crate::exchange::Allowed;
 use crate::headers::Era;
 use crate::permitted::Permitted;
+use crate::room::NoRoom;
 use crate::stdio::StdioFailure;
 use crate::upstream::{CallInfo, StdioAnswer, StdioRequest};
-use futures_util::StreamExt as _;
+use bytes::Bytes;
+use futures_util::stream::{BoxStream, StreamExt as _};
 use portcullis_domain::principal::Principal;
 use std::sync::Arc;
 
@@ -45,9 +49,10 @@ impl Inner {
         Ok(match answer {
             StdioAnswer::Accepted => Answer::Accepted,
             StdioAnswer::Events { stream, session } => {
-                Answer::Events { events: stream.map(Ok).boxed(), session }
+                Answer::Events { events: self.with_room(allowed.caller, stream), session }
             }
             StdioAnswer::Json { body, session } => {
+                let body = self.held(allowed.caller, body)?;
                 let status = status_of_error(&body, call.id.as_deref());
                 match status.filter(|_| allowed.era == Era::Stateless) {
                     Some(status) => Answer::Refused { status, body: Some(body) },
@@ -55,6 +60,16 @@ impl Inner {
                 }
             }
         })
+    }
+
+    /// What a program says, with the room that it needs.
+    pub(crate) fn with_room(
+        &self,
+        caller: &Caller,
+        events: BoxStream<'static, Bytes>,
+    ) -> BoxStream<'static, Result<Bytes, BrokenOff>> {
+        let share = self.room.of(&caller.principal.subject);
+        events.map(move |event| share.hold(event).map_err(|NoRoom| BrokenOff)).boxed()
     }
 }
 

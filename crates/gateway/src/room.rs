@@ -158,12 +158,18 @@ impl Drop for Held {
     }
 }
 
-struct Holding {
-    bytes: Bytes,
-    _held: Held,
+/// The same bytes, for as long as somebody holds which something else is kept, if they are long: whoever does not take an
+/// answer is still being answered. What is short is given out of hand, and nothing is made anew for it.
+pub(crate) fn keeping<T: Send + 'static>(kept: T, bytes: Bytes) -> Bytes {
+    if bytes.len() > SHORT { Bytes::from_owner(Holding { bytes, _held: kept }) } else { bytes }
 }
 
-impl AsRef<[u8]> for Holding {
+struct Holding<T> {
+    bytes: Bytes,
+    _held: T,
+}
+
+impl<T> AsRef<[u8]> for Holding<T> {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }

@@ -178,10 +178,10 @@ impl Inner {
         }
     }
 
-    /// PC-51: refusals of strangers are counted, not recorded one by one.
+    /// PC-51: refusals of strangers are counted, not recorded one by one; nor do they fill the log.
     fn refuse_stranger(&self, refusal: &Refusal, door: Option<&Door>) -> Response<Body> {
         let server = door.map(|door| door.server.name.as_str());
-        tracing::info!(reason = refusal.reason(), server, "refused a stranger");
+        tracing::debug!(reason = refusal.reason(), server, "refused a stranger");
         self.strangers.count(refusal.reason(), server);
         refusal.answer(&Context { door, ..Context::default() })
     }

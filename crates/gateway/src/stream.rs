@@ -6,12 +6,14 @@
 //! last; elsewhere whoever asked would wait for ever, so there is a last word.
 
 mod account;
+mod asked;
 mod hearing;
 mod slots;
 mod watch;
 
 pub(crate) use account::Account;
-pub(crate) use hearing::Hearing;
+pub(crate) use asked::{Asked, Replay, Resumable, ToldAgain};
+pub(crate) use hearing::{Heard, Hearing};
 pub(crate) use slots::{Full, Slot, Slots};
 pub(crate) use watch::{Closing, Over, Watch};
 
@@ -21,7 +23,6 @@ use crate::events::{self, BrokenOff};
 use axum::body::Body;
 use bytes::Bytes;
 use futures_util::stream::{BoxStream, StreamExt as _};
-use hearing::Heard;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -31,13 +32,19 @@ const KEEP_ALIVE: Duration = Duration::from_secs(25);
 /// An upstream that has answered should end the stream by itself.
 const AFTER_THE_ANSWER: Duration = Duration::from_secs(1);
 
+/// The last word where what was asked is allowed no more.
+pub(crate) const WITHDRAWN: &str = "the access token was revoked, or what it allowed was withdrawn";
+
 /// A stream on its way to the caller.
 pub(crate) struct Outgoing {
+    /// Whole ones; an empty one stands for what was not the caller's to hear.
     pub(crate) events: BoxStream<'static, Result<Bytes, BrokenOff>>,
     pub(crate) watch: Watch,
     pub(crate) hearing: Hearing,
     /// Whether the caller can go on with it elsewhere: it has a session, and the answer stands alone.
     pub(crate) is_resumable: bool,
+    /// What it answers, until an event had an id.
+    pub(crate) question: Option<Resumable>,
     pub(crate) account: Account,
     #[expect(dead_code, reason = "held until the stream is over")]
     pub(crate) slot: Slot,
@@ -108,7 +115,8 @@ impl Outgoing {
             Some(Err(BrokenOff)) => return Some(self.broken_off("upstream_broke_off")),
             None => return Some(self.upstream_ended()),
         };
-        let heard = if self.pace.is_answered { Heard::Unasked } else { self.hearing.hear(&event) };
+        let is_none = self.pace.is_answered || event.is_empty();
+        let heard = if is_none { Heard::Unasked } else { self.hearing.hear(&event) };
         match heard {
             Heard::Unasked => {
                 self.account.left_out();
@@ -116,6 +124,11 @@ impl Outgoing {
             }
             Heard::Answer => self.pace.is_answered = true,
             Heard::Meanwhile => {}
+        }
+        if self.hearing.has_event_id
+            && let Some(question) = self.question.take()
+        {
+            question.remember();
         }
         self.pace.silent_until = None;
         self.account.passed(&event);
@@ -178,10 +191,7 @@ impl Outgoing {
             (Over::IssuerAway, _) => {
                 self.error(code::UNAVAILABLE, "the issuer of the access token cannot be asked now: try again")
             }
-            (Over::NotAllowed | Over::Revoked, _) => self.error(
-                code::UNAUTHENTICATED,
-                "the access token was revoked, or what it allowed was withdrawn",
-            ),
+            (Over::NotAllowed | Over::Revoked, _) => self.error(code::UNAUTHENTICATED, WITHDRAWN),
         }
     }
 

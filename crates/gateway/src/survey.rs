@@ -8,7 +8,7 @@ use crate::authenticate::Caller;
 use crate::call::parse;
 use crate::door::Behind;
 use crate::error::Refusal;
-use crate::events;
+use crate::events::{self, BrokenOff};
 use crate::exchange::{Allowed, policy_of};
 use crate::forward::Forwarded;
 use crate::headers::{Era, METHOD, PROTOCOL_VERSION};
@@ -19,6 +19,7 @@ use crate::state::Known;
 use crate::{Gateway, Inner};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
+use futures_util::stream::BoxStream;
 use http::{HeaderMap, HeaderValue, Method, header};
 use portcullis_domain::id::{ServerId, SessionId, TokenId};
 use portcullis_domain::pins::Sighting;
@@ -30,12 +31,16 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// The subject and client of the probe. No client that registers has such an id, and no token is made for it.
 const PROBE: &str = "portcullis-probe";
 
-/// One look takes no longer.
+/// All that is asked takes no longer.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Nor does ending a session that was begun for it.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// The most pages that are read.
 const MOST_PAGES: usize = 100;
@@ -75,6 +80,14 @@ pub enum SurveyFailure {
     Upstream(&'static str),
 }
 
+/// Whether it is our own probe, which looks at several servers at once.
+pub(crate) fn is_probe(subject: &Subject) -> bool {
+    match subject {
+        Subject::Agent(client) => client.as_str() == PROBE,
+        Subject::External { .. } | Subject::User(_) => false,
+    }
+}
+
 /// Lets a message of ours go upstream. Made here only.
 pub(crate) struct Probe(());
 
@@ -108,9 +121,7 @@ struct Outcome {
 impl Gateway {
     /// Looks at the tools of a server. What changed is held here before this returns.
     pub async fn survey(&self, server: ServerId) -> Result<Survey, SurveyFailure> {
-        let looking = Arc::clone(&self.inner);
-        let looked = tokio::time::timeout(PATIENCE, async move { looking.survey(server).await });
-        looked.await.map_err(|_| SurveyFailure::Late)?
+        self.inner.survey(server).await
     }
 }
 
@@ -121,9 +132,10 @@ impl Inner {
         let known = known.ok_or(SurveyFailure::Unknown)?;
         let caller = self.probe(&known, server).ok_or(SurveyFailure::Unknown)?;
         // Most servers begin with a handshake; those of 2026-07-28 alone know none.
-        match self.look_as(&caller, Era::Sessions).await {
+        let until = Instant::now() + PATIENCE;
+        match self.look_as(&caller, Era::Sessions, until).await {
             Err(SurveyFailure::Refused | SurveyFailure::Garbled) => {
-                self.look_as(&caller, Era::Stateless).await
+                self.look_as(&caller, Era::Stateless, until).await
             }
             looked => looked,
         }
@@ -154,12 +166,13 @@ impl Inner {
         })
     }
 
-    async fn look_as(&self, caller: &Caller, era: Era) -> Result<Survey, SurveyFailure> {
+    async fn look_as(&self, caller: &Caller, era: Era, until: Instant) -> Result<Survey, SurveyFailure> {
         let version = if era == Era::Stateless { "2026-07-28" } else { "2025-11-25" }.to_owned();
         let mut talk = Talk { gateway: self, caller, era, version, session: None, number: 0 };
-        let looked = talk.look().await;
-        talk.end().await;
-        looked
+        let looked = tokio::time::timeout_at(until, talk.look()).await;
+        // However late it is: an upstream keeps what nobody ends.
+        let _in_time_or_not = tokio::time::timeout(FAREWELL, talk.end()).await;
+        looked.map_err(|_| SurveyFailure::Late)?
     }
 }
 
@@ -226,28 +239,35 @@ impl Talk<'_> {
             });
         }
         let request = json!({ "jsonrpc": "2.0", "id": self.number, "method": method, "params": params });
-        let (answer, session) = match self.send(request.to_string().into()).await? {
+        let answer = self.send(request.to_string().into()).await?;
+        // Before more is read: what began is ended, even if nothing more comes.
+        if let (Answer::Events { session, .. } | Answer::Json { session, .. }, "initialize") =
+            (&answer, method)
+        {
+            self.session.clone_from(session);
+        }
+        let answer = match answer {
             Answer::Accepted => return Err(SurveyFailure::Garbled),
             Answer::Refused { .. } => return Err(SurveyFailure::Refused),
-            Answer::Json { body, session } => (body, session),
-            Answer::Events { mut events, session } => {
-                let mut answer = None;
-                for _ in 0..MOST_EVENTS {
-                    let event = events.next().await.ok_or(SurveyFailure::Garbled)?;
-                    let event = event.map_err(|_| SurveyFailure::Garbled)?;
-                    let said = events::read(&event);
-                    if self.is_answer(&said.data) {
-                        answer = Some(said.data.into_owned().into());
-                        break;
-                    }
-                }
-                (answer.ok_or(SurveyFailure::Endless)?, session)
-            }
+            Answer::Json { body, .. } => body,
+            Answer::Events { events, .. } => self.answer_among(events).await?,
         };
-        if method == "initialize" {
-            self.session = session;
-        }
         if self.is_answer(&answer) { Ok(answer) } else { Err(SurveyFailure::Garbled) }
+    }
+
+    async fn answer_among(
+        &self,
+        mut events: BoxStream<'static, Result<Bytes, BrokenOff>>,
+    ) -> Result<Bytes, SurveyFailure> {
+        for _ in 0..MOST_EVENTS {
+            let event = events.next().await.ok_or(SurveyFailure::Garbled)?;
+            let event = event.map_err(|_| SurveyFailure::Garbled)?;
+            let said = events::data(&event);
+            if self.is_answer(&said) {
+                return Ok(said);
+            }
+        }
+        Err(SurveyFailure::Endless)
     }
 
     fn is_answer(&self, message: &[u8]) -> bool {

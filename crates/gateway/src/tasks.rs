@@ -92,7 +92,8 @@ impl MayBegin {
             Era::Stateless => "\"io.modelcontextprotocol/tasks\"",
         };
         std::str::from_utf8(body).ok().filter(|text| text.contains(word))?;
-        let message = (keeps_arguments && body.len() <= MAX_MESSAGE).then(|| body.clone());
+        // A copy: it may be a small part of what was received.
+        let message = (keeps_arguments && body.len() <= MAX_MESSAGE).then(|| Bytes::copy_from_slice(body));
         let owner = Owner::of(&caller.principal);
         Some(Self {
             tasks: Arc::clone(tasks),

@@ -16,7 +16,6 @@ use crate::program;
 use crate::spans::Span;
 use axum::body::Body;
 use bytes::Bytes;
-use futures_util::StreamExt as _;
 use http::request::Parts;
 use http::{HeaderMap, Method, Response, StatusCode};
 
@@ -50,19 +49,21 @@ impl Inner {
         parts: &Parts,
         span: &Span<'_>,
     ) -> Result<Response<Body>, Refused> {
+        let caller = &self.caller_now(caller).await?;
         let (session, permits) = self.in_session(caller, parts)?;
         span.allowed(&permits);
         let slot = self.slots.stream(caller).map_err(Refusal::TooManyAtOnce)?;
         let mut recorded = self.record(caller, &permits, What::verb("GET")).await?;
         let answered = match &caller.door.behind {
-            Behind::Program(_) => self.of_program(session),
+            Behind::Program(_) => self.of_program(caller, session),
             Behind::Address(_) | Behind::Nothing => {
                 self.bodiless(permits, caller, parts, (session, span.headers())).await
             }
         };
         let delivered = match answered {
             Ok(Answer::Events { events, .. }) => {
-                Ok(self.session_stream((caller, &parts.headers), events, slot, &mut recorded))
+                let replayed = session.filter(|_| parts.headers.contains_key(LAST_EVENT_ID));
+                Ok(self.session_stream((caller, replayed), events, slot, &mut recorded))
             }
             Ok(Answer::Refused { status, .. }) => Ok(self.session_refused(caller, session, status)),
             Ok(Answer::Accepted | Answer::Json { .. }) => Err(Refusal::Upstream(UpstreamFailure::Garbled)),
@@ -77,6 +78,7 @@ impl Inner {
         parts: &Parts,
         span: &Span<'_>,
     ) -> Result<Response<Body>, Refused> {
+        let caller = &self.caller_now(caller).await?;
         let (session, permits) = self.in_session(caller, parts)?;
         span.allowed(&permits);
         let id = session.ok_or(Refusal::SessionNeeded)?;
@@ -128,11 +130,11 @@ impl Inner {
         Ok((session, permits))
     }
 
-    fn of_program(&self, session: Option<&str>) -> Result<Answer, Refusal> {
+    fn of_program(&self, caller: &Caller, session: Option<&str>) -> Result<Answer, Refusal> {
         // A program serves sessions only; there is no stream beside them.
         let id = session.ok_or(Refusal::MethodNotAllowed(POST_ONLY))?;
         let events = self.children.listen(id).map_err(program::refusal)?;
-        Ok(Answer::Events { events: events.map(Ok).boxed(), session: None })
+        Ok(Answer::Events { events: self.with_room(caller, events), session: None })
     }
 
     async fn bodiless(

@@ -396,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn jwt_10_13_16_claims_of_the_wrong_shape() {
+    fn jwt_10_13_16_def_06_claims_of_the_wrong_shape() {
         let fixture = fixture();
         let good = serde_json::to_string(&fixture.claims).unwrap();
         let header = r#"{"alg":"ES256","kid":"k1","typ":"at+jwt"}"#;
@@ -414,6 +414,9 @@ mod tests {
         .iter()
         .map(|with| good.replace(&exp, with))
         .collect();
+        let nbf = format!("\"nbf\":{}", fixture.claims.nbf.seconds());
+        assert!(good.contains(&nbf));
+        bad.extend(["\"nbf\":\"1\"", "\"nbf\":null", "\"nbf\":{}"].map(|with| good.replace(&nbf, with)));
         bad.extend(["[]", "null", "\"x\"", "{", "", "1"].map(String::from));
         bad.push(format!("{},\"aud\":\"https://mcp.test/b\"}}", good.trim_end_matches('}')));
         bad.push(format!("\u{feff}{good}"));

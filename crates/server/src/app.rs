@@ -3,7 +3,7 @@
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::connections::Keeper;
-use crate::connections::keeper::Pauses;
+use crate::connections::keeper::{Flights, Pauses};
 use crate::deployment::{self, DeploymentError};
 use crate::entropy::Entropy;
 use crate::feed::{self, FeedError, Follower, Full};
@@ -23,7 +23,7 @@ use portcullis_domain::registry::Placement;
 use portcullis_domain::seal::MasterKey;
 use portcullis_domain::snapshot::{ChangedAgents, Snapshot};
 use portcullis_gateway::{Connections, Gateway, Limits, Settings, SpoolSettings};
-use portcullis_store::{OpenError, Store};
+use portcullis_store::{Heard, OpenError, Store};
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -59,6 +59,8 @@ pub struct App {
     pub(crate) fetcher: Arc<Fetcher>,
     /// Third parties that do not answer.
     pub(crate) pauses: Pauses,
+    /// Copies of connections' tokens that are being got.
+    pub(crate) flights: Flights,
     /// Slow hashes, a few at a time.
     pub passwords: Passwords,
     /// Gateways that run alone and listen to this node.
@@ -129,7 +131,7 @@ impl App {
         let settings = gateway_settings(&config, &clock, (traces.as_ref(), connections));
         let gateway = Gateway::new(settings, full.assertion_key)?;
         let app = Arc::new(Self {
-            follower: Follower::starting_at(current.snapshot.number),
+            follower: Follower::starting_at(Heard { number: current.snapshot.number, as_of: now }),
             store,
             clock,
             entropy,
@@ -145,6 +147,7 @@ impl App {
             surveys: Surveys::default(),
             fetcher: Arc::new(fetcher),
             pauses: Pauses::default(),
+            flights: Flights::default(),
             passwords: Passwords::default(),
             gateways: Streams::default(),
             records: Writing::default(),

@@ -190,7 +190,7 @@ pub async fn restore(
     let replaced = make_way(config, clock, &folder, replace).await?;
     // Makes the file and the tables where there are none.
     Store::open(&config.database).await?.close().await;
-    let epoch = load(config, backup.header.made_at, now, &mut backup, replaced.is_some()).await?;
+    let epoch = load(config, &mut backup, now, replaced.is_some()).await?;
     Ok(Restored { header: backup.header, epoch, replaced })
 }
 
@@ -270,11 +270,11 @@ fn free_name(folder: &Path, now: Timestamp) -> PathBuf {
 /// One transaction.
 async fn load(
     config: &Config,
-    made_at: Timestamp,
-    now: Timestamp,
     backup: &mut Backup,
+    now: Timestamp,
     may_clear: bool,
 ) -> Result<u64, RestoreError> {
+    let made_at = backup.header.made_at;
     let mut restore = Restore::begin(&config.database, now).await?;
     let mut others = restore.others().await?;
     // Who has just ended may still be counted.

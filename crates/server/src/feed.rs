@@ -11,7 +11,7 @@ use portcullis_domain::snapshot::{ChangedAgents, Snapshot, Update};
 use portcullis_oauth::client::ClientId;
 use portcullis_oauth::jwt::SigningKey;
 use portcullis_oauth::time::Timestamp;
-use portcullis_store::{ChangeKind, Reader, Store};
+use portcullis_store::{ChangeKind, Heard, Reader, Store};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,7 +34,7 @@ pub(crate) struct Full {
 /// Where the follower is in the feed.
 #[derive(Debug)]
 pub(crate) struct Follower {
-    seen: Mutex<u64>,
+    heard: Mutex<Heard>,
 }
 
 /// Why the feed could not be followed. The gateway grows stale and refuses, until it can be again.
@@ -98,8 +98,8 @@ impl Full {
 }
 
 impl Follower {
-    pub(crate) fn starting_at(number: u64) -> Self {
-        Self { seen: Mutex::new(number) }
+    pub(crate) fn starting_at(heard: Heard) -> Self {
+        Self { heard: Mutex::new(heard) }
     }
 }
 
@@ -115,13 +115,21 @@ pub(crate) enum News {
     Update(Update),
 }
 
-/// What is new after a number. `now` was read before.
-pub(crate) async fn news(store: &Store, seen: u64, now: Timestamp) -> Result<News, portcullis_store::Error> {
+/// What is new since then. `now` was read before. Whoever heard nothing for long hears everything anew: of what came
+/// meanwhile a part may have been purged, and the rest alone would be taken for all of it.
+pub(crate) async fn news(
+    store: &Store,
+    heard: Heard,
+    now: Timestamp,
+) -> Result<News, portcullis_store::Error> {
     let mut handle = store.read().await?;
-    let changes = handle.reader().changes_after(seen).await?;
+    let changes = handle.reader().changes_after(heard.number).await?;
     let Some(number) = changes.iter().map(|change| change.number).max() else {
-        return Ok(News::Update(Update::Fresh { number: seen, as_of: now }));
+        return Ok(News::Update(Update::Fresh { number: heard.number, as_of: now }));
     };
+    if !heard.can_follow(now) {
+        return Ok(News::Anew { number });
+    }
     let mut revocations = Vec::new();
     let mut agents = BTreeSet::new();
     for change in changes {
@@ -136,17 +144,17 @@ pub(crate) async fn news(store: &Store, seen: u64, now: Timestamp) -> Result<New
     }
     // Read at the same moment as the changes.
     let agents = changed_agents(handle.reader(), agents).await?;
-    Ok(News::Update(Update::Agents { after: seen, number, agents, revocations, as_of: now }))
+    Ok(News::Update(Update::Agents { after: heard.number, number, agents, revocations, as_of: now }))
 }
 
 /// Takes in everything that was committed before this call. Whoever revokes or changes something calls it before
 /// answering, so that on this node the answer is never ahead of the gateway.
 pub async fn catch_up(app: &App) -> Result<(), FeedError> {
-    let mut seen = app.follower.seen.lock().await;
+    let mut heard = app.follower.heard.lock().await;
     // The clock first: what is read afterwards is at least as new.
     let now = app.clock.now();
-    let update = match news(&app.store, *seen, now).await? {
-        News::Anew { number } => return everything(app, &mut seen, number, now).await,
+    let update = match news(&app.store, *heard, now).await? {
+        News::Anew { number } => return everything(app, &mut heard, number, now).await,
         News::Update(update) => update,
     };
     let (number, is_taken) = match &update {
@@ -158,20 +166,20 @@ pub async fn catch_up(app: &App) -> Result<(), FeedError> {
         Update::Full { snapshot, .. } => (snapshot.number, false),
     };
     if !is_taken {
-        return everything(app, &mut seen, number, now).await;
+        return everything(app, &mut heard, number, now).await;
     }
-    *seen = number;
+    *heard = Heard { number, as_of: now };
     Ok(())
 }
 
 /// Reads everything anew; there was a change of this number.
-async fn everything(app: &App, seen: &mut u64, number: u64, now: Timestamp) -> Result<(), FeedError> {
+async fn everything(app: &App, heard: &mut Heard, number: u64, now: Timestamp) -> Result<(), FeedError> {
     let full = Full::read(&app.store, &app.config, &app.master, now).await?;
     let current = Current::new(full.snapshot.clone())?;
     feed(app, &full.update())?;
     app.current.store(Arc::new(current));
     app.keys.store(Arc::new(full.keys));
-    *seen = number.max(full.snapshot.number);
+    *heard = Heard { number: number.max(full.snapshot.number), as_of: now };
     Ok(())
 }
 

@@ -163,7 +163,8 @@ async fn apply_once(app: &App, fleet: &Fleet, terms: &Terms) -> Result<Applied, 
     let until = now + app.config.tokens.revocation_memory();
     let change = Change { plan, secrets, until, applied, by: terms.by.clone() };
     let answer = |applied: &Applied| applied.answer().ok();
-    let written = terms.once.write(app, now, change, |change, tx| Box::pin(write(change, tx)), answer).await;
+    let written =
+        terms.once.write((app, now), change, |change, tx| Box::pin(write(change, tx)), answer).await;
     deliver::finish(app, &pending, &written).await;
     written?;
     app.catch_up().await;

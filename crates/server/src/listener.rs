@@ -4,6 +4,7 @@
 
 mod activity;
 mod connection;
+mod course;
 pub mod forwarded;
 mod head;
 mod leftover;
@@ -142,7 +143,7 @@ impl Listener {
             if let Some((stream, peer, place)) = accepted {
                 let site = Site { router: router.clone(), peer, proxies: Arc::clone(&self.proxies) };
                 let life = (bounds.idle, stop.clone());
-                open.spawn(connection::serve(stream, self.tls.clone(), site, life, place));
+                open.spawn(connection::serve((stream, self.tls.clone()), site, life, place));
             }
             while open.try_join_next().is_some() {}
         }

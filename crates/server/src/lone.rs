@@ -19,7 +19,7 @@ use crate::app::gateway_settings;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::entropy::Entropy;
-use crate::jobs::survey::{self, Post};
+use crate::jobs::survey::{self, Means, Post};
 use crate::pins::Surveys;
 use crate::telemetry::{OtlpError, Traces};
 use connections::AtControlRoom;
@@ -165,20 +165,9 @@ impl Lone {
 }
 
 impl Post for Lone {
-    fn gateway(&self) -> &Gateway {
-        &self.gateway
-    }
-
-    fn surveys(&self) -> &Surveys {
-        &self.surveys
-    }
-
-    fn clock(&self) -> &Clock {
-        &self.clock
-    }
-
-    fn entropy(&self) -> &Entropy {
-        &self.entropy
+    fn means(&self) -> Means<'_> {
+        let Self { gateway, surveys, clock, entropy, .. } = self;
+        Means { gateway, surveys, clock, entropy }
     }
 
     fn watched(&self) -> Vec<(ServerId, Name)> {

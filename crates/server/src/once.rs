@@ -115,8 +115,7 @@ impl Once {
     /// As `Store::write`. Under a key, what `answer` says of the result is kept with it; nothing where it changed nothing.
     pub(crate) async fn write<S, T, F, A>(
         &self,
-        app: &App,
-        now: Timestamp,
+        (app, now): (&App, Timestamp),
         input: S,
         closure: F,
         answer: A,

@@ -138,8 +138,7 @@ pub(crate) async fn approve(
     let event = about(server.id, event, &names);
     let input = (server.id, digests, event, by);
     let written = once.write(
-        app,
-        app.clock.now(),
+        (app, app.clock.now()),
         input,
         |input, tx| Box::pin(write(input, tx)),
         |()| Some(Kept::nothing()),

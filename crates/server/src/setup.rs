@@ -101,7 +101,7 @@ pub(crate) async fn insert(
     answer: Kept,
 ) -> Result<bool, portcullis_store::Error> {
     let answer = move |made: &bool| made.then(|| answer.clone());
-    once.write(app, app.clock.now(), new, |new, tx| Box::pin(write(new, tx)), answer).await
+    once.write((app, app.clock.now()), new, |new, tx| Box::pin(write(new, tx)), answer).await
 }
 
 async fn write(

@@ -33,6 +33,23 @@ pub enum ChangeKind {
     Revoked(Revocation),
 }
 
+/// How far somebody has followed the feed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// Everything up to this number.
+    pub number: u64,
+    /// Whatever came later was committed after this moment.
+    pub as_of: Timestamp,
+}
+
+impl Heard {
+    /// Whether [`Reader::changes_after`] this number still says all that came later: what was purged is older. Half of the
+    /// time: clocks of nodes may differ. Not when the clock was set back, for then how long it is since is not known.
+    pub fn can_follow(self, now: Timestamp) -> bool {
+        self.as_of <= now && now < self.as_of + CHANGES_KEPT / 2
+    }
+}
+
 /// Of more agents the feed does not say which: whoever follows reads the registry anew.
 const FEW: usize = 16;
 

@@ -76,7 +76,7 @@ pub enum Enrolling {
 statements! {
     GATEWAYS =
         "SELECT id, name, servers, enrol_hash, enrol_until, identity, assertion, created_at, enrolled_at
-         FROM gateway ORDER BY name";
+         FROM gateway";
     GATEWAY =
         "SELECT id, name, servers, enrol_hash, enrol_until, identity, assertion, created_at, enrolled_at
          FROM gateway WHERE id = $1";
@@ -94,7 +94,11 @@ statements! {
 impl Reader<'_> {
     /// All gateways, by name.
     pub async fn gateways(&mut self) -> Result<Vec<StoredGateway>, Error> {
-        self.connection.rows(GATEWAYS, values![]).await?.into_iter().map(read).collect()
+        let rows = self.connection.rows(GATEWAYS, values![]).await?;
+        let mut gateways: Vec<StoredGateway> = rows.into_iter().map(read).collect::<Result<_, _>>()?;
+        // Not by the database, which may sort as a language does: pages of this list go on by comparing names here.
+        gateways.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(gateways)
     }
 
     /// One gateway.

@@ -24,6 +24,19 @@ pub struct StoredGrant {
     pub revoked: bool,
 }
 
+/// A grant to begin, where there is none.
+#[derive(Clone, Copy, Debug)]
+pub struct NewGrant<'a> {
+    /// New.
+    pub id: GrantId,
+    /// Who agrees.
+    pub user: UserId,
+    /// To what this client does.
+    pub client: &'a ClientId,
+    /// On this server.
+    pub server: ServerId,
+}
+
 statements! {
     LIVE_GRANT =
         "SELECT id, scopes, revoked FROM user_grant
@@ -76,19 +89,13 @@ fn read(row: Row) -> Result<StoredGrant, Error> {
 }
 
 impl Tx {
-    /// Adds scopes to the user's grant, or begins one as `new_id`. Gives the grant's id.
-    pub async fn merge_grant(
-        &mut self,
-        new_id: GrantId,
-        user: UserId,
-        client: &ClientId,
-        server: ServerId,
-        scopes: &ScopeSet,
-    ) -> Result<GrantId, Error> {
+    /// Adds scopes to the user's grant, or begins one. Gives the grant's id.
+    pub async fn merge_grant(&mut self, new: NewGrant<'_>, scopes: &ScopeSet) -> Result<GrantId, Error> {
+        let NewGrant { id, user, client, server } = new;
         self.hold_client(client).await?;
         self.hold_user(user).await?;
         self.hold_server(server).await?;
-        let values = values![new_id, user, client, server, scopes, self.now()];
+        let values = values![id, user, client, server, scopes, self.now()];
         let row = self.connection.row(BEGIN_GRANT, values).await?;
         let grant = row.map(read).transpose()?;
         let grant = grant.ok_or_else(|| Error::unavailable("an upsert gave no row"))?;

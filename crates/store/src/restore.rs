@@ -17,7 +17,8 @@ use sqlx::Executor as _;
 use std::path::Path;
 use std::sync::LazyLock;
 
-/// The setting that says how often this database was restored.
+/// The setting that says how often this database was restored. For people, who see it when a restore ends and in its record:
+/// what ends everything of before is the revocation that a restore writes, and nothing reads this number.
 pub const EPOCH: &str = "epoch";
 
 /// Numbers of the feed go on so far above those of the backup that none of the time that was lost is given again.

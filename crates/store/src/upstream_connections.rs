@@ -63,6 +63,8 @@ pub struct StoredConnection {
     pub connected_at: Timestamp,
     /// When the tokens were renewed.
     pub refreshed_at: Timestamp,
+    /// Until then somebody has the right to renew them.
+    pub lease_until: Option<Timestamp>,
 }
 
 impl fmt::Debug for StoredConnection {
@@ -119,13 +121,16 @@ pub(crate) enum Holder {
 
 statements! {
     CONNECTION_OF =
-        "SELECT id, server_id, user_id, state, issuer, scopes, sealed, version, connected_at, refreshed_at
+        "SELECT id, server_id, user_id, state, issuer, scopes, sealed, version, connected_at, refreshed_at,
+                lease_until
          FROM upstream_connection WHERE server_id = $1 AND user_id = $2 AND state <> 'ending'";
     CONNECTION =
-        "SELECT id, server_id, user_id, state, issuer, scopes, sealed, version, connected_at, refreshed_at
+        "SELECT id, server_id, user_id, state, issuer, scopes, sealed, version, connected_at, refreshed_at,
+                lease_until
          FROM upstream_connection WHERE id = $1";
     CONNECTIONS =
-        "SELECT id, server_id, user_id, state, issuer, scopes, sealed, version, connected_at, refreshed_at
+        "SELECT id, server_id, user_id, state, issuer, scopes, sealed, version, connected_at, refreshed_at,
+                lease_until
          FROM upstream_connection
          WHERE state <> 'ending' AND id > $1
            AND (CAST($2 AS TEXT) IS NULL OR server_id = $2)
@@ -203,6 +208,7 @@ fn read(row: Row) -> Result<StoredConnection, Error> {
         version: row.int("version")?,
         connected_at: row.time("connected_at")?,
         refreshed_at: row.time("refreshed_at")?,
+        lease_until: row.time_or_none("lease_until")?,
     })
 }
 

@@ -13,7 +13,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("guard", &["domain", "oauth"]),
     ("client", &["oauth"]),
     ("store", &["domain", "oauth"]),
-    ("gateway", &["domain", "guard", "client", "oauth"]),
+    ("gateway", &["domain", "guard", "oauth"]),
     ("server", &["store", "gateway", "guard", "client", "domain", "oauth"]),
     ("cli", &["server", "client"]),
     ("xtask", &[]),

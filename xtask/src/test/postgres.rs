@@ -106,6 +106,7 @@ fn unprivileged() -> Result<Option<User>> {
     }
 }
 
+/// Sorts as languages do, unlike SQLite: what relies on the order of bytes has to see to it itself.
 fn create(programs: &Path, folder: &Path, user: Option<User>) -> Result<()> {
     let mut command = Command::new(programs.join("initdb"));
     command.arg("-D").arg(folder.join("data")).args([
@@ -116,6 +117,8 @@ fn create(programs: &Path, folder: &Path, user: Option<User>) -> Result<()> {
         "-E",
         "UTF8",
         "--locale=C",
+        "--locale-provider=icu",
+        "--icu-locale=en-US-u-ka-shifted",
         "-N",
     ]);
     command.current_dir("/");

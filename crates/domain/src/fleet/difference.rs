@@ -67,29 +67,25 @@ impl Difference {
         let server = |server: &Server<()>| (server.name.clone(), server.canonical_uri.clone());
         Self {
             servers: changes(
-                &before.servers,
-                &after.servers,
+                (&before.servers, &after.servers),
                 server,
                 |key| &key.0,
                 |server| value(&WrittenServer::of(server, issuer)),
             ),
             agents: changes(
-                &before.agents,
-                &after.agents,
+                (&before.agents, &after.agents),
                 |agent| agent.name.clone(),
                 |key| key,
                 |agent| value(&WrittenAgent::of(agent)),
             ),
             clients: changes(
-                &before.clients,
-                &after.clients,
+                (&before.clients, &after.clients),
                 |client| client.name.clone(),
                 |key| key,
                 |client| value(&WrittenClient::of(client)),
             ),
             roles: changes(
-                &before.roles,
-                &after.roles,
+                (&before.roles, &after.roles),
                 |role| role.name.clone(),
                 |key| key,
                 |role| value(&WrittenRole::of(role)),
@@ -167,8 +163,7 @@ impl Changes {
 }
 
 fn changes<T: PartialEq, Key: Ord>(
-    before: &[T],
-    after: &[T],
+    (before, after): (&[T], &[T]),
     key: impl Fn(&T) -> Key,
     name: impl Fn(&Key) -> &Name,
     written: impl Fn(&T) -> Value,

@@ -2,7 +2,7 @@
 
 use super::forbids::{CompiledForbid, ForbidHere};
 use super::pattern::Patterns;
-use super::{AgentCeiling, Bits, CompiledRule, MAX_SCOPES, ServerPolicy, UnusableSnapshot};
+use super::{AgentCeiling, Bits, CompiledRule, MAX_SCOPES, ServerPolicy, UnusableSnapshot, uri};
 use crate::method::nameable;
 use crate::registry::{Access, Agent, Client, Name, Role, Server};
 use crate::snapshot::{ChangedAgents, Snapshot};
@@ -118,7 +118,8 @@ impl ServerPolicy {
             policy.rules.push(CompiledRule {
                 tools: patterns(server, &rule.tools)?,
                 prompts: patterns(server, &rule.prompts)?,
-                resources: patterns(server, &rule.resources)?,
+                resources: uri::Patterns::new(&rule.resources)
+                    .map_err(|pattern| no_pattern(server, pattern))?,
                 methods: methods(server, &rule.methods)?,
                 needs: needs.ok_or_else(|| UnusableSnapshot::RuleScopes(server.name.clone()))?,
                 risk: rule.risk,
@@ -159,15 +160,14 @@ fn close<Id>(server: &Server<Id>, scopes: &[Scope]) -> Vec<Bits> {
 fn methods(server: &Server, methods: &[String]) -> Result<Vec<String>, UnusableSnapshot> {
     match methods.iter().find(|method| nameable(method).is_err()) {
         None => Ok(methods.to_vec()),
-        Some(method) => {
-            Err(UnusableSnapshot::Pattern { server: server.name.clone(), pattern: method.clone() })
-        }
+        Some(method) => Err(no_pattern(server, method)),
     }
 }
 
 fn patterns(server: &Server, patterns: &[String]) -> Result<Patterns, UnusableSnapshot> {
-    Patterns::new(patterns).map_err(|pattern| UnusableSnapshot::Pattern {
-        server: server.name.clone(),
-        pattern: pattern.to_owned(),
-    })
+    Patterns::new(patterns).map_err(|pattern| no_pattern(server, pattern))
+}
+
+fn no_pattern(server: &Server, pattern: &str) -> UnusableSnapshot {
+    UnusableSnapshot::Pattern { server: server.name.clone(), pattern: pattern.to_owned() }
 }

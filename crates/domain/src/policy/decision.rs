@@ -1,6 +1,6 @@
 //! What is decided about: operations, and the outcomes of a decision.
 
-use super::Forbidden;
+use super::{Forbidden, Unclear};
 use crate::registry::Risk;
 use portcullis_oauth::scope::ScopeSet;
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ pub enum Operation<'a> {
     Method(&'a str),
     /// Get a prompt.
     Prompt(&'a str),
-    /// Read a resource.
+    /// Read a resource, or anything else that names one: by its URI, or by the template of its URI.
     Resource(&'a str),
     /// Call a tool.
     Tool(&'a str),
@@ -109,4 +109,6 @@ pub enum Never {
     NothingLeft,
     /// No rule allows it.
     NoRule,
+    /// The URI of the resource is not the same thing to all who may read it, so no rule is asked.
+    Unclear(Unclear),
 }

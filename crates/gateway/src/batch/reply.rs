@@ -5,11 +5,13 @@ use crate::call::{Call, Kind};
 use crate::deliver::{event_stream, json};
 use crate::error::{code, rpc_error};
 use crate::events;
+use crate::room::keeping;
 use axum::body::Body;
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream};
 use http::{Response, StatusCode, header};
 use http_body_util::BodyExt as _;
+use std::convert::Infallible;
 
 /// The answers to all requests of a batch. Where all have the same status, it is that of the whole.
 pub(super) async fn together(answers: Vec<(&Call, Response<Body>)>) -> Response<Body> {
@@ -21,15 +23,22 @@ pub(super) async fn together(answers: Vec<(&Call, Response<Body>)>) -> Response<
         for (call, answer) in answers {
             bodies.push(whole(call, answer).await);
         }
-        return json(status, array(&bodies));
+        let mut response = json(status, Bytes::new());
+        *response.body_mut() = array(bodies);
+        return response;
     }
     let mut streams: Vec<BoxStream<'static, Result<Bytes, axum::Error>>> = Vec::new();
     for (call, answer) in answers {
         if is_stream(&answer) {
             streams.push(Box::pin(answer.into_body().into_data_stream()));
         } else {
-            let event = events::message(&whole(call, answer).await);
-            streams.push(Box::pin(stream::iter([Ok(event)])));
+            let body = whole(call, answer).await;
+            // Written when it is wanted, with the room of what it is made from.
+            let event = async move {
+                let event = events::message(&body);
+                Ok(keeping(body, event))
+            };
+            streams.push(Box::pin(stream::once(event)));
         }
     }
     // Each chunk of each is whole events, so they can be told one after the other as they come.
@@ -59,11 +68,13 @@ pub(super) async fn refused(answers: Vec<Refusing>) -> Response<Body> {
         }
     }
     let Some((parts, body)) = reason else {
-        return json(StatusCode::BAD_REQUEST, array(&bodies));
+        let mut response = json(StatusCode::BAD_REQUEST, Bytes::new());
+        *response.body_mut() = array(bodies);
+        return response;
     };
     // With no request in it, there is the one error that names none.
-    let body = if bodies.is_empty() { body } else { array(&bodies) };
-    Response::from_parts(parts, Body::from(body))
+    let body = if bodies.is_empty() { Body::from(body) } else { array(bodies) };
+    Response::from_parts(parts, body)
 }
 
 pub(crate) fn is_stream(answer: &Response<Body>) -> bool {
@@ -85,14 +96,15 @@ pub(crate) async fn whole(call: &Call, answer: Response<Body>) -> Bytes {
     }
 }
 
-fn array(bodies: &[Bytes]) -> Bytes {
-    let mut array = vec![b'['];
-    for (at, body) in bodies.iter().enumerate() {
+/// One after the other, each with the room that it has, given back when it is sent.
+fn array(bodies: Vec<Bytes>) -> Body {
+    let mut parts = vec![Bytes::from_static(b"[")];
+    for (at, body) in bodies.into_iter().enumerate() {
         if at > 0 {
-            array.push(b',');
+            parts.push(Bytes::from_static(b","));
         }
-        array.extend_from_slice(body);
+        parts.push(body);
     }
-    array.push(b']');
-    array.into()
+    parts.push(Bytes::from_static(b"]"));
+    Body::from_stream(stream::iter(parts.into_iter().map(Ok::<_, Infallible>)))
 }

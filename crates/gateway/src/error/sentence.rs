@@ -137,7 +137,7 @@ impl Refusal {
             | Denial::Never(
                 Never::BeyondAgent(shortfall) | Never::BeyondIssuer(shortfall) | Never::BeyondUser(shortfall),
             ) => Some(&shortfall.needs),
-            Denial::Never(Never::Forbidden(_) | Never::NothingLeft | Never::NoRule)
+            Denial::Never(Never::Forbidden(_) | Never::NothingLeft | Never::NoRule | Never::Unclear(_))
             | Denial::UnknownMethod
             | Denial::Unpinned(..) => None,
         }
@@ -164,6 +164,7 @@ impl UpstreamFailure {
             Self::Signing => "assertion_signing",
             Self::Status => "upstream_status",
             Self::TooLarge => "upstream_too_large",
+            Self::TooManyItems => "upstream_too_many_items",
             Self::TooManyPrograms => "too_many_programs",
             Self::Unreachable => "upstream_unreachable",
         }
@@ -237,6 +238,7 @@ fn denial_sentence(denial: &Denial) -> String {
         }
         // The same for what does not exist and for what nobody may reach.
         Denial::Never(Never::NoRule) => "no rule of this server allows it".to_owned(),
+        Denial::Never(Never::Unclear(unclear)) => unclear.to_string(),
         Denial::UnknownMethod => "this method is not served".to_owned(),
         Denial::Unpinned(Unpinned::Changed, server) => format!(
             "this tool changed since it was approved: the operator must look (portcullis server tools {server})"
@@ -256,6 +258,7 @@ pub(crate) fn denial_reason(denial: &Denial) -> &'static str {
         Denial::Never(Never::Forbidden(_)) => "forbidden",
         Denial::Never(Never::NothingLeft) => "nothing_left",
         Denial::Never(Never::NoRule) => "no_rule",
+        Denial::Never(Never::Unclear(_)) => "unclear_uri",
         Denial::UnknownMethod => "unknown_method",
         Denial::Unpinned(Unpinned::Changed, _) => "tool_changed",
         Denial::Unpinned(Unpinned::NotApproved, _) => "tool_not_approved",

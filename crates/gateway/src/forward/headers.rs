@@ -10,7 +10,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 /// credential, everything about the connection.
 const PASSED: [HeaderName; 3] = [header::ACCEPT, TRACEPARENT, TRACESTATE];
 
-/// Headers that repeat the body: checked against it, and therefore ours. `Connection` cannot take them away.
+/// Headers that repeat the body: checked against it, and therefore ours. `Connection` cannot take them away. Where there is no
+/// body, nothing was checked but the version.
 const CHECKED: [HeaderName; 3] = [PROTOCOL_VERSION, METHOD, NAME];
 
 /// `shown` is our own credential. `None` when a value of ours is no header value.
@@ -19,23 +20,27 @@ pub(super) fn for_upstream(forwarded: &Forwarded<'_>, shown: Option<&HeaderValue
     let mut headers = HeaderMap::new();
     // Hop-by-hop first (RFC 9110 s7.6.1), so that nothing we add can be named there.
     let named_hop_by_hop = connection_options(theirs);
+    let has_body = forwarded.method == Method::POST;
     let is_passed = |name: &HeaderName| {
-        (PASSED.contains(name) || name.as_str().starts_with(parameters::PREFIX))
+        (PASSED.contains(name) || has_body && name.as_str().starts_with(parameters::PREFIX))
             && !named_hop_by_hop.iter().any(|hop| hop == name.as_str())
     };
+    let is_checked = |name: &HeaderName| name == PROTOCOL_VERSION || has_body && CHECKED.contains(name);
     for (name, value) in theirs {
-        if is_passed(name) || CHECKED.contains(name) {
+        if is_passed(name) || is_checked(name) {
             headers.append(name.clone(), value.clone());
         }
     }
-    if forwarded.method == Method::POST {
+    if has_body {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }
     if forwarded.era == Era::Sessions {
         if let Some(session) = forwarded.session {
             headers.insert(SESSION_ID, HeaderValue::from_str(session).ok()?);
         }
-        if let Some(last) = theirs.get(LAST_EVENT_ID) {
+        if let Some(last) = theirs.get(LAST_EVENT_ID)
+            && forwarded.method == Method::GET
+        {
             headers.insert(LAST_EVENT_ID, last.clone());
         }
     }

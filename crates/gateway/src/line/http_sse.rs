@@ -8,6 +8,7 @@ use crate::deliver::empty;
 use crate::error::Refusal;
 use crate::events;
 use crate::exchange::Refused;
+use crate::room::keeping;
 use crate::stream::Hearing;
 use axum::body::Body;
 use bytes::Bytes;
@@ -78,7 +79,9 @@ fn messages(
         let message = tokio::select! {
             () = over.cancelled() => None,
             message = outgoing.recv() => message,
-        };
-        Some((Ok(events::message(&message?)), (outgoing, over, guard)))
+        }?;
+        let event = events::message(&message);
+        // With the room of what it is made from.
+        Some((Ok(keeping(message, event)), (outgoing, over, guard)))
     })
 }

@@ -12,7 +12,9 @@ use axum::body::Body;
 use bytes::Bytes;
 use futures_util::stream::{BoxStream, StreamExt as _};
 use http::Response;
-use http_body_util::BodyExt as _;
+
+/// Of answers, each of which had room, but not all of them at once.
+const NO_ROOM: &str = "there is no room for the answers now; the calls may have been carried out";
 
 impl Line {
     /// What wants an answer, up to its last message.
@@ -65,10 +67,13 @@ impl Line {
     /// Whatever stands in a response of ours, in its order.
     pub(super) async fn relay(&self, response: Response<Body>) {
         if !is_stream(&response) {
-            // It was read whole before, and bounded.
-            if let Ok(body) = response.into_body().collect().await {
-                self.say(body.to_bytes()).await;
-            }
+            // It was read whole before, and bounded; the answers of a batch are put together here, and need room.
+            let share = self.gateway.room.of(&self.opener.principal.subject);
+            let message = match share.collect(response.into_body(), usize::MAX).await {
+                Ok(message) => message,
+                Err(_) => rpc_error(code::UNAVAILABLE, NO_ROOM, None, None).into(),
+            };
+            self.say(message).await;
             return;
         }
         let mut events = self.events_of(response);
@@ -107,7 +112,6 @@ impl Line {
 }
 
 /// The message in an event; none in a comment, or in one that only says where a stream stands.
-fn said(event: &[u8]) -> Option<Bytes> {
-    let data = events::read(event).data;
-    (!data.iter().all(u8::is_ascii_whitespace)).then(|| data.into_owned().into())
+fn said(event: &Bytes) -> Option<Bytes> {
+    Some(events::data(event)).filter(|data| !data.iter().all(u8::is_ascii_whitespace))
 }

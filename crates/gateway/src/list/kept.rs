@@ -74,9 +74,9 @@ impl Lists {
             return Ok(kept.shown_to(reader, id.get(), known));
         }
         if !is_response_to(answer, id) {
-            return Err(Undecodable);
+            return Err(Undecodable::Garbled);
         }
-        let text = std::str::from_utf8(answer).map_err(|_| Undecodable)?;
+        let text = std::str::from_utf8(answer).map_err(|_| Undecodable::Garbled)?;
         let page = Page::read(text)?;
         let place = page.id().filter(|place| text.get(place.start..place.end) == Some(id.get())).cloned();
         let (Some(key), Some(place), true) = (key, place, answer.len() <= LONGEST) else {

@@ -12,10 +12,15 @@ use std::ops::Range;
 /// Lists are checked no deeper than the JSON library reads.
 const MAX_DEPTH: usize = 100;
 
+/// The most items of one message. What is remembered of one takes more room than the shortest takes in the message.
+const MAX_ITEMS: usize = 10_000;
+
 /// Where things stand in a message. What is not named here is passed on as it stands.
 pub(super) struct Page {
     /// In the order of the text.
     cuts: Vec<Cut>,
+    /// How many items there are.
+    items: usize,
     /// Another page follows.
     goes_on: bool,
 }
@@ -72,11 +77,14 @@ impl Kind {
 impl Page {
     /// Reads a message, in which nothing may stand that readers could read differently.
     pub(super) fn read(text: &str) -> Result<Self, Undecodable> {
-        strict_json::check(text.as_bytes(), MAX_DEPTH).map_err(|_| Undecodable)?;
-        let mut page = Self { cuts: Vec::new(), goes_on: false };
+        strict_json::check(text.as_bytes(), MAX_DEPTH).map_err(|_| Undecodable::Garbled)?;
+        let mut page = Self { cuts: Vec::new(), items: 0, goes_on: false };
         let reading = Members { text, page: &mut page, level: Level::Envelope };
-        reading.deserialize(&mut serde_json::Deserializer::from_str(text)).map_err(|_| Undecodable)?;
-        Ok(page)
+        match reading.deserialize(&mut serde_json::Deserializer::from_str(text)) {
+            Ok(()) => Ok(page),
+            Err(_) if page.items > MAX_ITEMS => Err(Undecodable::TooManyItems),
+            Err(_) => Err(Undecodable::Garbled),
+        }
     }
 
     /// Where the message's id stands.
@@ -232,7 +240,11 @@ impl<'de> Members<'de, '_> {
             (Level::Result, name) => match Kind::of_list(name) {
                 None => ignored(members),
                 Some(kind) => {
-                    let items = members.next_value_seed(Items { text: self.text, kind })?;
+                    let items = members.next_value_seed(Items {
+                        text: self.text,
+                        kind,
+                        count: &mut self.page.items,
+                    })?;
                     if let (Some(first), Some(last)) = (items.first(), items.last()) {
                         let between = with_blanks(self.text, first.at.start..last.at.end);
                         self.page.cuts.push(Cut::Items(between, items));
@@ -269,19 +281,20 @@ impl<'de> Visitor<'de> for Members<'de, '_> {
 }
 
 /// Reads one list.
-struct Items<'m> {
+struct Items<'m, 'c> {
     text: &'m str,
     kind: Kind,
+    count: &'c mut usize,
 }
 
-impl<'de> DeserializeSeed<'de> for Items<'de> {
+impl<'de> DeserializeSeed<'de> for Items<'de, '_> {
     type Value = Vec<Item>;
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Vec<Item>, D::Error> {
         deserializer.deserialize_seq(self)
     }
 }
 
-impl<'de> Visitor<'de> for Items<'de> {
+impl<'de> Visitor<'de> for Items<'de, '_> {
     type Value = Vec<Item>;
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("a list")
@@ -289,6 +302,10 @@ impl<'de> Visitor<'de> for Items<'de> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Vec<Item>, A::Error> {
         let mut read = Vec::new();
         while let Some(item) = items.next_element::<&'de RawValue>()? {
+            *self.count += 1;
+            if *self.count > MAX_ITEMS {
+                return Err(A::Error::custom("too many items"));
+            }
             let name = text_under(self.kind.key(), item).map_err(A::Error::custom)?;
             let at = place(self.text, item.get());
             read.push(Item { at, name: name.map(Into::into), kind: self.kind });

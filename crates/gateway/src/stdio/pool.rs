@@ -5,6 +5,7 @@ use super::desk::{End, Kind};
 use super::rests::{Rests, Spoke};
 use super::{Bounds, StdioFailure};
 use crate::settings::{Program, Secrets};
+use crate::survey::is_probe;
 use portcullis_domain::id::ServerId;
 use portcullis_domain::principal::Principal;
 use portcullis_domain::registry::Server;
@@ -254,7 +255,9 @@ impl State {
         // By subject alone: whoever can register clients has as many of them as they like.
         let same_subject = |child: &Owner| child.subject == owner.subject;
         let of_subject = |child: &&Arc<Child>| same_subject(&child.owner);
-        if self.running.values().filter(of_subject).count() >= bounds.per_subject {
+        // Our own looks are few, and no caller's share.
+        let has_share = !is_probe(&owner.subject);
+        if has_share && self.running.values().filter(of_subject).count() >= bounds.per_subject {
             // Of their own, what they have not used for longest: clients forget to end their sessions.
             return self.idlest(|child| same_subject(&child.owner)).map(Some);
         }

@@ -54,6 +54,11 @@ impl Account {
         self.left_out += 1;
     }
 
+    /// All of it is there before anything is passed on.
+    pub(crate) fn is_whole(&mut self, events: u64, bytes: usize, left_out: u64) {
+        (self.events, self.bytes, self.left_out, self.how) = (events, bytes as u64, left_out, "complete");
+    }
+
     /// It ends now, for this reason: a fixed word.
     pub(crate) fn ends(&mut self, how: &'static str) {
         self.how = how;

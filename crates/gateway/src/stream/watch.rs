@@ -1,6 +1,7 @@
 //! Whether an open stream may go on: looked at when news comes, when time is up, and before each event, which costs two
 //! comparisons as long as nothing happened.
 
+use crate::authorize::is_still_allowed;
 use crate::call::Aim;
 use crate::circumstances::InMessage;
 use crate::door::Door;
@@ -8,7 +9,6 @@ use crate::pins::Pinboard;
 use crate::settings::Clock;
 use crate::state::{Disbelief, Knowledge};
 use portcullis_domain::condition::{Arguments, Circumstances};
-use portcullis_domain::policy::Decision;
 use portcullis_oauth::jwt::TokenRefusal;
 use portcullis_oauth::time::Timestamp;
 use std::net::IpAddr;
@@ -146,11 +146,7 @@ impl Watch {
         let arguments = self.arguments.as_ref().map(|arguments| arguments as &dyn Arguments);
         let circumstances = Circumstances { now, address: self.address, arguments };
         let pins = self.pins.of(&known, &self.door).ok_or(Over::NotAllowed)?;
-        let allowed = self.aim.operations().into_iter().all(|operation| {
-            matches!(policy.decide(&principal, operation, &circumstances), Decision::Permit(_))
-                && pins.admit(operation).is_ok()
-        });
-        if !allowed {
+        if !is_still_allowed((policy, &pins), &principal, &self.aim, &circumstances) {
             return Err(Over::NotAllowed);
         }
         let token_ends = principal.expires_at + known.leeway();

@@ -3,7 +3,7 @@
 use crate::world::{Ask, META, World, legacy, tool};
 
 #[tokio::test]
-async fn http_06_only_the_exact_path_is_served() {
+async fn http_06_adm_16_only_the_exact_path_is_served() {
     let world = World::new().await;
     let ask = tool(&world.token(), "list_notes");
     world.served(ask.clone()).await;

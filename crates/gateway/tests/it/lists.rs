@@ -163,6 +163,79 @@ async fn scope_17_labels_and_framing_do_not_dodge_the_filter() {
 }
 
 #[tokio::test]
+async fn strm_06_before_a_list_nobody_is_told_what_is_not_theirs() {
+    let world = World::new().await;
+    let token = world.token();
+    let unasked = [
+        r#"data: {"jsonrpc":"2.0","id":2,"result":{"of":"somebody else"}}"#,
+        r#"data: {"jsonrpc":"2.0","id":"s","method":"sampling/createMessage","params":{"of":"a server"}}"#,
+        r#"data: {"jsonrpc":"2.0","method":"x","params":{"_meta":{"io.modelcontextprotocol/subscriptionId":9}}}"#,
+        r#"data: {"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"note://private/1"}}"#,
+        "event: endpoint\ndata: /elsewhere",
+        "data: no JSON",
+    ];
+    let progress = r#"data: {"jsonrpc":"2.0","method":"notifications/progress","params":{"progress":1}}"#;
+    let body = format!("{}\n\n{progress}\n\ndata: {TOOLS}\n\n", unasked.join("\n\n"));
+    world.upstream.answers(move |_| respond(200, "text/event-stream", &body));
+    let text = world.served(list(&token, "tools/list")).await.text();
+    assert!(text.contains("list_notes") && text.contains("notifications/progress"), "{text}");
+    for other in ["somebody else", "sampling", "subscriptionId", "note://", "elsewhere", "no JSON", "wipe"] {
+        assert!(!text.contains(other), "{other}: {text}");
+    }
+    let record = world.records().into_iter().rfind(|record| record["kind"].is_string()).unwrap();
+    assert_eq!((&record["status"], &record["how"]), (&200.into(), &"answered".into()));
+    let stream = &record["stream"];
+    assert_eq!(
+        (&stream["how"], &stream["events"], &stream["left_out"]),
+        (&"complete".into(), &2.into(), &6.into())
+    );
+}
+
+#[tokio::test]
+async fn strm_01_a_list_whose_stream_closes_early_is_gone_on_with_within_a_session() {
+    let world = World::new().await;
+    let token = world.token();
+    world.upstream.answers(|_| {
+        let mut answer = json(200, r#"{"jsonrpc":"2.0","id":0,"result":{}}"#);
+        answer.headers_mut().insert("mcp-session-id", "s-1".parse().unwrap());
+        answer
+    });
+    let begin = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25"}}"#;
+    world.served(legacy(&token, begin)).await;
+    let ask = legacy(&token, r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#);
+    // 2025-11-25: an event with an id and without data, and the end; clients ask for the rest.
+    let primer = "id: 7\nretry: 10\ndata:\n\n";
+    world.upstream.answers(move |_| respond(200, "text/event-stream", primer));
+    let answered = world.served(ask.clone().header("mcp-session-id", "s-1")).await;
+    assert_eq!(answered.text(), primer);
+    let outside = world.send(ask.clone()).await;
+    assert_eq!((outside.status.as_u16(), outside.code()), (502, -31502), "nobody could go on with it");
+    assert!(outside.text().contains("broke off"), "{}", outside.text());
+    world.upstream.answers(|_| respond(200, "text/event-stream", &format!("data: {TOOLS}\n\n")));
+    let rest = ask.verb("GET").header("mcp-session-id", "s-1").header("last-event-id", "7");
+    let text = world.served(rest).await.text();
+    assert!(text.contains("list_notes") && !text.contains("wipe"), "{text}");
+}
+
+#[tokio::test]
+async fn ups_03_a_list_of_too_many_items_costs_no_memory_and_says_so() {
+    let world = World::with(|_| (), without_pins).await;
+    for (items, status) in [(10_000, 200), (10_001, 502)] {
+        let tools = vec!["{}"; items].join(",");
+        let body = format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{"tools":[{tools}]}}}}"#);
+        let as_event = format!("data: {body}\n\n");
+        world.upstream.answers(move |_| json(200, &body));
+        let whole = world.send(list(&world.token(), "tools/list")).await;
+        world.upstream.answers(move |_| respond(200, "text/event-stream", &as_event));
+        let streamed = world.send(list(&world.token(), "tools/list")).await;
+        for answered in [whole, streamed] {
+            assert_eq!(answered.status, status, "{items}");
+            assert_eq!(answered.text().contains("10,000 items"), status == 502, "{}", answered.text());
+        }
+    }
+}
+
+#[tokio::test]
 async fn pc_22_prompts_resources_and_templates_are_filtered_alike() {
     let world = World::new().await;
     let token = world.token();
@@ -175,6 +248,14 @@ async fn pc_22_prompts_resources_and_templates_are_filtered_alike() {
             "uriTemplate",
             "note://public/{id}",
             "file:///{path}",
+        ),
+        ("resources/list", "resources", "uri", "note://public/1", "note://public/../private/1"),
+        (
+            "resources/templates/list",
+            "resourceTemplates",
+            "uriTemplate",
+            "note://public/{id}",
+            "note://public/../{id}",
         ),
     ] {
         world.upstream.answers(move |_| {

@@ -89,6 +89,15 @@ async fn strm_03_a_session_hears_of_what_its_caller_may_have_now() {
     let status = |id: &str| {
         format!(r#"{{"jsonrpc":"2.0","method":"notifications/tasks/status","params":{{"taskId":"{id}"}}}}"#)
     };
+    for (uri, may) in [("note://private/a", true), ("note://private/../private/a", false)] {
+        for method in ["resources/subscribe", "resources/unsubscribe"] {
+            let body =
+                format!(r#"{{"jsonrpc":"2.0","id":6,"method":"{method}","params":{{"uri":"{uri}"}}}}"#);
+            let ask = legacy(&token, &body).header("mcp-session-id", "s-1");
+            let answered = if may { world.served(ask).await } else { world.refused(ask, 403).await };
+            assert_ne!(may, answered.text().contains("more than one way"), "SCOPE-13: {uri}");
+        }
+    }
     let asks = r#"{"jsonrpc":"2.0","id":"e-1","method":"elicitation/create","params":{}}"#;
     for passed in [&updated("note://private/a", false), &status("t-1"), asks] {
         tap.send(passed.to_owned()).unwrap();
@@ -96,6 +105,7 @@ async fn strm_03_a_session_hears_of_what_its_caller_may_have_now() {
     }
     for held in [
         updated("note://elsewhere/a", false),
+        updated("note://private/../private/a", false),
         status("t-2"),
         status(""),
         r#"{"jsonrpc":"2.0","method":"notifications/resources/updated"}"#.to_owned(),
@@ -148,4 +158,26 @@ async fn scope_17_what_was_read_is_kept_for_nobody_else() {
     let twice = body.replace(r#""ttlMs":5"#, r#""cacheScope":"public""#);
     world.upstream.answers(move |_| json(200, &twice));
     assert_eq!(world.send(read("note://public/a")).await.status, 502);
+}
+
+#[tokio::test]
+async fn strm_03_an_answer_tells_of_no_resource_or_task_that_is_not_the_callers() {
+    let world = World::new().await;
+    let status = r#"{"jsonrpc":"2.0","method":"notifications/tasks/status","params":{"taskId":"t-9"}}"#;
+    let (theirs, ours) = (updated("note://private/a", false), updated("note://public/a", false));
+    let answer = r#"{"jsonrpc":"2.0","id":1,"result":{}}"#;
+    let all = [theirs.as_str(), status, &ours, answer].map(|message| format!("data: {message}\n\n")).concat();
+    world.upstream.answers(move |_| respond(200, "text/event-stream", &all));
+    let token = world.token();
+    for ask in [
+        crate::world::tool(&token, "list_notes"),
+        legacy(&token, r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"list_notes"}}"#),
+        request(&token, "resources/read", &format!(r#"{{"uri":"note://public/a",{META}}}"#))
+            .header("mcp-name", "note://public/a"),
+    ] {
+        let text = world.served(ask).await.text();
+        assert_eq!(text, format!("data: {ours}\n\ndata: {answer}\n\n"));
+        let record = world.records().into_iter().rfind(|record| record["kind"].is_string()).unwrap();
+        assert_eq!(record["stream"]["left_out"], 2);
+    }
 }

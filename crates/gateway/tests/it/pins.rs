@@ -343,6 +343,70 @@ async fn pc_33_a_survey_holds_what_changed_and_says_why_it_failed() {
     assert_eq!(world.gateway.survey(direct).await, Err(SurveyFailure::Unknown));
 }
 
+#[tokio::test]
+async fn pc_33_a_survey_that_gets_no_answer_leaves_no_session_behind() {
+    let world =
+        World::with(|settings| settings.limits.upstream_idle = Duration::from_millis(100), |_| ()).await;
+    // A session begins, and then the upstream falls silent.
+    world.upstream.answers(|seen| {
+        if seen.method == "DELETE" {
+            return respond(204, "text/plain", "");
+        }
+        let silence = futures_util::stream::pending::<Result<String, std::convert::Infallible>>();
+        Response::builder()
+            .header("content-type", "text/event-stream")
+            .header("mcp-session-id", "of-the-probe")
+            .body(Body::from_stream(silence))
+            .unwrap()
+    });
+    assert!(world.gateway.survey(world.snapshot.servers[0].id).await.is_err());
+    let ended = world.upstream.all().into_iter().find(|seen| seen.method == "DELETE");
+    assert_eq!(ended.unwrap().headers["mcp-session-id"], "of-the-probe");
+}
+
+/// Answers nothing before a second one runs, and gives up if none does.
+const BESIDE: &str = r#"mkdir "$PLACE/$$"
+tries=0
+while [ "$(ls "$PLACE" | wc -l)" -lt 2 ]; do
+    tries=$((tries + 1)); [ "$tries" -lt 200 ] || exit 1; sleep 0.05
+done
+"#;
+
+#[tokio::test]
+async fn pc_33_surveys_take_no_callers_share_of_programs() {
+    let folder = tempfile::tempdir().unwrap();
+    let tools = folder.path().join("tools.json");
+    std::fs::write(&tools, LIST).unwrap();
+    let place = folder.path().join("place");
+    std::fs::create_dir(&place).unwrap();
+    let env = [("TOOLS", tools), ("PLACE", place)]
+        .map(|(name, path)| (name.to_owned(), path.display().to_string()));
+    let script = format!("{BESIDE}{PROGRAM}");
+    let run = ["/bin/sh", "-c", &script].map(str::to_owned).to_vec();
+    let program = Program { run, env: BTreeMap::from(env), ..Program::default() };
+    let world = World::with(
+        move |settings| {
+            // One for each caller.
+            settings.limits.children = 16;
+            settings.programs.insert("notes-local".into(), program);
+        },
+        |snapshot| {
+            for server in &mut snapshot.servers[..2] {
+                server.placement = Placement::Gateway {
+                    upstream: Upstream::Command("notes-local".into()),
+                    credential: UpstreamCredential::Assertion,
+                    tls: portcullis_domain::registry::UpstreamTls::default(),
+                };
+            }
+        },
+    )
+    .await;
+    let [one, other] = [0, 1].map(|at| world.gateway.survey(world.snapshot.servers[at].id));
+    let (one, other) = tokio::join!(one, other);
+    assert_eq!((one.unwrap().names.len(), other.unwrap().names.len()), (1, 1));
+    world.gateway.shutdown(Duration::from_secs(3)).await;
+}
+
 /// Begins sessions and lists one tool; what it says of it stands in a file.
 const PROGRAM: &str = r#"while read -r line; do
     id=${line#*\"id\":}; id=${id%%[,\}]*}

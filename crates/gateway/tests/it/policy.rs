@@ -127,6 +127,107 @@ async fn scope_13_every_method_has_a_rule_or_is_refused() {
 }
 
 #[tokio::test]
+async fn scope_13_a_uri_that_upstreams_read_otherwise_is_refused_wherever_it_stands() {
+    let world = World::with(
+        |_| (),
+        |snapshot| snapshot.servers[0].rules.push(rule(&[], &[], &["note://*", "file:///*"], "notes:read")),
+    )
+    .await;
+    let token = world.token();
+    let ways = |uri: &str| {
+        let read = request(&token, "resources/read", &format!(r#"{{"uri":"{uri}",{META}}}"#));
+        let complete = format!(r#"{{"ref":{{"type":"ref/resource","uri":"{uri}"}},{META}}}"#);
+        let listen = format!(r#"{{"notifications":{{"resourceSubscriptions":["{uri}"]}},{META}}}"#);
+        [
+            read.header("mcp-name", uri),
+            request(&token, "completion/complete", &complete),
+            request(&token, "subscriptions/listen", &listen),
+        ]
+    };
+    for uri in ["note://public/1", "note://public/a%20b?c=d", "file:///srv/public/x", "note://public/{id}"] {
+        for ask in ways(uri) {
+            world.served(ask).await;
+        }
+    }
+    for uri in [
+        "note://public/../private/1",
+        "note://public/%2e%2e/private/1",
+        "note://public/..%2Fprivate/1",
+        "note://public/%252e%252e/private/1",
+        "note://public//private/1",
+        "note://public/%70rivate",
+        "NOTE://private/1",
+        "FILE:///etc/passwd",
+        "file://localhost/etc/passwd",
+        "file:/etc/passwd",
+        "https://x.example:443/",
+        "note://public/../{id}",
+        "1",
+    ] {
+        for ask in ways(uri) {
+            let answered = world.refused(ask, 403).await;
+            assert!(
+                answered.text().contains("can be read in more than one way"),
+                "{uri}: {}",
+                answered.text()
+            );
+            assert_eq!((answered.challenge(), answered.code()), ("", -31403), "no scope would help");
+        }
+    }
+    let reasons = |record: &serde_json::Value| record["reason"].as_str().map(str::to_owned);
+    let refused: Vec<_> = world.records().iter().filter_map(reasons).collect();
+    assert_eq!(refused, vec!["unclear_uri"; 13 * 3]);
+    // Another case, or a name before the host: another thing to some readers, the same to others.
+    for uri in ["note://PRIVATE/1", "note://me@private/1", "note://private/1?x"] {
+        for ask in ways(uri) {
+            let answered = world.refused(ask, 403).await;
+            assert!(answered.text().contains("needs notes:read notes:write"), "{uri}: {}", answered.text());
+        }
+    }
+}
+
+#[tokio::test]
+async fn scope_07_a_rule_that_became_stricter_refuses_the_very_next_call() {
+    let world = World::new().await;
+    let token = world.user_token("notes:read");
+    let read = |uri: &str| {
+        let params = format!(r#"{{"uri":"{uri}",{META}}}"#);
+        request(&token, "resources/read", &params).header("mcp-name", uri)
+    };
+    world.served(tool(&token, "list_notes")).await;
+    world.served(read("note://public/1")).await;
+    // The rule asks for one scope more.
+    let mut stricter = world.snapshot.clone();
+    stricter.number += 1;
+    stricter.servers[0].rules[0].scopes = crate::world::scopes("notes:read notes:write");
+    world.feed_snapshot(&stricter);
+    for ask in [tool(&token, "list_notes"), read("note://public/1")] {
+        let answered = world.refused(ask, 403).await;
+        assert!(
+            answered.challenge().contains(r#"scope="notes:read notes:write""#),
+            "{}",
+            answered.challenge()
+        );
+    }
+    world.served(tool(&world.user_token("notes:read notes:write"), "list_notes")).await;
+    // Another rule is about the same.
+    let mut overlapping = world.snapshot.clone();
+    overlapping.number += 2;
+    overlapping.servers[0].rules.push(rule(&["list_*"], &[], &["note://public/1*"], "notes:write"));
+    world.feed_snapshot(&overlapping);
+    world.refused(tool(&token, "list_notes"), 403).await;
+    world.refused(read("note://public/1"), 403).await;
+    world.served(read("note://public/2")).await;
+    // No rule is about it any more.
+    let mut gone = world.snapshot.clone();
+    gone.number += 3;
+    gone.servers[0].rules.clear();
+    world.feed_snapshot(&gone);
+    let answered = world.refused(read("note://public/2"), 403).await;
+    assert!(answered.text().contains("no rule"), "{}", answered.text());
+}
+
+#[tokio::test]
 async fn pc_21_tightening_acts_on_the_next_call() {
     let world = World::new().await;
     let token = world.token();

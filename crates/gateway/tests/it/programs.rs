@@ -19,6 +19,11 @@ const REFUSING: &str = r#"while read -r line; do
     printf '{"jsonrpc":"2.0","id":1,%s}\n' "$answer"
 done"#;
 
+/// Answers every call at length.
+const LONG: &str = r#"while read -r line; do
+    printf '{"jsonrpc":"2.0","id":1,"result":{"text":"%0100000d"}}\n' 0
+done"#;
+
 const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"t","version":"1"}}}"#;
 const LIST: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;
 
@@ -26,7 +31,9 @@ async fn world(command: &str) -> World {
     let command = command.to_owned();
     World::with(
         |settings| {
-            for (name, script) in [("notes-local", SCRIPT), ("notes-refusing", REFUSING)] {
+            for (name, script) in
+                [("notes-local", SCRIPT), ("notes-refusing", REFUSING), ("notes-long", LONG)]
+            {
                 let run = ["/bin/sh", "-c", script].map(str::to_owned).to_vec();
                 let program = Program { run, ..Program::default() };
                 settings.programs.insert(name.into(), program);
@@ -93,4 +100,18 @@ async fn ups_08_only_the_machines_own_table_names_programs() {
     let world = world("/bin/sh").await;
     let answered = world.refused(tool(&world.token(), "list_notes"), 502).await;
     assert!(answered.text().contains("server notes"));
+}
+
+#[tokio::test]
+async fn dos_05_what_a_program_says_at_length_has_its_room_until_it_is_taken() {
+    let world = world("notes-long").await;
+    let response = world.open(tool(&world.token(), "list_notes")).await;
+    assert_eq!(response.status(), 200);
+    let figures = world.gateway.figures();
+    assert!(figures.room_taken > 100_000, "{}", figures.room_taken);
+    assert_eq!(figures.calls, 1, "it is still being answered");
+    drop(response);
+    let figures = world.gateway.figures();
+    assert_eq!((figures.room_taken, figures.calls), (0, 0));
+    world.gateway.shutdown(std::time::Duration::from_secs(3)).await;
 }

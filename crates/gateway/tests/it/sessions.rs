@@ -2,6 +2,8 @@
 
 use crate::world::{Seen, World, json, legacy, request_id, respond, tool};
 use axum::body::Body;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use http::Response;
 
 const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"t","version":"1"}}}"#;
@@ -119,4 +121,35 @@ async fn rpc_20_the_stateless_revision_ignores_sessions() {
     world.served(ask).await;
     let headers = world.upstream.last().headers;
     assert!(!headers.contains_key("mcp-session-id") && !headers.contains_key("last-event-id"));
+}
+
+#[tokio::test]
+async fn hdr_01_bear_01_without_a_body_nothing_that_would_repeat_it_reaches_the_upstream() {
+    let world = begun().await;
+    let token = world.token();
+    let wrapped = format!("=?base64?{}?=", STANDARD.encode(&token));
+    for verb in ["GET", "DELETE"] {
+        let ask = legacy(&token, "").verb(verb).header("mcp-session-id", "s-1");
+        let ask =
+            ask.header("mcp-method", "tools/call").header("mcp-name", "wipe").also("mcp-name", "list_notes");
+        let ask = ask.header("mcp-param-path", "/etc/passwd").header("mcp-param-token", &wrapped);
+        let answered = world.send(ask.header("last-event-id", "5")).await;
+        assert!(answered.status.is_success(), "{verb}: {}", answered.text());
+        let seen = world.upstream.last();
+        assert_eq!(seen.method, verb);
+        assert_eq!(seen.headers["mcp-protocol-version"], "2025-11-25");
+        assert_eq!(seen.headers.contains_key("last-event-id"), verb == "GET");
+        for name in seen.headers.keys().map(http::HeaderName::as_str) {
+            let is_left = name == "mcp-method" || name == "mcp-name" || name.starts_with("mcp-param-");
+            assert!(!is_left, "{verb}: {name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn hdr_02_only_a_stream_of_a_session_is_gone_on_with() {
+    let world = begun().await;
+    let ask = legacy(&world.token(), PING).header("mcp-session-id", "s-1").header("last-event-id", "5");
+    world.served(ask).await;
+    assert!(!world.upstream.last().headers.contains_key("last-event-id"));
 }

@@ -6,7 +6,9 @@ use futures_util::StreamExt as _;
 use http::Response;
 use portcullis_domain::condition::Forbid;
 use portcullis_domain::id::{TokenId, UserId};
+use portcullis_domain::pins::{Definition, Pin, Pins};
 use portcullis_domain::principal::{Revocation, RevokedTarget};
+use portcullis_domain::snapshot::Snapshot;
 use portcullis_oauth::jwk::JwkSet;
 use portcullis_oauth::jwt::SigningKey;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -148,6 +150,11 @@ async fn ups_03_an_upstream_that_ends_without_an_answer_is_said_to_have() {
 
 /// A tool call within a session, answered by a stream that the test writes.
 async fn in_session(world: &World, token: &str) -> (Tap, Reader) {
+    in_session_with(world, token, "").await
+}
+
+/// The same with `arguments`, if there are any.
+async fn in_session_with(world: &World, token: &str, arguments: &str) -> (Tap, Reader) {
     let begin = legacy(
         token,
         r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25"}}"#,
@@ -159,8 +166,10 @@ async fn in_session(world: &World, token: &str) -> (Tap, Reader) {
     });
     world.served(begin).await;
     let tap = tapped(world);
-    let call = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"list_notes"}}"#;
-    let response = world.open(legacy(token, call).header("mcp-session-id", "s-1")).await;
+    let call = format!(
+        r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"list_notes"{arguments}}}}}"#
+    );
+    let response = world.open(legacy(token, &call).header("mcp-session-id", "s-1")).await;
     (tap, Reader(response.into_body().into_data_stream()))
 }
 
@@ -186,6 +195,91 @@ async fn strm_01_a_stream_that_can_be_gone_on_with_ends_without_a_word_when_the_
     let answered = world.served(resuming(&world.token())).await;
     assert_eq!(world.upstream.last().headers["last-event-id"], "7");
     assert!(answered.text().contains(r#""id":1"#), "what was missed is told again, answers too");
+}
+
+/// Goes on with the stream of `in_session` after the event 7.
+async fn gone_on_with(world: &World, token: &str) -> String {
+    let told_again = format!("{DONE}{ONE}");
+    world.upstream.answers(move |_| respond(200, "text/event-stream", &told_again));
+    let ask = legacy(token, "").verb("GET").header("mcp-session-id", "s-1").header("last-event-id", "7");
+    world.served(ask).await.text()
+}
+
+#[tokio::test]
+async fn pc_45_an_answer_that_is_told_again_is_decided_about_again() {
+    type Change = fn(&mut Snapshot);
+    let changes: [(&str, Change); 3] = [
+        ("a rule", |snapshot| snapshot.servers[0].rules[0].tools.clear()),
+        ("a condition", |snapshot| {
+            let when = serde_json::from_str(r#"{"inside":"08:00-09:00 UTC"}"#).unwrap();
+            let tools = vec!["list_*".to_owned()];
+            snapshot.forbids = vec![Forbid { name: "not now".to_owned(), tools, when, ..Forbid::default() }];
+        }),
+        ("a pin", |snapshot| {
+            let other = Definition::read(r#"{"name":"create_note"}"#).unwrap();
+            let pin = Pin { digest: other.digest(), approval: 1, held: false };
+            snapshot.pins.insert(snapshot.servers[0].id, Pins::from([("create_note".to_owned(), pin)]));
+        }),
+    ];
+    for (what, change) in changes {
+        let world = World::new().await;
+        let token = world.token();
+        let (tap, mut reader) = in_session(&world, &token).await;
+        tap.send(TWO).unwrap();
+        assert_eq!(reader.next().await.unwrap(), TWO);
+        // The caller loses the connection, goes on, and gets its answer.
+        drop((tap, reader));
+        let text = gone_on_with(&world, &token).await;
+        assert!(text.contains("result") && text.contains("notifications/message"), "{what}: {text}");
+        let mut today = world.snapshot.clone();
+        today.number += 1;
+        change(&mut today);
+        world.feed_snapshot(&today);
+        let text = gone_on_with(&world, &token).await;
+        assert!(!text.contains("result"), "{what}: {text}");
+        assert!(
+            text.contains("-31401") && text.contains(r#""id":1"#),
+            "{what}: nobody waits for ever: {text}"
+        );
+        assert!(text.contains("notifications/message"), "{what}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn pc_45_an_answer_to_nothing_that_was_asked_is_not_told_again() {
+    let world = World::new().await;
+    let token = world.token();
+    let (tap, mut reader) = in_session(&world, &token).await;
+    // No event has an id: nobody can go on from here, whatever they say.
+    tap.send(ONE).unwrap();
+    assert_eq!(reader.next().await.unwrap(), ONE);
+    drop((tap, reader));
+    let text = gone_on_with(&world, &token).await;
+    assert!(!text.contains("result") && text.contains("notifications/message"), "{text}");
+    let stream = &newest_record(&world)["stream"];
+    assert_eq!((&stream["events"], &stream["left_out"]), (&1.into(), &1.into()));
+}
+
+#[tokio::test]
+async fn pc_24_an_answer_that_is_told_again_is_judged_by_the_arguments_of_its_call() {
+    let forbid = |only: &str| {
+        let when = serde_json::from_str(&format!(r#"{{"argument_outside":{{"path":"{only}"}}}}"#)).unwrap();
+        let tools = vec!["list_notes".to_owned()];
+        vec![Forbid { name: "outside".to_owned(), tools, when, ..Forbid::default() }]
+    };
+    let world = World::with(|_| (), |snapshot| snapshot.forbids = forbid("/srv/*")).await;
+    let token = world.token();
+    let (tap, mut reader) = in_session_with(&world, &token, r#","arguments":{"path":"/srv/a"}"#).await;
+    tap.send(TWO).unwrap();
+    assert_eq!(reader.next().await.unwrap(), TWO);
+    drop((tap, reader));
+    for (only, is_told) in [("/srv/*", true), ("/home/*", false), ("/srv/a", true)] {
+        let mut changed = world.snapshot.clone();
+        changed.forbids = forbid(only);
+        world.feed_snapshot(&changed);
+        let text = gone_on_with(&world, &token).await;
+        assert_eq!(text.contains("result"), is_told, "{only}: {text}");
+    }
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use crate::world::{META, NOW, World, json, legacy, request, respond, tool};
 use axum::body::Body;
+use futures_util::StreamExt as _;
 use http::Response;
 use portcullis_domain::registry::{Placement, Upstream, UpstreamCredential};
 use portcullis_guard::assertion::AssertionVerifier;
@@ -298,4 +299,82 @@ async fn dos_08_a_person_has_no_more_room_with_more_clients() {
     let another = world.open(tool(&by("cli_two"), "list_notes")).await;
     assert_eq!(another.status(), 429);
     drop(open);
+}
+
+/// Longer than what is not counted.
+fn long() -> String {
+    "x".repeat(100 * 1024)
+}
+
+/// An upstream that answers every request at length: with a message before, if it does so by events.
+fn answers_at_length(world: &World, by_events: bool) {
+    world.upstream.answers(move |seen| {
+        let (id, text) = (crate::world::request_id(seen).unwrap(), long());
+        let tools = r#"[{"name":"list_notes"}]"#;
+        let answer = format!(
+            r#"{{"jsonrpc":"2.0","id":{id},"result":{{"tools":{tools},"text":"{text}","cacheScope":"public"}}}}"#
+        );
+        if by_events {
+            respond(200, "text/event-stream", &format!("event: message\ndata: {answer}\n\n"))
+        } else {
+            json(200, &answer)
+        }
+    });
+}
+
+#[tokio::test]
+async fn dos_05_a_long_answer_has_its_room_and_is_under_way_until_it_is_taken() {
+    let world = World::new().await;
+    let token = world.token();
+    let uri = "note://public/a";
+    let asks = [
+        ("as it is", tool(&token, "list_notes")),
+        (
+            "kept private",
+            request(&token, "resources/read", &format!(r#"{{"uri":"{uri}",{META}}}"#))
+                .header("mcp-name", uri),
+        ),
+        ("filtered", request(&token, "tools/list", &format!("{{{META}}}"))),
+    ];
+    for by_events in [false, true] {
+        answers_at_length(&world, by_events);
+        for (what, ask) in &asks {
+            let response = world.open(ask.clone()).await;
+            assert_eq!(response.status(), 200, "{what}");
+            assert_eq!(world.gateway.figures().calls, 1, "{what}, {by_events}: it is still being answered");
+            // Of a stream, one event is looked at; then it is where a slow reader leaves it.
+            let mut body = response.into_body().into_data_stream();
+            let first = body.next().await.unwrap().unwrap();
+            assert!(first.len() > 100 * 1024, "{what}");
+            let room = world.gateway.figures().room_taken;
+            let length = first.len() as u64;
+            assert!((length..length + 1024).contains(&room), "{what}, {by_events}: {room} of {length}");
+            drop((first, body));
+            let figures = world.gateway.figures();
+            assert_eq!((figures.room_taken, figures.calls), (0, 0), "{what}, {by_events}");
+        }
+    }
+    // What is short is done when it is given out of hand.
+    world.upstream.answers(|_| json(200, r#"{"jsonrpc":"2.0","id":1,"result":{}}"#));
+    let response = world.open(tool(&token, "list_notes")).await;
+    assert_eq!((response.status().as_u16(), world.gateway.figures().calls), (200, 0));
+}
+
+#[tokio::test]
+async fn dos_05_the_answers_of_a_batch_have_their_room_until_they_are_taken() {
+    let world = World::new().await;
+    answers_at_length(&world, false);
+    let call = |id: u32| {
+        format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"list_notes"}}}}"#)
+    };
+    let batch = format!("[{},{}]", call(1), call(2));
+    let response = world.open(crate::world::Ask::post(&world.token(), &batch)).await;
+    let figures = world.gateway.figures();
+    assert!(figures.room_taken > 200 * 1024, "{}", figures.room_taken);
+    assert_eq!((response.status().as_u16(), figures.calls), (200, 2));
+    let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+    let answers: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(answers.as_array().unwrap().len(), 2);
+    let figures = world.gateway.figures();
+    assert_eq!((figures.room_taken, figures.calls), (0, 0));
 }

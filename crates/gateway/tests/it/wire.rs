@@ -169,15 +169,16 @@ async fn hdr_05_nothing_of_a_message_changes_where_it_goes() {
     let token = world.user_token("notes:read notes:write");
     world.served(crate::world::tool(&token, "list_notes")).await;
     let registered = world.upstream.last().target;
-    for uri in [
-        "note://public/../../admin",
-        "note://public/?x=1#y",
-        "note://public/%0d%0aX-Admin: 1",
-        "note://public/@evil.test/",
-    ] {
+    let read = |uri: &str| {
         let params = format!(r#"{{"uri":"{uri}",{META}}}"#);
-        let ask = crate::world::request(&token, "resources/read", &params).header("mcp-name", uri);
-        world.served(ask).await;
+        crate::world::request(&token, "resources/read", &params).header("mcp-name", uri)
+    };
+    for uri in ["note://public/../../admin", "note://public/%0d%0aX-Admin: 1"] {
+        let answered = world.refused(read(uri), 403).await;
+        assert!(answered.text().contains("can be read in more than one way"), "{uri}: {}", answered.text());
+    }
+    for uri in ["note://public/?x=1#y", "note://public/X-Admin: 1", "note://public/@evil.test/"] {
+        world.served(read(uri)).await;
         let seen = world.upstream.last();
         assert_eq!(seen.target, registered, "{uri}");
         assert_eq!(seen.headers.get("x-admin"), None, "{uri}");

@@ -83,6 +83,11 @@ impl Recorder {
         self.seen.lock().unwrap().last().expect("nothing arrived").clone()
     }
 
+    /// All requests, in the order of their arrival.
+    pub(crate) fn all(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap().clone()
+    }
+
     /// The newest requests, in the order of their arrival.
     pub(crate) fn newest(&self, count: usize) -> Vec<Seen> {
         let seen = self.seen.lock().unwrap();
@@ -234,11 +239,15 @@ impl World {
         let (parts, body) = ask.into_request().into_parts();
         let whole = body.collect().await.unwrap().to_bytes();
         let (sender, receiver) = tokio::sync::oneshot::channel::<Bytes>();
-        let late = futures_util::stream::once(receiver);
+        let (asks, asked) = tokio::sync::oneshot::channel();
+        let late = futures_util::stream::once(async {
+            asks.send(()).unwrap();
+            receiver.await
+        });
         let request = Request::from_parts(parts, Body::from_stream(late));
         let answer = tokio::spawn(self.gateway.router().oneshot(request));
-        // The gateway has looked at the headers when it waits for the body.
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        // The gateway has looked at the headers when it asks for the body.
+        asked.await.unwrap();
         meanwhile();
         sender.send(whole).unwrap();
         answer.await.unwrap().unwrap().status().as_u16()

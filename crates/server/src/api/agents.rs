@@ -124,5 +124,5 @@ pub(super) async fn rotate(
 ) -> Result<Kept, Refusal> {
     operator.everywhere()?;
     let agent = Names::read(&mut app.store.read().await?).await?.agent(&name)?.clone();
-    Box::pin(rotation::rotate(&app, &operator, Whose::Agent(agent), wish, whole(&app, &name))).await
+    Box::pin(rotation::rotate((&app, &operator), Whose::Agent(agent), wish, whole(&app, &name))).await
 }

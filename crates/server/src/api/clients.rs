@@ -156,7 +156,7 @@ pub(super) async fn rotate(
                 let (client, used) = find(&app, client.client_id.as_str()).await?;
                 Ok(listed(client, used)?)
             };
-            Box::pin(rotation::rotate(&app, &operator, Whose::Client(client.clone()), wish, shown)).await
+            Box::pin(rotation::rotate((&app, &operator), Whose::Client(client.clone()), wish, shown)).await
         }
     }
 }

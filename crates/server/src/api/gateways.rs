@@ -152,8 +152,7 @@ async fn insert(
     let event = event.with("gateway.id", id).with("servers", words);
     let kept = answer.clone();
     let written = operator.once().write(
-        app,
-        now,
+        (app, now),
         (gateway, event),
         |(gateway, event), tx| {
             Box::pin(async move {

@@ -61,7 +61,7 @@ fn operation(route: &Route, schemas: &mut SchemaGenerator) -> Value {
                     json!({ "required": true, "content": { media_type: { "schema": schema } } });
             }
             Part::Query(schema) => parameters.extend(query(&schema)),
-            Part::Segment => {
+            Part::Segments => {
                 for name in variables(route.path) {
                     parameters.push(parameter("path", name, true, &json!({ "type": "string" })));
                 }

@@ -340,7 +340,8 @@ fn condition(decision: &Decision) -> Option<String> {
             | Never::BeyondIssuer(_)
             | Never::BeyondUser(_)
             | Never::NothingLeft
-            | Never::NoRule,
+            | Never::NoRule
+            | Never::Unclear(_),
         )
         | Decision::Permit(_)
         | Decision::StepUp(_) => None,
@@ -392,5 +393,6 @@ fn against(never: &Never) -> String {
         Never::NoRule => {
             "may not: no rule of this server is about it, and what no rule is about is refused".to_owned()
         }
+        Never::Unclear(unclear) => format!("may not: {unclear}"),
     }
 }

@@ -110,8 +110,7 @@ async fn write_end(app: &App, once: &Once, what: (Target, Event)) -> Result<Opti
         };
     let answer = |ended: &Option<Ended>| Kept::json(StatusCode::OK, ended.as_ref()?).ok();
     let written = once.write(
-        app,
-        now,
+        (app, now),
         what,
         move |(target, event), tx| Box::pin(write(target, event, until, tx)),
         answer,

@@ -94,8 +94,7 @@ impl Whose {
 
 /// Makes the secret, and answers with where it is. `shown` is what an `If-Match` means.
 pub(super) async fn rotate<T: Serialize>(
-    app: &App,
-    operator: &Operator<Writes>,
+    (app, operator): (&App, &Operator<Writes>),
     whose: Whose,
     wish: Wish,
     shown: impl Future<Output = Result<T, Refusal>>,

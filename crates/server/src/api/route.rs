@@ -35,8 +35,8 @@ pub(super) enum Part {
     Body(&'static str, Schema),
     /// Parameters of the query. Whether it is a list, with `limit` and `cursor`.
     Query(Schema),
-    /// The variable segment of the path.
-    Segment,
+    /// The variable segments of the path.
+    Segments,
 }
 
 /// What a good answer is.
@@ -72,13 +72,13 @@ impl Argument for State<Arc<App>> {
 
 impl Argument for Named {
     fn part(_: &mut SchemaGenerator) -> Option<Part> {
-        Some(Part::Segment)
+        Some(Part::Segments)
     }
 }
 
 impl Argument for NamedPart {
     fn part(_: &mut SchemaGenerator) -> Option<Part> {
-        Some(Part::Segment)
+        Some(Part::Segments)
     }
 }
 

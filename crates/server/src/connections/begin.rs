@@ -22,9 +22,10 @@ pub(crate) async fn begin(
     (party, found): (&Party, &Found),
     now: Timestamp,
 ) -> Result<String, NotConnected> {
-    let (client, registration) = client(app, person, party, found, now).await?;
+    let beginning = Beginning { app, person, party, now };
+    let (client, registration) = beginning.client(found).await?;
     let (address, begun) = talk::ask(app, party, (found, client)).await?;
-    let new = connecting(app, person, party, &begun, now)?;
+    let new = beginning.connecting(&begun)?;
     let issuer = found.authority.issuer.clone();
     let mut event = event(Kind::ConnectionBegun, person, party).with("issuer", &issuer);
     if registration.is_some() {
@@ -51,53 +52,53 @@ pub(super) fn event(kind: Kind, person: &Person, party: &Party) -> Event {
     event
 }
 
-fn connecting(
-    app: &App,
-    person: &Person,
-    party: &Party,
-    begun: &Begun,
+/// Who begins to connect where, and when.
+struct Beginning<'a> {
+    app: &'a App,
+    person: &'a Person,
+    party: &'a Party,
     now: Timestamp,
-) -> Result<NewConnecting, NotConnected> {
-    Ok(NewConnecting {
-        hash: Hashed::of(&begun.state.csrf_token),
-        server: party.id,
-        user: person.user.id,
-        session: person.session.clone(),
-        sealed: sealed::seal(app, (party.id, person.user.id), begun)?,
-        expires_at: now + LIFE,
-    })
 }
 
-/// As whom we come: as the client that the operator registered, by our metadata document, or registered by ourselves, once
-/// for all people. A new registration comes with its sealed form.
-async fn client(
-    app: &App,
-    person: &Person,
-    party: &Party,
-    found: &Found,
-    now: Timestamp,
-) -> Result<(Client, Option<Vec<u8>>), NotConnected> {
-    if let Some(client) = party.registered_by_operator()? {
-        return Ok((client, None));
+impl Beginning<'_> {
+    fn connecting(&self, begun: &Begun) -> Result<NewConnecting, NotConnected> {
+        let Self { app, person, party, now } = *self;
+        Ok(NewConnecting {
+            hash: Hashed::of(&begun.state.csrf_token),
+            server: party.id,
+            user: person.user.id,
+            session: person.session.clone(),
+            sealed: sealed::seal(app, (party.id, person.user.id), begun)?,
+            expires_at: now + LIFE,
+        })
     }
-    // A metadata document must be https, and reachable for them: ours is if we are.
-    if found.authority.takes_documents && app.config.issuer.is_https() {
-        return Ok((Client { id: app.config.issuer.join(DOCUMENT), secret: None }, None));
-    }
-    let place = (party.id, found.authority.issuer.as_str());
-    let redirect = talk::redirect(&app.config.issuer);
-    let mut handle = app.store.read().await?;
-    let known = handle.reader().upstream_client(party.id, place.1).await?;
-    // Whoever begins again before having come back probably met somebody who does not know us any more (field 1.5).
-    let begins_again = handle.reader().is_connecting(party.id, &person.session, now).await?;
-    drop(handle);
-    if let Some(known) = known.filter(|_| !begins_again) {
-        let known = sealed::open_registration(app, place, &known)?;
-        if known.redirect == redirect {
-            return Ok((known.client, None));
+
+    /// As whom we come: as the client that the operator registered, by our metadata document, or registered by ourselves, once
+    /// for all people. A new registration comes with its sealed form.
+    async fn client(&self, found: &Found) -> Result<(Client, Option<Vec<u8>>), NotConnected> {
+        let Self { app, person, party, now } = *self;
+        if let Some(client) = party.registered_by_operator()? {
+            return Ok((client, None));
         }
+        // A metadata document must be https, and reachable for them: ours is if we are.
+        if found.authority.takes_documents && app.config.issuer.is_https() {
+            return Ok((Client { id: app.config.issuer.join(DOCUMENT), secret: None }, None));
+        }
+        let place = (party.id, found.authority.issuer.as_str());
+        let redirect = talk::redirect(&app.config.issuer);
+        let mut handle = app.store.read().await?;
+        let known = handle.reader().upstream_client(party.id, place.1).await?;
+        // Whoever begins again before having come back probably met somebody who does not know us any more (field 1.5).
+        let begins_again = handle.reader().is_connecting(party.id, &person.session, now).await?;
+        drop(handle);
+        if let Some(known) = known.filter(|_| !begins_again) {
+            let known = sealed::open_registration(app, place, &known)?;
+            if known.redirect == redirect {
+                return Ok((known.client, None));
+            }
+        }
+        let client = talk::register(app, party, found).await?;
+        let registered = Registered { redirect, client: client.clone() };
+        Ok((client, Some(sealed::seal_registration(app, place, &registered)?)))
     }
-    let client = talk::register(app, party, found).await?;
-    let registered = Registered { redirect, client: client.clone() };
-    Ok((client, Some(sealed::seal_registration(app, place, &registered)?)))
 }

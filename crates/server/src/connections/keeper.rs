@@ -8,21 +8,27 @@ use super::sealed::{self, Held};
 use super::talk::{self, Gone, NotRenewed};
 use crate::app::App;
 use crate::fault::Fault;
-use futures_util::future::BoxFuture;
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Shared};
 use portcullis_domain::audit::{Actor, Event, Kind, Outcome};
 use portcullis_domain::id::ConnectionId;
 use portcullis_gateway::{Connections, CopyId, NoCopy, TokenCopy, Wanted};
 use portcullis_guard::bounded::BoundedMap;
 use portcullis_oauth::time::Timestamp;
 use portcullis_store::{ConnectionState, Renewal, StoredConnection};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
+use tokio::sync::oneshot;
 
 /// A token that ends sooner is renewed first: a call takes its time. Of one that lives for a short while, a quarter of its life.
 const MARGIN: Duration = Duration::from_secs(30);
 
 /// A copy is used for no longer.
 const COPY: Duration = Duration::from_mins(15);
+
+/// What is this young is not renewed because the upstream refuses it: the next would be refused as well.
+const YOUNG: Duration = Duration::from_secs(10);
 
 /// One node has the right to renew for so long: longer than any third party is waited for.
 const LEASE: Duration = Duration::from_secs(40);
@@ -65,6 +71,31 @@ impl Pauses {
     }
 }
 
+/// What the gateway is told.
+type Asked = Result<TokenCopy, NoCopy>;
+
+/// What is being got: whoever wants the same waits for the same.
+#[derive(Default)]
+pub(crate) struct Flights(Mutex<HashMap<Wanted, Shared<BoxFuture<'static, Asked>>>>);
+
+impl Flights {
+    fn under_way(&self) -> MutexGuard<'_, HashMap<Wanted, Shared<BoxFuture<'static, Asked>>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One that has ended, however it did, is waited for by nobody else.
+struct Flight {
+    app: Arc<App>,
+    wanted: Wanted,
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        self.app.flights.under_way().remove(&self.wanted);
+    }
+}
+
 impl Keeper {
     /// From now on it works.
     pub(crate) fn works_for(&self, app: &Arc<App>) {
@@ -76,25 +107,50 @@ impl Connections for Keeper {
     fn copy(&self, wanted: Wanted) -> BoxFuture<'_, Result<TokenCopy, NoCopy>> {
         Box::pin(async move {
             let app = self.app.get().and_then(Weak::upgrade).ok_or(NoCopy::Unavailable)?;
-            // In a task of its own: whoever asks may go away, and what was given must be stored nevertheless.
-            let asked = tokio::spawn(async move { copy(&app, &wanted).await });
-            match asked.await {
-                Ok(Ok(copy)) => Ok(copy),
-                Ok(Err(Missing::No(why))) => Err(why),
-                Ok(Err(Missing::Fault(fault))) => {
-                    fault.log();
-                    Err(NoCopy::Unavailable)
-                }
-                Err(_) => Err(NoCopy::Unavailable),
-            }
+            shared(&app, wanted).await
         })
     }
+}
+
+/// In a task of its own: whoever asks may go away, and what was given must be stored nevertheless. One task, however many
+/// ask and go away (DOS-02).
+fn shared(app: &Arc<App>, wanted: Wanted) -> Shared<BoxFuture<'static, Asked>> {
+    let (tell, told) = oneshot::channel();
+    let shared = {
+        let mut under_way = app.flights.under_way();
+        if let Some(shared) = under_way.get(&wanted) {
+            return shared.clone();
+        }
+        let told = told.map(|told| told.unwrap_or(Err(NoCopy::Unavailable)));
+        let shared = told.boxed().shared();
+        under_way.insert(wanted.clone(), shared.clone());
+        shared
+    };
+    let flight = Flight { app: Arc::clone(app), wanted };
+    tokio::spawn(async move {
+        let asked = copy(&flight.app, &flight.wanted).await.map_err(Missing::said);
+        drop(flight);
+        let _nobody_waits_any_more = tell.send(asked);
+    });
+    shared
 }
 
 /// Why there is no copy.
 enum Missing {
     No(NoCopy),
     Fault(Fault),
+}
+
+impl Missing {
+    fn said(self) -> NoCopy {
+        match self {
+            Self::No(why) => why,
+            Self::Fault(fault) => {
+                fault.log();
+                NoCopy::Unavailable
+            }
+        }
+    }
 }
 
 impl<E: Into<Fault>> From<E> for Missing {
@@ -141,11 +197,20 @@ fn next(app: &App, wanted: &Wanted, found: &StoredConnection, now: Timestamp) ->
         return Err(Missing::No(NoCopy::NotConnected));
     }
     let is_refused = wanted.refused == Some(id_of(found));
+    // Field 1.14: as if the new one had been refused as well.
+    if is_refused && is_young(found, now) {
+        return Err(Missing::No(NoCopy::NotConnected));
+    }
     let ends_soon = held.ends.is_some_and(|ends| ends.has_passed(now + margin(found, &held, ends)));
     if is_refused || ends_soon {
         return Ok(Next::Renew(Box::new(held)));
     }
     Ok(Next::Give(given(found, &held, now)))
+}
+
+/// Not when the clock was set back: then its age is not known.
+fn is_young(found: &StoredConnection, now: Timestamp) -> bool {
+    found.refreshed_at <= now && now.since(found.refreshed_at) < YOUNG
 }
 
 fn id_of(found: &StoredConnection) -> CopyId {
@@ -176,6 +241,10 @@ async fn renew(
     if app.pauses.is_paused(found.id, now) {
         return still_good((found, held), wanted, now).map(Some);
     }
+    // Another node renews: looking costs less than trying to.
+    if found.lease_until.is_some_and(|until| !until.has_passed(now)) {
+        return Ok(None);
+    }
     let renewal = Renewal { id: found.id, version: found.version, lease: app.entropy.unique_text() };
     let event = |kind, outcome| {
         let mut event = Event::new(kind, outcome, Actor::System).with("connection", found.id);
@@ -201,7 +270,8 @@ async fn renew(
                 return Ok(None);
             }
             let now = app.clock.now();
-            let renewed = StoredConnection { version: found.version + 1, refreshed_at: now, ..found.clone() };
+            let version = found.version + 1;
+            let renewed = StoredConnection { version, refreshed_at: now, lease_until: None, ..found.clone() };
             Ok(Some(given(&renewed, &held, now)))
         }
         Err(NotRenewed::Gone(gone)) => {

@@ -46,7 +46,7 @@ pub(super) async fn examine(
             return None;
         }
     };
-    match look(&mut source, (config, clock), master, &what, findings).await {
+    match look(&mut source, (config, clock, master), &what, findings).await {
         Ok(registry) => Some(registry),
         Err(error) => {
             findings.problem(what, chain(&error), "restore a backup if it stays so");
@@ -57,8 +57,7 @@ pub(super) async fn examine(
 
 async fn look(
     source: &mut Source,
-    (config, clock): (&Config, &Clock),
-    master: Option<&MasterKey>,
+    (config, clock, master): (&Config, &Clock, Option<&MasterKey>),
     what: &str,
     findings: &mut Findings,
 ) -> Result<Registry, portcullis_store::Error> {

@@ -5,7 +5,7 @@ use super::judge::{Level, judge};
 use super::text::{comment, list, plain, quoted, steers};
 use portcullis_client::Description;
 use portcullis_domain::fleet::{Fleet, Problem, Surroundings};
-use portcullis_domain::policy::glob;
+use portcullis_domain::policy::{glob, is_possible};
 use portcullis_domain::registry::Upstream;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -77,18 +77,23 @@ impl<'a> Drafting<'a> {
         for (tool, level) in levels {
             self.groups.entry(level).or_default().tools.insert(tool);
         }
-        for prompt in self.fit("prompt", &said.prompts, LONGEST_NAME) {
+        for prompt in self.fit("prompt", &said.prompts, |name| unfit(name, LONGEST_NAME)) {
             self.groups.entry(Level::Read).or_default().prompts.insert(prompt);
         }
-        for uri in self.fit("resource", &said.resources, LONGEST_URI) {
+        for uri in self.fit("resource", &said.resources, unfit_uri) {
             self.groups.entry(Level::Read).or_default().resources.insert(uri);
         }
     }
 
-    fn fit(&mut self, what: &str, names: &'a [String], longest: usize) -> Vec<&'a str> {
+    fn fit(
+        &mut self,
+        what: &str,
+        names: &'a [String],
+        unfit: impl Fn(&str) -> Option<&'static str>,
+    ) -> Vec<&'a str> {
         let mut fit = Vec::new();
         for name in names {
-            match unfit(name, longest) {
+            match unfit(name) {
                 Some(why) => self.left_out.push(format!("{what} {}: {why}", plain(name, 60))),
                 None => fit.push(name.as_str()),
             }
@@ -225,6 +230,11 @@ fn unfit(name: &str, longest: usize) -> Option<&'static str> {
     }
 }
 
+fn unfit_uri(uri: &str) -> Option<&'static str> {
+    let unclear = || is_possible(uri).is_err().then_some("its URI can be read in more than one way");
+    unfit(uri, LONGEST_URI).or_else(unclear)
+}
+
 /// Whether a rule that says this name is about it.
 fn means_itself(name: &str) -> bool {
     glob(name).is_ok_and(|pattern| pattern.compile_matcher().is_match(name))
@@ -279,11 +289,11 @@ mod tests {
     fn pc_36_hostile_names_are_refused_and_stay_in_their_line() {
         let said = Description {
             tools: tools(&["*", "get_*", "a\nb", "x\u{202e}y", "list_\u{200b}x", "", "get_\"]]\n[[role]]"]),
-            resources: vec!["file:///*".to_owned()],
+            resources: vec!["file:///*".to_owned(), "file:///srv/../etc".to_owned(), "FILE:///a".to_owned()],
             ..Description::default()
         };
         let drafted = draft("x", &upstream(), &said).unwrap();
-        assert_eq!(drafted.left_out.len(), 8);
+        assert_eq!(drafted.left_out.len(), 10);
         let fleet = parsed(&drafted.text);
         assert!(fleet.servers[0].rules.is_empty());
         assert!(fleet.roles.is_empty());

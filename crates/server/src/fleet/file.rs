@@ -25,7 +25,7 @@ pub(crate) struct FleetFile {
     taken: Digest,
     /// Whether what was taken last is what the fleet is; if not, it will not become right by itself.
     is_applied: bool,
-    /// Looks to let pass: the database or a folder failed, and may do better later.
+    /// Looks to let pass: the database or a folder failed and may do better later, or tools have yet to be seen.
     resting: u32,
 }
 
@@ -139,11 +139,14 @@ impl FleetFile {
         }
         let tools = seen_tools(app).await.map_err(ApplyError::from)?;
         let fleet = parse(&self.path, &text, &app.config, &tools);
-        if fleet.is_err() {
-            // It will not become right by itself.
-            (self.taken, self.is_applied) = (digest, false);
-        }
-        let fleet = fleet?;
+        let fleet = match fleet {
+            Ok(fleet) => fleet,
+            Err(error) => {
+                let is_right_alone = parse(&self.path, &text, &app.config, &SeenTools::new()).is_ok();
+                self.refused(digest, is_right_alone);
+                return Err(error);
+            }
+        };
         let preview = preview(app, &fleet, None).await.map_err(ApplyError::from)?;
         self.resting = RESTING;
         let applied = self.apply(app, &fleet).await?;
@@ -152,6 +155,18 @@ impl FleetFile {
         *seen = None;
         tell(&self.path, &preview, applied);
         Ok(())
+    }
+}
+
+impl FleetFile {
+    /// Only a change can make it right; but where nothing is wrong with it except that it speaks of tools that were not seen,
+    /// those may come, and it is looked at again.
+    fn refused(&mut self, digest: Digest, is_right_alone: bool) {
+        if is_right_alone {
+            self.resting = RESTING;
+        } else {
+            (self.taken, self.is_applied) = (digest, false);
+        }
     }
 }
 
@@ -204,4 +219,23 @@ fn chain(error: &dyn std::error::Error) -> String {
         next = error.source();
     }
     says
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pc_34_a_file_that_waits_for_tools_to_be_seen_is_looked_at_again() {
+        let applied = FleetFile { path: "f".into(), taken: digest_of("a"), is_applied: true, resting: 0 };
+        let refused = |is_right_alone| {
+            let mut file = FleetFile { path: applied.path.clone(), ..applied };
+            file.refused(digest_of("b"), is_right_alone);
+            file
+        };
+        let waits = refused(true);
+        assert_eq!((waits.taken, waits.is_applied, waits.resting), (digest_of("a"), true, RESTING));
+        let wrong = refused(false);
+        assert_eq!((wrong.taken, wrong.is_applied, wrong.resting), (digest_of("b"), false, 0));
+    }
 }

@@ -94,7 +94,7 @@ pub(crate) async fn rotate(
     };
     let kept = answer.clone();
     let kept = move |done: &bool| done.then(|| kept.clone());
-    let written = once.write(app, now, change, |change, tx| Box::pin(write(change, tx)), kept).await;
+    let written = once.write((app, now), change, |change, tx| Box::pin(write(change, tx)), kept).await;
     if matches!(written, Ok(false)) {
         deliver::discard(&pending);
         return Ok(None);

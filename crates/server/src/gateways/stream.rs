@@ -18,6 +18,7 @@ use http::header;
 use portcullis_domain::id::GatewayId;
 use portcullis_domain::snapshot::{FORMAT, Share, Snapshot, Update};
 use portcullis_oauth::time::Timestamp;
+use portcullis_store::Heard;
 use serde::Deserialize;
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -45,11 +46,13 @@ pub(super) async fn snapshot(
         return Err(Refusal::OtherFormat);
     }
     let (id, now) = (gateway.known.id, app.clock.now());
-    let seen = match after {
-        Some(after) if app.store.read().await?.reader().can_follow(after, now).await? => Some(after),
+    let heard = match after {
+        Some(number) if app.store.read().await?.reader().can_follow(number, now).await? => {
+            Some(Heard { number, as_of: now })
+        }
         Some(_) | None => None,
     };
-    tracing::info!(gateway = %gateway.known.name, anew = seen.is_none(), "a gateway listens");
+    tracing::info!(gateway = %gateway.known.name, anew = heard.is_none(), "a gateway listens");
     let told = Told {
         listening: app.gateways.begin(id),
         wake: app.store.changes(),
@@ -57,7 +60,7 @@ pub(super) async fn snapshot(
         is_failing: false,
         is_first: true,
         gateway: id,
-        seen,
+        heard,
         app,
     };
     let lines = futures_util::stream::unfold(told, |mut told| async move {
@@ -74,7 +77,7 @@ struct Told {
     gateway: GatewayId,
     share: Share,
     /// It has heard of everything up to here; nothing, before the first snapshot.
-    seen: Option<u64>,
+    heard: Option<Heard>,
     wake: watch::Receiver<u64>,
     is_first: bool,
     is_failing: bool,
@@ -118,8 +121,8 @@ impl Told {
     async fn update(&mut self) -> Result<Option<Update>, FeedError> {
         // The clock first: what is read afterwards is at least as new.
         let now = self.app.clock.now();
-        let Some(seen) = self.seen else { return self.everything(0, now).await };
-        match feed::news(&self.app.store, seen, now).await? {
+        let Some(heard) = self.heard else { return self.everything(0, now).await };
+        match feed::news(&self.app.store, heard, now).await? {
             News::Anew { number } => self.everything(number, now).await,
             News::Update(update) => self.part(update, now).await,
         }
@@ -131,15 +134,19 @@ impl Told {
                 if self.app.current.load().policy.with_agents(&agents).is_none() {
                     return self.everything(number, now).await;
                 }
-                self.seen = Some(number);
+                self.heard = Some(Heard { number, as_of: now });
                 let agents = self.share.of_agents(agents);
                 Some(Update::Agents { after, number, agents, revocations, as_of })
             }
             Update::Revoked { number, revocations, as_of } => {
-                self.seen = Some(number);
+                self.heard = Some(Heard { number, as_of: now });
                 Some(Update::Revoked { number, revocations, as_of })
             }
-            update @ (Update::Fresh { .. } | Update::Full { .. }) => Some(update),
+            Update::Fresh { number, as_of } => {
+                self.heard = Some(Heard { number, as_of: now });
+                Some(Update::Fresh { number, as_of })
+            }
+            update @ Update::Full { .. } => Some(update),
         })
     }
 
@@ -153,7 +160,7 @@ impl Told {
         let Update::Full { snapshot, revocations, as_of } = full.update() else { return Ok(None) };
         let number = number.max(snapshot.number);
         let snapshot = Snapshot { number, ..self.share.of_snapshot(*snapshot) };
-        self.seen = Some(number);
+        self.heard = Some(Heard { number, as_of: now });
         Ok(Some(Update::Full { snapshot: Box::new(snapshot), revocations, as_of }))
     }
 }

@@ -111,12 +111,13 @@ async fn answer(
         return Ok(password::ask(app, &person, destination, now)?);
     }
     let back = WayBack { redirect_uri: redirect.as_str(), state: addressed.state.as_deref() };
-    let considered = request.map_err(Declined::from).and_then(|request| {
+    let considered = Considered { person: &person, client: &client, now };
+    let asked = request.map_err(Declined::from).and_then(|request| {
         let prompt = request.prompt;
-        Ok((prompt, consider(app, &Considered { person: &person, client: &client, now }, &back, request)?))
+        Ok((prompt, consider(app, &considered, &back, request)?))
     });
-    match considered {
-        Ok((prompt, asked)) => go_on(app, &person, &client, asked, prompt, now).await,
+    match asked {
+        Ok((prompt, asked)) => go_on(app, &considered, asked, prompt).await,
         Err(declined) => Ok(back.take(app, Err(declined))),
     }
 }
@@ -155,10 +156,10 @@ fn after_sign_in(query: &str) -> String {
 }
 
 /// For whom a request is considered, and when.
-struct Considered<'a> {
-    person: &'a Person,
-    client: &'a StoredClient,
-    now: Timestamp,
+pub(crate) struct Considered<'a> {
+    pub(crate) person: &'a Person,
+    pub(crate) client: &'a StoredClient,
+    pub(crate) now: Timestamp,
 }
 
 /// What may be asked of this person on behalf of this client, by policy (PC-21).
@@ -201,12 +202,11 @@ fn consider(
 /// To the consent page, or past it where consent is remembered.
 async fn go_on(
     app: &App,
-    person: &Person,
-    client: &StoredClient,
+    considered: &Considered<'_>,
     asked: Asked,
     prompt: Prompt,
-    now: Timestamp,
 ) -> Result<Response, PageRefusal> {
+    let Considered { person, client, now } = *considered;
     let mut handle = app.store.read().await.map_err(Fault::from)?;
     let grant = handle.reader().grant(person.user.id, &client.client_id, asked.server).await;
     let grant = grant.map_err(Fault::from)?;
@@ -217,7 +217,7 @@ async fn go_on(
         Prompt::None => Ok(asked.back().take(app, Err(Declined::ConsentRequired))),
         Prompt::Usual | Prompt::Consent | Prompt::Login => {
             let agreed = grant.as_ref().map(|grant| &grant.scopes);
-            Ok(consent::show(app, person, client, &asked, agreed, now)?)
+            Ok(consent::show(app, considered, &asked, agreed)?)
         }
     }
 }

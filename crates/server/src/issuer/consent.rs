@@ -5,7 +5,7 @@ use crate::app::App;
 use crate::extract::{Now, PageRequest};
 use crate::fault::Fault;
 use crate::flow::{self, Flow};
-use crate::issuer::authorize::{Declined, WayBack};
+use crate::issuer::authorize::{Considered, Declined, WayBack};
 use crate::issuer::today::{left_of, roles_of};
 use crate::login::person::{Person, Visitor, Wearer, Worn, open_worn};
 use crate::pages::consent::{ConsentPage, scope_lines};
@@ -27,7 +27,7 @@ use portcullis_oauth::redirect::RedirectUri;
 use portcullis_oauth::resource::ResourceUri;
 use portcullis_oauth::scope::ScopeSet;
 use portcullis_oauth::time::Timestamp;
-use portcullis_store::{ClientKind, Error, Recorded, StoredClient, Tx};
+use portcullis_store::{ClientKind, Error, NewGrant, Recorded, Tx};
 use rand::Rng as _;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -84,12 +84,11 @@ pub(crate) fn new_flow(app: &App) -> String {
 /// The consent page. `agreed` is what this person has agreed to before for this client and server.
 pub(crate) fn show(
     app: &App,
-    person: &Person,
-    client: &StoredClient,
+    considered: &Considered<'_>,
     asked: &Asked,
     agreed: Option<&ScopeSet>,
-    now: Timestamp,
 ) -> Result<Response, Fault> {
+    let Considered { person, client, now } = *considered;
     let redirect: RedirectUri = asked.redirect_uri.parse().map_err(|_| Fault::Shape("a redirect URI"))?;
     let current = app.current.load();
     let server = current.policy.server_by_uri(asked.resource.as_str());
@@ -149,7 +148,7 @@ struct Input {
     event: Event,
     flow: String,
     hash: Hashed<AuthorizationCode>,
-    new_grant: GrantId,
+    /// Of a new grant, unless there is one.
     code: IssuedCode,
 }
 
@@ -160,9 +159,8 @@ pub(crate) async fn approve(
     asked: &Asked,
     now: Timestamp,
 ) -> Result<Response, PageRefusal> {
-    let code = Plain::<AuthorizationCode>::generate(&mut app.entropy.rng());
-    let input = match prepare(app, person, asked, &code, now) {
-        Ok(input) => input,
+    let (code, input) = match prepare(app, person, asked, now) {
+        Ok(prepared) => prepared,
         Err(declined) => return Ok(asked.back().take(app, Err(declined))),
     };
     let written = app.store.write(now, input, |input, tx| Box::pin(agree(input, tx)));
@@ -175,13 +173,13 @@ pub(crate) async fn approve(
     }
 }
 
+/// A code, and what is stored of it.
 fn prepare(
     app: &App,
     person: &Person,
     asked: &Asked,
-    code: &Plain<AuthorizationCode>,
     now: Timestamp,
-) -> Result<Input, Declined> {
+) -> Result<(Plain<AuthorizationCode>, Input), Declined> {
     let current = app.current.load();
     let server = current.policy.server_by_uri(asked.resource.as_str());
     let server = server.filter(|server| server.server().id == asked.server);
@@ -191,12 +189,12 @@ fn prepare(
     let scopes = scopes.ok_or(Declined::NotForThisUser)?;
     let mut event = asked.event(person, Outcome::Allowed);
     event.granted = Some(scopes.clone());
+    let code = Plain::<AuthorizationCode>::generate(&mut app.entropy.rng());
     let new_grant = GrantId::generate(now, &mut app.entropy.rng());
-    Ok(Input {
+    let input = Input {
         event,
         flow: asked.flow.clone(),
         hash: code.hashed(),
-        new_grant,
         code: IssuedCode {
             client_id: asked.client_id.clone(),
             user: person.user.id,
@@ -210,13 +208,14 @@ fn prepare(
             expires_at: now + app.config.tokens.code,
             redeemed_as: None,
         },
-    })
+    };
+    Ok((code, input))
 }
 
 async fn agree(input: &Input, tx: &mut Tx) -> Result<Recorded<()>, Error> {
     let code = &input.code;
-    let grant =
-        tx.merge_grant(input.new_grant, code.user, &code.client_id, code.server, &code.scopes).await?;
+    let new = NewGrant { id: code.grant, user: code.user, client: &code.client_id, server: code.server };
+    let grant = tx.merge_grant(new, &code.scopes).await?;
     let code = IssuedCode { grant, ..code.clone() };
     if !tx.insert_code(&input.hash, &input.flow, &code).await? {
         // Undoes the grant too: a page that was answered once must not bring back what was withdrawn since.

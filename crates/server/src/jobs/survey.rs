@@ -25,16 +25,22 @@ const GLANCE: Duration = Duration::from_secs(1);
 /// Servers that are looked at at once.
 const AT_ONCE: usize = 4;
 
+/// With what servers are looked at.
+pub(crate) struct Means<'a> {
+    /// Looks.
+    pub(crate) gateway: &'a Gateway,
+    /// How it went so far.
+    pub(crate) surveys: &'a Surveys,
+    /// The present.
+    pub(crate) clock: &'a Clock,
+    /// Chance.
+    pub(crate) entropy: &'a Entropy,
+}
+
 /// From where servers are looked at: the whole, or a gateway that runs alone.
 pub(crate) trait Post: Send + Sync + 'static {
-    /// Looks.
-    fn gateway(&self) -> &Gateway;
-    /// How it went so far.
-    fn surveys(&self) -> &Surveys;
-    /// The present.
-    fn clock(&self) -> &Clock;
-    /// Chance.
-    fn entropy(&self) -> &Entropy;
+    /// With what.
+    fn means(&self) -> Means<'_>;
     /// The servers to look at.
     fn watched(&self) -> Vec<(ServerId, Name)>;
     /// Takes in what was seen.
@@ -42,20 +48,9 @@ pub(crate) trait Post: Send + Sync + 'static {
 }
 
 impl Post for App {
-    fn gateway(&self) -> &Gateway {
-        &self.gateway
-    }
-
-    fn surveys(&self) -> &Surveys {
-        &self.surveys
-    }
-
-    fn clock(&self) -> &Clock {
-        &self.clock
-    }
-
-    fn entropy(&self) -> &Entropy {
-        &self.entropy
+    fn means(&self) -> Means<'_> {
+        let Self { gateway, surveys, clock, entropy, .. } = self;
+        Means { gateway, surveys, clock, entropy }
     }
 
     fn watched(&self) -> Vec<(ServerId, Name)> {
@@ -93,7 +88,7 @@ pub(crate) async fn take_in<P: Post>(
 pub(crate) async fn run<P: Post>(post: Arc<P>, every: Duration, stop: CancellationToken) {
     loop {
         let servers: Vec<ServerId> = post.watched().into_iter().map(|(id, _)| id).collect();
-        let due = post.surveys().due(&servers, Instant::now());
+        let due = post.means().surveys.due(&servers, Instant::now());
         let round = futures_util::stream::iter(due).for_each_concurrent(AT_ONCE, |server| {
             let post = Arc::clone(&post);
             async move { look(&*post, server, every).await }
@@ -123,11 +118,12 @@ pub(crate) fn watched(snapshot: &Snapshot) -> Vec<(ServerId, Name)> {
 
 /// Looks at one server now.
 pub(crate) async fn look<P: Post>(post: &P, server: ServerId, every: Duration) {
-    let outcome = post.gateway().survey(server).await;
+    let Means { gateway, surveys, clock, entropy } = post.means();
+    let outcome = gateway.survey(server).await;
     // Not all at the same moment, on this node or another.
-    let jitter = post.entropy().rng().random_range(0.8..1.2);
-    let when: (Timestamp, Instant, Duration) = (post.clock().now(), Instant::now(), every.mul_f64(jitter));
-    let news = post.surveys().went(server, &outcome, when);
+    let jitter = entropy.rng().random_range(0.8..1.2);
+    let when: (Timestamp, Instant, Duration) = (clock.now(), Instant::now(), every.mul_f64(jitter));
+    let news = surveys.went(server, &outcome, when);
     let name = || {
         let found = post.watched().into_iter().find(|(id, _)| *id == server);
         found.map_or_else(|| server.to_string(), |(_, name)| name.to_string())

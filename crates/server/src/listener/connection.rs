@@ -68,7 +68,7 @@ pub(super) struct Site {
 }
 
 /// `place` is held for as long as anybody has the connection, whatever it became.
-pub(super) async fn serve(stream: TcpStream, tls: Option<Tls>, site: Site, life: Life, place: Place) {
+pub(super) async fn serve((stream, tls): (TcpStream, Option<Tls>), site: Site, life: Life, place: Place) {
     let stream = match tls {
         None => Stream::Plain(stream),
         Some(tls) => match Box::pin(shaken(stream, &tls, life.0)).await {

@@ -20,28 +20,37 @@ pub(super) enum Fault {
     Unseen,
 }
 
+/// How a request's body is cut from what follows (RFC 9112 s6.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// So many bytes; none where nothing is said.
+    Length(u64),
+    Chunked,
+}
+
 /// Whether the head is complete, that is, ends with an empty line.
 pub(super) fn is_complete(head: &[u8]) -> bool {
     head.ends_with(b"\n\r\n") || head.ends_with(b"\n\n")
 }
 
-/// Checks the bytes of a head that a parser has accepted.
-pub(super) fn check(head: &[u8]) -> Result<(), Fault> {
+/// Checks the bytes of a head that a parser accepts.
+pub(super) fn check(head: &[u8]) -> Result<Framing, Fault> {
+    let mut framing = Framing::Length(0);
     let mut lengths = 0;
     let mut encodings = 0;
     let mut hosts = 0;
     let mut from = 0;
     for at in memchr_iter(b'\n', head) {
-        let line = &head[from..at];
+        let line = head[from..at].strip_suffix(b"\r").ok_or(Fault::BareLineFeed)?;
         from = at + 1;
-        if !line.ends_with(b"\r") {
-            return Err(Fault::BareLineFeed);
-        }
-        let name = &line[..memchr(b':', line).unwrap_or(line.len())];
+        let (name, value) = line.split_at(memchr(b':', line).unwrap_or(line.len()));
+        let value = value.strip_prefix(b":").unwrap_or(value);
         if name.eq_ignore_ascii_case(b"content-length") {
             lengths += 1;
+            framing = length(value).ok_or(Fault::Unseen)?;
         } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
             encodings += 1;
+            framing = encoding(value).ok_or(Fault::Unseen)?;
         } else if name.eq_ignore_ascii_case(b"host") {
             hosts += 1;
         }
@@ -50,8 +59,20 @@ pub(super) fn check(head: &[u8]) -> Result<(), Fault> {
         (1.., 1.., _) => Err(Fault::LengthAndEncoding),
         (2.., _, _) | (_, 2.., _) | (_, _, 2..) => Err(Fault::Repeated),
         (_, _, 0) => Err(Fault::NoHost),
-        _ => Ok(()),
+        _ => Ok(framing),
     }
+}
+
+fn length(value: &[u8]) -> Option<Framing> {
+    let digits = str::from_utf8(value.trim_ascii()).ok()?;
+    let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
+    Some(Framing::Length(digits.parse().ok().filter(|_| is_number)?))
+}
+
+/// RFC 9112 s6.1: whatever else it is, chunked last.
+fn encoding(value: &[u8]) -> Option<Framing> {
+    let last = value.rsplit(|byte| *byte == b',').next()?;
+    last.trim_ascii().eq_ignore_ascii_case(b"chunked").then_some(Framing::Chunked)
 }
 
 #[cfg(test)]
@@ -64,14 +85,18 @@ mod tests {
 
     #[test]
     fn http_04_05_ambiguous_framing_is_refused() {
-        assert_eq!(check(&head("")), Ok(()));
-        assert_eq!(check(&head("Content-Length: 5\r\n")), Ok(()));
-        assert_eq!(check(&head("Transfer-Encoding: chunked\r\n")), Ok(()));
+        assert_eq!(check(&head("")), Ok(Framing::Length(0)));
+        assert_eq!(check(&head("Content-Length: 5\r\n")), Ok(Framing::Length(5)));
+        assert_eq!(check(&head("Transfer-Encoding: chunked\r\n")), Ok(Framing::Chunked));
         for (lines, fault) in [
             ("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", Fault::LengthAndEncoding),
             ("transfer-encoding: \tchunked\r\nCONTENT-LENGTH: 5\r\n", Fault::LengthAndEncoding),
             ("Content-Length: 5\r\nContent-Length: 5\r\n", Fault::Repeated),
             ("Host: b\r\n", Fault::Repeated),
+            ("Content-Length: +5\r\n", Fault::Unseen),
+            ("Content-Length: 5, 5\r\n", Fault::Unseen),
+            ("Content-Length:\r\n", Fault::Unseen),
+            ("Transfer-Encoding: chunked, identity\r\n", Fault::Unseen),
             ("X: a\nY: b\r\n", Fault::BareLineFeed),
         ] {
             assert_eq!(check(&head(lines)), Err(fault), "{lines:?}");

@@ -70,10 +70,13 @@ impl Body for Lent {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        match &mut self.body {
-            Some(body) => Pin::new(body).poll_frame(context),
-            None => Poll::Ready(None),
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let frame = Pin::new(body).poll_frame(context);
+        if let Poll::Ready(None) = frame {
+            // Of a body in chunks nothing else says that it was read to its end.
+            self.body = None;
         }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {

@@ -57,7 +57,7 @@ pub(crate) async fn submit(
 ) -> Result<Response, ErrorPage> {
     let outcome = match visitor {
         None => Err(PageRefusal::NotYours),
-        Some(person) => change(&app, &person, &request.form, from, now).await,
+        Some(person) => Choosing { app: &app, person: &person, now }.change(&request.form, from).await,
     };
     outcome.map_err(|refusal| ErrorPage::new(&app, refusal))
 }
@@ -69,49 +69,64 @@ pub(crate) fn ask(
     destination: Destination,
     now: Timestamp,
 ) -> Result<Response, Fault> {
-    show(app, person, destination, now, None)
+    Choosing { app, person, now }.show(destination, None)
 }
 
-fn show(
-    app: &App,
-    person: &Person,
-    destination: Destination,
+/// Who chooses a password, and when.
+struct Choosing<'a> {
+    app: &'a App,
+    person: &'a Person,
     now: Timestamp,
-    problem: Option<Problem>,
-) -> Result<Response, Fault> {
-    let target = destination.target().clone();
-    let flow = PasswordFlow { wearer: person.wearer(), destination };
-    let sealed = flow::seal(app, &flow, now)?;
-    let template = PasswordPage {
-        base: app.config.issuer.path(),
-        flow: &sealed,
-        username: &person.user.username,
-        must_change: person.user.must_change,
-        problem,
-    };
-    Ok(html(StatusCode::OK, &template, &target))
 }
 
-async fn change(
-    app: &App,
-    person: &Person,
-    form: &Form,
-    from: Source,
-    now: Timestamp,
-) -> Result<Response, PageRefusal> {
-    let flow = open_worn::<PasswordFlow>(app, person, form, now)?;
-    let problem = match unfit(form) {
-        Some(problem) => Some(problem),
-        None => prove(app, person, form, from, now).await?,
-    };
-    if problem.is_some() {
-        return Ok(show(app, person, flow.destination, now, problem)?);
+impl Choosing<'_> {
+    fn show(&self, destination: Destination, problem: Option<Problem>) -> Result<Response, Fault> {
+        let Self { app, person, now } = *self;
+        let target = destination.target().clone();
+        let flow = PasswordFlow { wearer: person.wearer(), destination };
+        let sealed = flow::seal(app, &flow, now)?;
+        let template = PasswordPage {
+            base: app.config.issuer.path(),
+            flow: &sealed,
+            username: &person.user.username,
+            must_change: person.user.must_change,
+            problem,
+        };
+        Ok(html(StatusCode::OK, &template, &target))
     }
-    let chosen = Presented::new(form.get("new_password").unwrap_or_default());
-    if !set(app, person, chosen, now).await? {
-        return Ok(show(app, person, flow.destination, now, Some(Problem::Wrong))?);
+
+    async fn change(&self, form: &Form, from: Source) -> Result<Response, PageRefusal> {
+        let Self { app, person, now } = *self;
+        let flow = open_worn::<PasswordFlow>(app, person, form, now)?;
+        let problem = match unfit(form) {
+            Some(problem) => Some(problem),
+            None => self.prove(form, from).await?,
+        };
+        if problem.is_some() {
+            return Ok(self.show(flow.destination, problem)?);
+        }
+        let chosen = Presented::new(form.get("new_password").unwrap_or_default());
+        if !set(app, person, chosen, now).await? {
+            return Ok(self.show(flow.destination, Some(Problem::Wrong))?);
+        }
+        Ok(see_other(&app.config.issuer.join(&flow.destination.path())))
     }
-    Ok(see_other(&app.config.issuer.join(&flow.destination.path())))
+
+    /// Whether the old password is right. Guessed here as at sign-in, so it is counted with it.
+    async fn prove(&self, form: &Form, from: Source) -> Result<Option<Problem>, Fault> {
+        let Self { app, person, now } = *self;
+        let username = &person.user.username;
+        if app.throttle.sign_in(username, from, now).is_err() {
+            return Ok(Some(Problem::TooMany));
+        }
+        let old = Presented::new(form.get("password").unwrap_or_default());
+        let stored = Some(person.user.password_hash.clone());
+        if !app.passwords.verify(old, stored).await? {
+            return Ok(Some(Problem::Wrong));
+        }
+        app.throttle.sign_in_succeeded(username, from);
+        Ok(None)
+    }
 }
 
 /// What is wrong with the new password by itself.
@@ -127,27 +142,6 @@ fn unfit(form: &Form) -> Option<Problem> {
     } else {
         None
     }
-}
-
-/// Whether the old password is right. Guessed here as at sign-in, so it is counted with it.
-async fn prove(
-    app: &App,
-    person: &Person,
-    form: &Form,
-    from: Source,
-    now: Timestamp,
-) -> Result<Option<Problem>, Fault> {
-    let username = &person.user.username;
-    if app.throttle.sign_in(username, from, now).is_err() {
-        return Ok(Some(Problem::TooMany));
-    }
-    let old = Presented::new(form.get("password").unwrap_or_default());
-    let stored = Some(person.user.password_hash.clone());
-    if !app.passwords.verify(old, stored).await? {
-        return Ok(Some(Problem::Wrong));
-    }
-    app.throttle.sign_in_succeeded(username, from);
-    Ok(None)
 }
 
 /// False when the old password was replaced while the new one was being hashed: by its owner elsewhere, or an operator.

@@ -63,16 +63,17 @@ pub(crate) async fn submit(
     request: PageRequest,
 ) -> Result<Response, ErrorPage> {
     let refuse = |refusal: PageRefusal| ErrorPage::new(&app, refusal);
+    let browser = Browser { app: &app, headers: &request.headers, now };
     let destination = match returned(&app, &request, now).map_err(refuse)? {
         Returned::Fresh(flow) => flow.destination,
         Returned::Stale(flow) => {
-            let again = show(&app, &request.headers, flow.destination, now, Some(Problem::Stale));
+            let again = browser.show(flow.destination, Some(Problem::Stale));
             return again.map_err(|fault| refuse(fault.into()));
         }
     };
     let username = request.form.get("username").unwrap_or_default();
     if let Err(wait) = app.throttle.sign_in(username, from, now) {
-        let response = show(&app, &request.headers, destination, now, Some(Problem::TooMany));
+        let response = browser.show(destination, Some(Problem::TooMany));
         let mut response = response.map_err(|fault| refuse(fault.into()))?;
         *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
         let seconds = HeaderValue::from(wait.seconds);
@@ -82,9 +83,9 @@ pub(crate) async fn submit(
     let outcome = match check(&app, &request.form, now).await {
         Ok(Ok(user)) => {
             app.throttle.sign_in_succeeded(username, from);
-            begin(&app, &request.headers, &user, &destination, now).await
+            browser.begin(&user, &destination).await
         }
-        Ok(Err(problem)) => show(&app, &request.headers, destination, now, Some(problem)),
+        Ok(Err(problem)) => browser.show(destination, Some(problem)),
         Err(fault) => Err(fault),
     };
     outcome.map_err(|fault| refuse(fault.into()))
@@ -97,29 +98,62 @@ pub(crate) fn ask(
     destination: Destination,
     now: Timestamp,
 ) -> Result<Response, Fault> {
-    show(app, headers, destination, now, None)
+    Browser { app, headers, now }.show(destination, None)
 }
 
-fn show(
-    app: &App,
-    headers: &HeaderMap,
-    destination: Destination,
+/// The browser of whoever signs in, and when.
+struct Browser<'a> {
+    app: &'a App,
+    headers: &'a HeaderMap,
     now: Timestamp,
-    problem: Option<Problem>,
-) -> Result<Response, Fault> {
-    let issuer = &app.config.issuer;
-    // The same browser keeps its value, so that pages in several tabs all work.
-    let known = Cookie::BeforeSignIn.read(issuer, headers);
-    let visit = known.filter(|visit| visit.len() == 43).map_or_else(|| new_visit(app), str::to_owned);
-    let target = destination.target().clone();
-    let flow = SignInFlow { visit: hash(&visit), destination };
-    let sealed = flow::seal(app, &flow, now)?;
-    let template = SignInPage { base: issuer.path(), flow: &sealed, problem };
-    let mut response = html(StatusCode::OK, &template, &target);
-    let cookie = Cookie::BeforeSignIn.set(issuer, &visit, VISIT);
-    let cookie = cookie.ok_or(Fault::Shape("a cookie"))?;
-    response.headers_mut().append(header::SET_COOKIE, cookie);
-    Ok(response)
+}
+
+impl Browser<'_> {
+    fn show(&self, destination: Destination, problem: Option<Problem>) -> Result<Response, Fault> {
+        let Self { app, headers, now } = *self;
+        let issuer = &app.config.issuer;
+        // The same browser keeps its value, so that pages in several tabs all work.
+        let known = Cookie::BeforeSignIn.read(issuer, headers);
+        let visit = known.filter(|visit| visit.len() == 43).map_or_else(|| new_visit(app), str::to_owned);
+        let target = destination.target().clone();
+        let flow = SignInFlow { visit: hash(&visit), destination };
+        let sealed = flow::seal(app, &flow, now)?;
+        let template = SignInPage { base: issuer.path(), flow: &sealed, problem };
+        let mut response = html(StatusCode::OK, &template, &target);
+        let cookie = Cookie::BeforeSignIn.set(issuer, &visit, VISIT);
+        let cookie = cookie.ok_or(Fault::Shape("a cookie"))?;
+        response.headers_mut().append(header::SET_COOKIE, cookie);
+        Ok(response)
+    }
+
+    /// A new session with a new cookie (UI-06), and on to the destination.
+    async fn begin(&self, user: &StoredUser, destination: &Destination) -> Result<Response, Fault> {
+        let Self { app, headers, now } = *self;
+        let issuer = &app.config.issuer;
+        let cookie = Plain::<BrowserSession>::generate(&mut app.entropy.rng());
+        let life = app.config.tokens.sign_in;
+        let mut event = Event::new(Kind::SignInDecided, Outcome::Allowed, Actor::User(user.id));
+        event.user = Some(user.id);
+        let before = Cookie::Session.read(issuer, headers).map(Hashed::of);
+        let input = (event, cookie.hashed(), before, user.id, now + life);
+        let written = app.store.write(now, input, |(event, cookie, before, user, ends_at), tx| {
+            Box::pin(async move {
+                if let Some(before) = before {
+                    tx.end_browser_session(before).await?;
+                }
+                tx.insert_browser_session(cookie, *user, tx.now(), *ends_at).await?;
+                tx.record(event, ()).await
+            })
+        });
+        written.await?;
+        let mut response = see_other(&issuer.join(&destination.path()));
+        let set = Cookie::Session.set(issuer, cookie.reveal(), life);
+        for header in [set, Cookie::BeforeSignIn.clear(issuer)] {
+            let header = header.ok_or(Fault::Shape("a cookie"))?;
+            response.headers_mut().append(header::SET_COOKIE, header);
+        }
+        Ok(response)
+    }
 }
 
 fn new_visit(app: &App) -> String {
@@ -163,38 +197,4 @@ async fn check(app: &App, form: &Form, now: Timestamp) -> Result<Result<StoredUs
         Some(user) if user.is_over(now) => refused(Problem::Over),
         Some(user) => Ok(Ok(user)),
     }
-}
-
-/// A new session with a new cookie (UI-06), and on to the destination.
-async fn begin(
-    app: &App,
-    headers: &HeaderMap,
-    user: &StoredUser,
-    destination: &Destination,
-    now: Timestamp,
-) -> Result<Response, Fault> {
-    let issuer = &app.config.issuer;
-    let cookie = Plain::<BrowserSession>::generate(&mut app.entropy.rng());
-    let life = app.config.tokens.sign_in;
-    let mut event = Event::new(Kind::SignInDecided, Outcome::Allowed, Actor::User(user.id));
-    event.user = Some(user.id);
-    let before = Cookie::Session.read(issuer, headers).map(Hashed::of);
-    let input = (event, cookie.hashed(), before, user.id, now + life);
-    let written = app.store.write(now, input, |(event, cookie, before, user, ends_at), tx| {
-        Box::pin(async move {
-            if let Some(before) = before {
-                tx.end_browser_session(before).await?;
-            }
-            tx.insert_browser_session(cookie, *user, tx.now(), *ends_at).await?;
-            tx.record(event, ()).await
-        })
-    });
-    written.await?;
-    let mut response = see_other(&issuer.join(&destination.path()));
-    let set = Cookie::Session.set(issuer, cookie.reveal(), life);
-    for header in [set, Cookie::BeforeSignIn.clear(issuer)] {
-        let header = header.ok_or(Fault::Shape("a cookie"))?;
-        response.headers_mut().append(header::SET_COOKIE, header);
-    }
-    Ok(response)
 }

@@ -19,8 +19,15 @@ use std::net::IpAddr;
 const LONGEST_NAME: usize = 200;
 
 /// Reasons of refusals that a fleet decides about.
-const OF_THE_FLEET: [&str; 6] =
-    ["beyond_agent", "beyond_user", "forbidden", "insufficient_scope", "no_rule", "nothing_left"];
+const OF_THE_FLEET: [&str; 7] = [
+    "beyond_agent",
+    "beyond_user",
+    "forbidden",
+    "insufficient_scope",
+    "no_rule",
+    "nothing_left",
+    "unclear_uri",
+];
 
 /// Whether it was refused for what is no matter of the fleet.
 pub(super) fn is_other(call: &Call) -> bool {
@@ -278,6 +285,7 @@ fn verdict(
             Never::Forbidden(forbidden) => forbidden.to_string(),
             Never::NothingLeft => "nothing on this server is open to them".to_owned(),
             Never::NoRule => "no rule is about it".to_owned(),
+            Never::Unclear(unclear) => unclear.to_string(),
         }),
     }
 }

@@ -4,6 +4,7 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode, header};
+use portcullis_domain::audit::{Actor, Event, Kind, Outcome};
 use portcullis_domain::fleet::{Fleet, Problem, Surroundings};
 use portcullis_oauth::time::Timestamp;
 use portcullis_server::app::App;
@@ -117,6 +118,15 @@ impl TestApp {
         Self { app, router, database, folder }
     }
 
+    /// Another node on the same database, with its own clock and folder.
+    pub(crate) async fn another_node(&self, config: &str) -> (Arc<App>, TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::copy(self.folder.path().join("master.key"), folder.path().join("master.key")).unwrap();
+        let config = config_at(config, &self.database, folder.path());
+        let clock = Clock::fixed(self.app.clock.now());
+        (App::open(config, clock, Entropy::insecure_seeded(2)).await.unwrap(), folder)
+    }
+
     /// Ends the server, but not its database and folder.
     pub(crate) async fn end(self) -> (TestDatabase, TempDir) {
         self.app.store.close().await;
@@ -174,6 +184,18 @@ impl TestApp {
     pub(crate) async fn post(&self, path: &str, fields: &[(&str, &str)]) -> Answer {
         self.send(form(path, fields)).await
     }
+}
+
+/// Housekeeping.
+pub(crate) async fn purge(app: &App) {
+    let event = Event::new(Kind::HousekeepingDone, Outcome::Allowed, Actor::System);
+    let write = app.store.write(app.clock.now(), event, |event, tx| {
+        Box::pin(async move {
+            tx.purge().await?;
+            tx.record(event, ()).await
+        })
+    });
+    write.await.unwrap();
 }
 
 pub(crate) fn config_at(text: &str, database: &TestDatabase, folder: &Path) -> Config {

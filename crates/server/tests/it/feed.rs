@@ -1,11 +1,8 @@
 //! Following the feed: what one node commits, all gateways know; what cannot be followed is not served.
 
-use crate::app::{FLEET, START, TestApp, config_at};
+use crate::app::{FLEET, START, TestApp, purge};
 use portcullis_domain::audit::{Actor, Event, Kind, Outcome};
 use portcullis_domain::principal::{Revocation, RevokedTarget};
-use portcullis_server::app::App;
-use portcullis_server::clock::Clock;
-use portcullis_server::entropy::Entropy;
 use portcullis_server::{feed, fleet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,10 +11,7 @@ use tokio_util::sync::CancellationToken;
 #[tokio::test]
 async fn pc_61_another_node_learns_of_a_changed_fleet() {
     let one = TestApp::start().await;
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::copy(one.folder.path().join("master.key"), folder.path().join("master.key")).unwrap();
-    let config = config_at("", &one.database, folder.path());
-    let two = App::open(config, Clock::fixed(START), Entropy::insecure_seeded(2)).await.unwrap();
+    let (two, _folder) = one.another_node("").await;
     assert_eq!(two.current.load().snapshot.servers[0].title, "Team notes");
     let changed = FLEET.replace("Team notes", "Our notes");
     fleet::apply(&one.app, &one.fleet(&changed).unwrap()).await.unwrap();
@@ -25,6 +19,26 @@ async fn pc_61_another_node_learns_of_a_changed_fleet() {
     two.catch_up().await;
     assert_eq!(two.current.load().snapshot.servers[0].title, "Our notes");
     assert_eq!(two.current.load().policy.server("notes").unwrap().server().title, "Our notes");
+}
+
+#[tokio::test]
+async fn pc_21_pc_61_a_node_that_heard_nothing_for_long_misses_nothing_that_was_purged() {
+    let one = TestApp::start().await;
+    let (two, _folder) = one.another_node("").await;
+    // Both are changes of the registry, and of these the newest is kept.
+    let narrower =
+        FLEET.replace("access = { notes = [\"notes:read\", \"notes:write\"], ops", "access = { ops");
+    one.apply(&narrower).await.unwrap();
+    one.advance(Duration::from_mins(61)).await;
+    one.apply(&narrower.replacen("platform", "builds", 1)).await.unwrap();
+    purge(&one.app).await;
+    two.clock.advance(Duration::from_mins(61));
+    two.catch_up().await;
+    let now = two.current.load();
+    assert_eq!(now.snapshot.agents[0].owner, "builds");
+    let team = now.snapshot.roles.iter().find(|role| role.name.as_str() == "team").unwrap();
+    assert!(!team.access.contains_key("notes"), "{team:?}");
+    assert!(two.gateway.is_fresh());
 }
 
 #[tokio::test]

@@ -166,7 +166,7 @@ async fn ui_14_there_is_no_way_to_say_where_to_go() {
 }
 
 #[tokio::test]
-async fn ui_16_signing_out_ends_the_session_here() {
+async fn ui_16_adm_12_signing_out_ends_the_session_here() {
     let test = TestApp::start().await;
     let mut browser = Browser::of_alice(&test).await.signed_in().await;
     let account = browser.get("/account").await;
@@ -188,6 +188,21 @@ async fn sessions_of_browsers_end() {
     let mut browser = Browser::of_alice(&test).await.signed_in().await;
     test.advance(test.app.config.tokens.sign_in).await;
     assert_eq!(browser.get("/account").await.status, StatusCode::SEE_OTHER);
+}
+
+#[tokio::test]
+async fn adm_12_sessions_of_administrators_end() {
+    let test = TestApp::start().await;
+    create_user(&test.app, "root", PASSWORD, Power::Administrator, Validity::Kept).await.unwrap();
+    let mut root = Browser::new(&test, "root", PASSWORD).signed_in().await;
+    // However busy they are: the end does not move.
+    let life = Duration::from_hours(12);
+    for _ in 0..3 {
+        assert!(root.get("/console").await.text().contains("Team notes"));
+        test.advance(life / 3).await;
+    }
+    let over = root.get("/console").await;
+    assert!(over.text().contains("name=\"password\"") && !over.text().contains("Team notes"));
 }
 
 #[tokio::test]

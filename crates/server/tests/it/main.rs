@@ -23,3 +23,4 @@ mod start;
 mod telemetry;
 mod tls;
 mod transport;
+mod upstream;

@@ -134,6 +134,37 @@ async fn http_04_a_second_request_is_checked_like_the_first() {
 }
 
 #[tokio::test]
+async fn http_04_a_body_that_looks_like_a_head_hides_nothing() {
+    let (address, _running) = listening().await;
+    // What is sent after our word, and then a request whose head would be looked for in it.
+    let decoy = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let bad =
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+    let good = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n";
+    let size = decoy.len();
+    let bodies = [
+        (format!("Content-Length: {size}"), decoy.to_owned()),
+        ("Transfer-Encoding: chunked".to_owned(), format!("{size:x}\r\n{decoy}\r\n0\r\n\r\n")),
+    ];
+    // What is good and was sent ahead is served; what is not ends the connection.
+    for ((framing, body), (ahead, served)) in
+        bodies.iter().flat_map(|body| [(body, ("", 1)), (body, (good, 2))])
+    {
+        let head = format!("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n{framing}\r\n\r\n");
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut word = [0; 25];
+        stream.read_exact(&mut word).await.unwrap();
+        assert_eq!(&word, b"HTTP/1.1 100 Continue\r\n\r\n");
+        stream.write_all(format!("{body}{ahead}{bad}{good}").as_bytes()).await.unwrap();
+        let mut rest = String::new();
+        stream.read_to_string(&mut rest).await.unwrap();
+        let count = |status| rest.matches(status).count();
+        assert_eq!((count("HTTP/1.1 200"), count("HTTP/1.1 400")), (served, 1), "{framing}: {rest}");
+    }
+}
+
+#[tokio::test]
 async fn http_11_headers_over_the_limit_are_431() {
     let (address, _running) = listening().await;
     let fits =

@@ -78,6 +78,18 @@ async fn pc_62_of_many_that_come_with_one_secret_one_is_the_gateway() {
 }
 
 #[tokio::test]
+async fn gateways_are_in_the_order_of_the_bytes_of_their_names_however_the_database_sorts() {
+    let world = World::new().await;
+    // As a language sorts: a1, a-b, ab, a-c, b.
+    for (number, name) in (20..).zip(["b", "a-c", "ab", "a1", "a-b"]) {
+        assert!(add(&world, GatewayId::from_bytes([number; 16]), name).await);
+    }
+    let gateways = world.read().await.reader().gateways().await.unwrap();
+    let names: Vec<&str> = gateways.iter().map(|gateway| gateway.name.as_str()).collect();
+    assert_eq!(names, ["a-b", "a-c", "a1", "ab", "b"]);
+}
+
+#[tokio::test]
 async fn pc_45_a_gateway_that_is_removed_is_told_to_all_nodes_and_does_not_come_back() {
     let world = World::new().await;
     add(&world, ID, "far").await;

@@ -181,7 +181,7 @@ async fn pc_15_scopes_agreed_to_at_once_are_all_in_the_one_grant() {
             let input = (world.clone(), world.grant_id(), scopes(&format!("notes:{racer}")));
             let merge = world.store.write(NOW, input, |(world, id, more), tx| {
                 Box::pin(async move {
-                    let id = tx.merge_grant(*id, world.user, &world.client, world.server, more).await?;
+                    let id = tx.merge_grant(world.new_grant(*id), more).await?;
                     tx.record(&event(), id).await
                 })
             });

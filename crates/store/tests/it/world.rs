@@ -10,7 +10,7 @@ use portcullis_oauth::client::{AuthMethod, ClientId, GrantType};
 use portcullis_oauth::scope::ScopeSet;
 use portcullis_oauth::time::Timestamp;
 use portcullis_store::testing::TestDatabase;
-use portcullis_store::{ClientKind, NewClient, NewUser, ReadHandle, Store};
+use portcullis_store::{ClientKind, NewClient, NewGrant, NewUser, ReadHandle, Store};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, SqliteConnection};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -144,7 +144,7 @@ impl World {
                 tx.put_agent(&agent(&world.agent, "ci-bot")).await?;
                 tx.put_server(&server(world.server, "notes")).await?;
                 let agreed = scopes("notes:read");
-                tx.merge_grant(world.grant, world.user, &world.client, world.server, &agreed).await?;
+                tx.merge_grant(world.new_grant(world.grant), &agreed).await?;
                 tx.record(&event(), ()).await
             })
         });
@@ -158,6 +158,11 @@ impl World {
 
     pub(crate) fn session_id(&self) -> SessionId {
         SessionId::from_bytes(bytes(self.next()))
+    }
+
+    /// Of the user to the client, on the server.
+    pub(crate) fn new_grant(&self, id: GrantId) -> NewGrant<'_> {
+        NewGrant { id, user: self.user, client: &self.client, server: self.server }
     }
 
     pub(crate) fn grant_id(&self) -> GrantId {

@@ -3,7 +3,7 @@
 use super::Check;
 use crate::fleet::raw::RawRule;
 use crate::method::nameable;
-use crate::policy::{covers, glob};
+use crate::policy::{covers, glob, is_possible};
 use crate::registry::{Risk, Rule};
 use portcullis_oauth::scope::ScopeSet;
 use std::collections::HashMap;
@@ -50,10 +50,23 @@ impl Check<'_> {
         {
             self.problem(at, "a rule needs tools, prompts, resources or methods that it is for");
         }
+        self.resource_patterns(&raw.resources);
         let [tools, prompts, resources] =
             [raw.tools, raw.prompts, raw.resources].map(|patterns| self.patterns(patterns));
         let methods = self.methods(raw.methods);
         (!scopes.is_empty()).then_some(Rule { tools, prompts, resources, methods, scopes, risk: raw.risk })
+    }
+
+    /// Those that no URI can match: they would look like a choice.
+    fn resource_patterns(&mut self, raw: &[Spanned<String>]) {
+        for pattern in raw.iter().filter(|pattern| !pattern.get_ref().is_empty()) {
+            if let Err(unclear) = is_possible(pattern.get_ref()) {
+                self.problem(
+                    pattern.span().start,
+                    format!("{:?} matches no resource, because {unclear}", pattern.get_ref()),
+                );
+            }
+        }
     }
 
     fn methods(&mut self, raw: Vec<Spanned<String>>) -> Vec<String> {

@@ -102,7 +102,7 @@ argument_in = { path = "/etc/*" }
     }
 
     #[test]
-    fn pc_34_a_glob_that_matches_nothing_is_a_mistake_and_a_name_is_not() {
+    fn pc_34_adm_14_a_glob_that_matches_nothing_is_a_mistake_and_a_name_is_not() {
         assert_eq!(mistakes(GOOD, Some(&["path"])), [""; 0]);
         let wrong = GOOD.replace("\"to_come\"", "\"raed_*\"");
         let says = "line 7: \"raed_*\" matches none of the tools that were seen of server notes; there is: read_note";

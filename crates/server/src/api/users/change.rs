@@ -53,11 +53,11 @@ pub(in crate::api) async fn change(
     let now = app.clock.now();
     let until = now + app.config.tokens.revocation_memory();
     let event = about(&user, operator.event(Kind::UserChanged, Outcome::Allowed));
-    let input = (user.id, change, event, meant);
-    let written = app.store.write(now, input, move |(user, change, event, meant), tx| {
+    let input = (Planned { user: user.id, change, event, until }, meant);
+    let written = app.store.write(now, input, |(planned, meant), tx| {
         Box::pin(async move {
             look_again(meant.as_ref(), tx).await?;
-            write_change(*user, change, event, until, tx).await
+            write_change(planned, tx).await
         })
     });
     match written.await.map_err(not_written)? {
@@ -77,25 +77,29 @@ enum Changed {
     Missing,
 }
 
-async fn write_change(
+/// What is written of a change.
+struct Planned {
     user: UserId,
-    change: &UserChange,
-    event: &Event,
+    change: UserChange,
+    event: Event,
+    /// Tokens that end live no longer than that.
     until: Timestamp,
-    tx: &mut Tx,
-) -> Result<Recorded<Changed>, Error> {
+}
+
+async fn write_change(planned: &Planned, tx: &mut Tx) -> Result<Recorded<Changed>, Error> {
+    let Planned { user, change, event, until } = planned;
     let mut event = event.clone();
-    if change.admin == Some(false) && tx.hold_administrators().await? == [user] {
+    if change.admin == Some(false) && tx.hold_administrators().await? == [*user] {
         event.outcome = Outcome::Refused("last_administrator".to_owned());
         return tx.record(&event, Changed::LastAdministrator).await;
     }
-    let Some((before, after)) = tx.change_user(user, change).await? else {
+    let Some((before, after)) = tx.change_user(*user, change).await? else {
         event.outcome = Outcome::Refused("no_such_user".to_owned());
         return tx.record(&event, Changed::Missing).await;
     };
     let loses_group = before.groups.iter().any(|group| !after.groups.contains(group));
     if loses_group || (before.admin && !after.admin) {
-        tx.revoke_tokens_of_user(user, until).await?;
+        tx.revoke_tokens_of_user(*user, *until).await?;
     }
     let event = event
         .with("groups", after.groups.join(","))

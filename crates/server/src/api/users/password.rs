@@ -58,8 +58,7 @@ async fn set_password(app: &App, operator: &Operator<Writes>, user: StoredUser) 
     let event = about(&user, operator.event(Kind::PasswordSet, Outcome::Allowed));
     let input = (user.id, (hash, ends_at), event, meant);
     let written = operator.once().write(
-        app,
-        now,
+        (app, now),
         input,
         move |input, tx| Box::pin(write_password(input, until, tx)),
         move |done| done.then(|| kept.clone()),

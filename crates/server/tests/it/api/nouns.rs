@@ -2,7 +2,7 @@
 
 use super::{Operator, assert_problem};
 use crate::app::{Answer, TestApp};
-use crate::oauth::actors::{Browser, NOTES, Program, Tokens, as_agent, is_active};
+use crate::oauth::actors::{Browser, NOTES, as_agent, is_active};
 use axum::body::Body;
 use http::{Request, StatusCode, header};
 use serde_json::{Value, json};
@@ -24,10 +24,7 @@ async fn patch(operator: &Operator, name: &str, body: Value) -> Answer {
 async fn every_noun_is_listed_and_shown() {
     let test = TestApp::start().await;
     let operator = Operator::of(&test);
-    let program = Program::native(&test).await;
-    let mut browser = Browser::of_alice(&test).await;
-    let code = browser.code(&program.asking()).await;
-    let tokens: Tokens = program.redeem(&test, &code).await.json();
+    let (program, _, tokens) = test.signed_in_alice().await;
 
     let servers = items(&operator, "/api/v1/servers").await;
     let names: Vec<&Value> = servers.iter().map(|server| &server["name"]).collect();
@@ -96,10 +93,7 @@ async fn every_noun_is_listed_and_shown() {
 async fn pc_52_the_record_is_searched_by_each_filter() {
     let test = TestApp::start().await;
     let operator = Operator::of(&test);
-    let program = Program::native(&test).await;
-    let mut browser = Browser::of_alice(&test).await;
-    let code = browser.code(&program.asking()).await;
-    let tokens: Tokens = program.redeem(&test, &code).await.json();
+    let (.., tokens) = test.signed_in_alice().await;
     test.advance(Duration::from_mins(1)).await;
     let machine = [("grant_type", "client_credentials"), ("resource", NOTES)];
     let agent: Value = as_agent(&test, "ci-bot", "/oauth/token", &machine).await.json();
@@ -159,10 +153,7 @@ async fn pc_52_the_record_is_searched_by_each_filter() {
 async fn adm_11_groups_and_rights_are_changed_and_the_last_administrator_stays() {
     let test = TestApp::start().await;
     let operator = Operator::of(&test);
-    let program = Program::native(&test).await;
-    let mut browser = Browser::of_alice(&test).await;
-    let code = browser.code(&program.asking()).await;
-    let tokens: Tokens = program.redeem(&test, &code).await.json();
+    let (.., tokens) = test.signed_in_alice().await;
 
     let changed: Value = patch(&operator, "alice", json!({ "groups": ["ops"], "admin": true })).await.json();
     assert_eq!((&changed["groups"], &changed["admin"]), (&json!(["ops"]), &json!(true)));

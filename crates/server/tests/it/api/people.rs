@@ -2,7 +2,7 @@
 
 use super::{Operator, assert_problem};
 use crate::app::{Answer, FLEET, TestApp, form};
-use crate::oauth::actors::{Browser, NOTES, Program, Tokens, basic, is_active};
+use crate::oauth::actors::{Browser, NOTES, basic, is_active};
 use axum::body::Body;
 use http::{Request, StatusCode, header};
 use portcullis_domain::audit::{Actor, Event, Kind, Outcome};
@@ -88,10 +88,7 @@ async fn adm_04_bad_users_are_refused_and_nobody_is_added() {
 async fn pc_45_a_new_password_ends_what_the_old_one_opened() {
     let test = TestApp::start().await;
     let operator = Operator::of(&test);
-    let program = Program::native(&test).await;
-    let mut browser = Browser::of_alice(&test).await;
-    let code = browser.code(&program.asking()).await;
-    let tokens: Tokens = program.redeem(&test, &code).await.json();
+    let (program, mut browser, tokens) = test.signed_in_alice().await;
     let unused = browser.code(&program.asking()).await;
     assert!(is_active(&test, &tokens.access_token).await);
 
@@ -116,10 +113,7 @@ async fn pc_45_a_new_password_ends_what_the_old_one_opened() {
 async fn adm_06_11_a_disabled_user_stays_so_and_the_last_administrator_is_not_one() {
     let test = TestApp::start().await;
     let operator = Operator::of(&test);
-    let program = Program::native(&test).await;
-    let mut browser = Browser::of_alice(&test).await;
-    let code = browser.code(&program.asking()).await;
-    let tokens: Tokens = program.redeem(&test, &code).await.json();
+    let (.., tokens) = test.signed_in_alice().await;
     assert_eq!(delete(&operator, "/api/v1/users/alice").await.status, StatusCode::NO_CONTENT);
     assert_eq!(last_event(&test).await.kind, Kind::UserDisabled);
     assert!(!is_active(&test, &tokens.access_token).await);

@@ -2,6 +2,7 @@
 
 use super::{Operator, assert_problem};
 use crate::app::TestApp;
+use crate::oauth::actors::{NOTES, as_agent};
 use http::StatusCode;
 use portcullis_domain::audit::{Actor, Event, Kind, Outcome};
 use serde_json::{Value, json};
@@ -43,6 +44,36 @@ async fn pc_36_an_explanation_names_rule_needs_and_ceiling() {
     let prompt =
         explain(&operator, json!({ "user": "alice", "server": "notes", "prompt": "list_notes" })).await;
     assert_eq!(prompt["allowed"], false, "a rule for tools says nothing of prompts");
+    for (uri, says) in [("note://a", "no rule"), ("note://a/../b", "can be read in more than one way")] {
+        let resource =
+            explain(&operator, json!({ "user": "alice", "server": "notes", "resource": uri })).await;
+        assert_eq!(resource["allowed"], false);
+        assert!(resource["says"].as_str().unwrap().contains(says), "{resource}");
+    }
+}
+
+#[tokio::test]
+async fn adm_15_who_asks_about_somebody_does_not_become_them() {
+    let test = TestApp::start().await;
+    test.user("alice", "correct horse battery").await;
+    let operator = Operator::of(&test);
+    let question = json!({ "user": "alice", "server": "notes", "tool": "list_notes" });
+    let answer = explain(&operator, question).await;
+    assert_eq!(answer["allowed"], true);
+    for nothing in ["sessions", "grants", "audit?user=alice"] {
+        let list: Value = operator.get(&format!("/api/v1/{nothing}")).await.json();
+        let of_alice = list["items"].as_array().unwrap().iter().filter(|item| item["user"] == "alice");
+        assert_eq!(of_alice.count(), 0, "{nothing}: {list}");
+    }
+    // Nor is there a grant by which one token becomes another (RFC 8693).
+    let exchange = [
+        ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
+        ("subject_token", "alice"),
+        ("subject_token_type", "urn:ietf:params:oauth:token-type:access_token"),
+        ("resource", NOTES),
+    ];
+    let refused = as_agent(&test, "ci-bot", "/oauth/token", &exchange).await;
+    assert_eq!(refused.json::<Value>()["error"], "unsupported_grant_type");
 }
 
 #[tokio::test]

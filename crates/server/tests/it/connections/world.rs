@@ -1,8 +1,8 @@
 //! Two deployments: ours, and the third party with its own people, whose server says who calls it.
 
 use crate::app::{Answer, TestApp, form};
-use crate::oauth::actors::{Browser, Program, challenge, claims, flow_of, is_consent, is_sign_in, native};
-use axum::Router;
+use crate::oauth::actors::{Browser, Program, challenge, flow_of, is_consent, is_sign_in, native};
+use crate::upstream::Upstream;
 use axum::body::Body;
 use axum::extract::{Request as Incoming, State};
 use axum::middleware::{Next, from_fn_with_state};
@@ -10,50 +10,12 @@ use axum::response::Response;
 use http::{Request, StatusCode};
 use portcullis_domain::audit::Kind;
 use portcullis_store::testing::TestDatabase;
-use rmcp::ServerHandler;
-use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, ErrorData, ListToolsResult,
-    PaginatedRequestParams, ServerCapabilities, ServerConfig, Tool,
-};
-use rmcp::service::{RequestContext, RoleServer};
-use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
-use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 pub(crate) const OURS: &str = "http://127.0.0.1:8080";
 pub(crate) const PASSWORD: &str = "a password that is long";
-
-/// The server behind the third party.
-#[derive(Clone)]
-struct WhoAmI;
-
-impl ServerHandler for WhoAmI {
-    fn get_info(&self) -> ServerConfig {
-        ServerConfig::new(ServerCapabilities::builder().enable_tools().build())
-    }
-
-    async fn list_tools(
-        &self,
-        _: Option<PaginatedRequestParams>,
-        _: RequestContext<RoleServer>,
-    ) -> Result<ListToolsResult, ErrorData> {
-        let schema = Arc::new(json!({ "type": "object" }).as_object().unwrap().clone());
-        Ok(ListToolsResult::with_all_items(vec![Tool::new("whoami", "Says who calls.", schema)]))
-    }
-
-    async fn call_tool(
-        &self,
-        _: CallToolRequestParams,
-        context: RequestContext<RoleServer>,
-    ) -> Result<CallToolResponse, ErrorData> {
-        let parts = context.extensions.get::<http::request::Parts>().unwrap();
-        let assertion = parts.headers["authorization"].to_str().unwrap().strip_prefix("Bearer ").unwrap();
-        let who = claims(assertion)["sub"].as_str().unwrap().to_owned();
-        Ok(CallToolResult::success(vec![ContentBlock::text(who)]).into())
-    }
-}
 
 /// What the third party was asked, and what it is to say instead of its own answers.
 #[derive(Default)]
@@ -116,16 +78,12 @@ impl World {
 
     /// With another `credential`.
     pub(crate) async fn with(credential: &str) -> Self {
-        let (behind, upstream) = listen().await;
-        let service: StreamableHttpService<WhoAmI, LocalSessionManager> =
-            StreamableHttpService::new(|| Ok(WhoAmI), Arc::default(), StreamableHttpServerConfig::default());
-        tokio::spawn(async move { axum::serve(behind, Router::new().route_service("/mcp", service)).await });
-
+        let (_, upstream) = Upstream::start(&[("whoami", "Says who calls.")]).await;
         let (door, there) = listen().await;
         let config = format!("registration.dynamic = true\npublic_url = {there:?}\n");
         let folder = tempfile::tempdir().unwrap();
         let third = TestApp::open(&config, TestDatabase::create().await, folder).await;
-        third.apply(&fleet("Tracker", &format!("{upstream}/mcp"), "\"assertion\"")).await.unwrap();
+        third.apply(&fleet("Tracker", &upstream, "\"assertion\"")).await.unwrap();
         let wire: Arc<Mutex<Wire>> = Arc::default();
         let router = third.router.clone().layer(from_fn_with_state(Arc::clone(&wire), between));
         tokio::spawn(async move { axum::serve(door, router).await });

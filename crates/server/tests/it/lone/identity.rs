@@ -11,14 +11,14 @@ use portcullis_server::gateways::wire::{
 use serde_json::{Value, json};
 use std::time::Duration;
 
-struct Keys {
+pub(super) struct Keys {
     id: portcullis_domain::id::GatewayId,
-    identity: SigningKey,
+    pub(super) identity: SigningKey,
     assertion: SigningKey,
 }
 
 impl Keys {
-    fn of(far: &Far) -> Self {
+    pub(super) fn of(far: &Far) -> Self {
         let text = std::fs::read(far.folder.path().join("identity.json")).unwrap();
         let known: Value = serde_json::from_slice(&text).unwrap();
         let id = far.id.parse().unwrap();
@@ -34,7 +34,7 @@ impl Keys {
         }
     }
 
-    fn claims(&self, room: &Room, path: &str, at: Timestamp) -> IdentityClaims {
+    pub(super) fn claims(&self, room: &Room, path: &str, at: Timestamp) -> IdentityClaims {
         IdentityClaims {
             iss: self.id,
             aud: format!("{}{path}", room.issuer()),

@@ -3,11 +3,10 @@
 use crate::api::Operator;
 use crate::app::{START, TestApp};
 use crate::oauth::actors::as_agent;
+use crate::upstream::Upstream;
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::extract::Request as AxumRequest;
-use axum::middleware::{Next, from_fn};
-use http::{Request, StatusCode, header};
+use http::{Request, StatusCode};
 use portcullis_oauth::time::Timestamp;
 use portcullis_server::app::App;
 use portcullis_server::clock::Clock;
@@ -17,14 +16,6 @@ use portcullis_server::listener::{Bounds, Listener};
 use portcullis_server::lone::{Claim, Identity, Lone, LoneError};
 use portcullis_server::router::router;
 use portcullis_store::testing::TestDatabase;
-use rmcp::ServerHandler;
-use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, CallToolResult, ErrorData, ListToolsResult,
-    PaginatedRequestParams, ServerCapabilities, ServerConfig, Tool,
-};
-use rmcp::service::{RequestContext, RoleServer};
-use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
-use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -79,80 +70,6 @@ pub(super) async fn until(mut is_so: impl AsyncFnMut() -> bool) {
         }
     };
     tokio::time::timeout(Duration::from_mins(1), asking).await.expect("it never came to that");
-}
-
-/// A real MCP server that remembers who called its tools.
-#[derive(Clone, Default)]
-pub(super) struct Upstream {
-    calls: Arc<AtomicUsize>,
-    bearer: Arc<Mutex<String>>,
-    says: Arc<Mutex<String>>,
-}
-
-impl ServerHandler for Upstream {
-    fn get_info(&self) -> ServerConfig {
-        ServerConfig::new(ServerCapabilities::builder().enable_tools().build())
-    }
-
-    async fn list_tools(
-        &self,
-        _: Option<PaginatedRequestParams>,
-        _: RequestContext<RoleServer>,
-    ) -> Result<ListToolsResult, ErrorData> {
-        let schema = Arc::new(json!({ "type": "object" }).as_object().unwrap().clone());
-        let says = self.says.lock().unwrap().clone();
-        let tools = [("list_notes", says), ("create_note", "Creates.".to_owned())];
-        let tools = tools.into_iter().map(|(name, says)| Tool::new(name, says, Arc::clone(&schema)));
-        Ok(ListToolsResult::with_all_items(tools.collect()))
-    }
-
-    async fn call_tool(
-        &self,
-        _: CallToolRequestParams,
-        _: RequestContext<RoleServer>,
-    ) -> Result<CallToolResponse, ErrorData> {
-        self.calls.fetch_add(1, Ordering::SeqCst);
-        Ok(CallToolResult::success(vec![]).into())
-    }
-}
-
-impl Upstream {
-    async fn start() -> (Self, String) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = format!("http://{}/mcp", listener.local_addr().unwrap());
-        let upstream = Self::default();
-        upstream.now_says("Lists.");
-        let (served, seeing) = (upstream.clone(), upstream.clone());
-        let service: StreamableHttpService<Self, LocalSessionManager> = StreamableHttpService::new(
-            move || Ok(served.clone()),
-            Arc::default(),
-            StreamableHttpServerConfig::default(),
-        );
-        let see = from_fn(move |request: AxumRequest, next: Next| {
-            let bearer = request.headers().get(header::AUTHORIZATION);
-            let bearer = bearer.and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
-            bearer.unwrap_or_default().clone_into(&mut seeing.bearer.lock().unwrap());
-            next.run(request)
-        });
-        let router = Router::new().route_service("/mcp", service).layer(see);
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        (upstream, address)
-    }
-
-    /// How many tools were called.
-    pub(super) fn count(&self) -> usize {
-        self.calls.load(Ordering::SeqCst)
-    }
-
-    /// What came instead of the caller's token.
-    pub(super) fn last_bearer(&self) -> String {
-        self.bearer.lock().unwrap().clone()
-    }
-
-    /// What `list_notes` says of itself from now on.
-    pub(super) fn now_says(&self, text: &str) {
-        text.clone_into(&mut self.says.lock().unwrap());
-    }
 }
 
 /// What lies between the gateways and the control room.
@@ -236,7 +153,8 @@ impl Room {
     pub(super) async fn of_role(role: Role) -> Self {
         let outside = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", outside.local_addr().unwrap());
-        let (upstream, upstream_at) = Upstream::start().await;
+        let (upstream, upstream_at) =
+            Upstream::start(&[("list_notes", "Lists."), ("create_note", "Creates.")]).await;
         let (database, folder) = (TestDatabase::create().await, tempfile::tempdir().unwrap());
         let written = format!("public_url = {address:?}\ndatabase.url = {:?}\n", database.url());
         let options = Options { data: Some(folder.path().to_owned()), role, ..Options::default() };

@@ -152,6 +152,16 @@ impl Program {
     }
 }
 
+impl TestApp {
+    /// A program, and Alice, who let it have tokens.
+    pub(crate) async fn signed_in_alice(&self) -> (Program, Browser<'_>, Tokens) {
+        let program = Program::native(self).await;
+        let mut browser = Browser::of_alice(self).await;
+        let tokens = program.tokens(&mut browser).await;
+        (program, browser, tokens)
+    }
+}
+
 impl Asking {
     /// The same request with one parameter replaced, added, or (`None`) left out.
     pub(crate) fn with(mut self, name: &str, value: Option<&str>) -> Self {

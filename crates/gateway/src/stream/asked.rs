@@ -1,0 +1,213 @@
+//! Questions of sessions that streams answer. Where a client goes on with such a stream (`Last-Event-ID`), what is told again is
+//! decided about as the question would be at that moment, for policy, pins and conditions may be others than when it was asked
+//! (PC-45). The stream itself is one GET, and says nothing about it.
+//!
+//! Remembered by this node, as many as sessions are; an answer to one that is not is nobody's.
+
+use crate::authorize::is_still_allowed;
+use crate::call::Aim;
+use crate::circumstances::InMessage;
+use crate::pins::ServerPins;
+use bytes::Bytes;
+use portcullis_domain::condition::{Arguments, Circumstances};
+use portcullis_domain::id::ServerId;
+use portcullis_domain::policy::ServerPolicy;
+use portcullis_domain::principal::Principal;
+use portcullis_guard::bounded::BoundedMap;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Longest id of a request whose answer can be gone on with.
+const MAX_ID: usize = 512;
+
+/// Longest message that is kept for conditions on arguments, and longest name of what it is about. A longer message is not known
+/// later, and such conditions forbid it.
+const MAX_MESSAGE: usize = 16 * 1024;
+
+/// Most questions that one id stands for: clients should use it once, and begin anew all the same. Of more, none is remembered.
+const MOST_OF_ONE_ID: usize = 8;
+
+/// What was asked in a session.
+#[derive(PartialEq, Eq)]
+struct Question {
+    aim: Aim,
+    /// The call itself, where conditions look at arguments.
+    message: Option<Bytes>,
+}
+
+/// Server, session, and the id of the request, written in one way.
+type Key = (ServerId, String, String);
+
+/// Every question that may be gone on with.
+pub(crate) struct Asked {
+    /// Where an id stood for several, nobody knows which of them something answers: all of them have to be allowed. Where it
+    /// stood for too many, there are none.
+    known: Mutex<BoundedMap<Key, Vec<Arc<Question>>>>,
+}
+
+impl Asked {
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self { known: Mutex::new(BoundedMap::new(capacity)) }
+    }
+
+    fn remember(&self, key: Key, question: Arc<Question>) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(before) = known.get(&key) else {
+            known.insert(key, vec![question]);
+            return;
+        };
+        if before.is_empty() || before.contains(&question) {
+            return;
+        }
+        let mut all = before.clone();
+        all.push(question);
+        if all.len() > MOST_OF_ONE_ID {
+            all.clear();
+        }
+        known.insert(key, all);
+    }
+
+    fn of(&self, key: &Key) -> Vec<Arc<Question>> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(key).cloned().unwrap_or_default()
+    }
+}
+
+/// A question that is being answered by a stream, until it is known whether the stream can be gone on with.
+pub(crate) struct Resumable {
+    asked: Arc<Asked>,
+    key: Key,
+    question: Arc<Question>,
+}
+
+impl Resumable {
+    /// None where its answer cannot be told again.
+    pub(crate) fn of(
+        asked: &Arc<Asked>,
+        (server, session): (ServerId, &str),
+        id: &RawValue,
+        (aim, arguments): (&Aim, Option<&InMessage>),
+    ) -> Option<Self> {
+        if aim.object().is_some_and(|object| object.len() > MAX_MESSAGE) {
+            return None;
+        }
+        // A copy: it may be a small part of what was received.
+        let message = arguments.map(|InMessage(message)| message).filter(|all| all.len() <= MAX_MESSAGE);
+        let message = message.map(|message| Bytes::copy_from_slice(message));
+        let question = Arc::new(Question { aim: aim.clone(), message });
+        let key = (server, session.to_owned(), written(id)?);
+        Some(Self { asked: Arc::clone(asked), key, question })
+    }
+
+    /// An event of the stream has an id, so clients can go on from there.
+    pub(crate) fn remember(self) {
+        self.asked.remember(self.key, self.question);
+    }
+}
+
+/// What of a stream is told again to whom.
+pub(crate) struct Replay {
+    asked: Arc<Asked>,
+    server: ServerId,
+    session: String,
+}
+
+/// What is done with a message that is told again.
+#[derive(Debug)]
+pub(crate) enum ToldAgain {
+    /// It answers nothing, or what is allowed now.
+    AsItIs,
+    /// Nobody knows what was asked.
+    Nobodys,
+    /// It answers this request, which is not allowed any more.
+    Withdrawn(Box<RawValue>),
+}
+
+#[derive(Deserialize)]
+struct Message<'a> {
+    #[serde(borrow, default)]
+    id: Option<&'a RawValue>,
+    #[serde(default)]
+    method: Option<IgnoredAny>,
+}
+
+impl Replay {
+    pub(crate) fn of(asked: &Arc<Asked>, server: ServerId, session: &str) -> Self {
+        Self { asked: Arc::clone(asked), server, session: session.to_owned() }
+    }
+
+    /// Decides by `circumstances`, and the arguments of what was asked.
+    pub(crate) fn judge(
+        &self,
+        message: &[u8],
+        rules: (&ServerPolicy, &ServerPins<'_>),
+        principal: &Principal,
+        circumstances: &Circumstances<'_>,
+    ) -> ToldAgain {
+        let Ok(message) = serde_json::from_slice::<Message<'_>>(message) else {
+            return ToldAgain::Nobodys;
+        };
+        if message.method.is_some() {
+            return ToldAgain::AsItIs;
+        }
+        let Some(id) = message.id else { return ToldAgain::Nobodys };
+        let questions = self.questions(id);
+        let is_allowed = |question: &Arc<Question>| {
+            let arguments = question.message.clone().map(InMessage);
+            let arguments = arguments.as_ref().map(|arguments| arguments as &dyn Arguments);
+            let circumstances = Circumstances { arguments, ..*circumstances };
+            is_still_allowed(rules, principal, &question.aim, &circumstances)
+        };
+        if questions.is_empty() {
+            ToldAgain::Nobodys
+        } else if questions.iter().all(is_allowed) {
+            ToldAgain::AsItIs
+        } else {
+            ToldAgain::Withdrawn(id.to_owned())
+        }
+    }
+
+    fn questions(&self, id: &RawValue) -> Vec<Arc<Question>> {
+        written(id).map(|id| self.asked.of(&(self.server, self.session.clone(), id))).unwrap_or_default()
+    }
+}
+
+/// An id as text, however it was written.
+fn written(id: &RawValue) -> Option<String> {
+    let value: serde_json::Value = serde_json::from_str(id.get()).ok()?;
+    Some(value.to_string()).filter(|text| text.len() <= MAX_ID)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(id: &str) -> Key {
+        let id = RawValue::from_string(id.to_owned()).unwrap();
+        (ServerId::from_bytes([1; 16]), "s-1".to_owned(), written(&id).unwrap())
+    }
+
+    fn tool(name: &str) -> Arc<Question> {
+        Arc::new(Question { aim: Aim::CallTool(name.to_owned()), message: None })
+    }
+
+    #[test]
+    fn pc_45_an_id_stands_for_everything_that_it_stood_for() {
+        let asked = Asked::new(10);
+        asked.remember(key("1"), tool("read"));
+        asked.remember(key(r#""1""#), tool("write"));
+        assert!(asked.of(&key("1")) == [tool("read")], "a text is no number");
+        asked.remember(key("1"), tool("read"));
+        assert!(asked.of(&key("1")) == [tool("read")], "the same, asked again");
+        asked.remember(key("1"), tool("write"));
+        assert!(asked.of(&key("1")) == [tool("read"), tool("write")]);
+        assert!(asked.of(&key(r#""\u0031""#)) == [tool("write")], "escapes are read");
+        for number in 0..20 {
+            asked.remember(key("1"), tool(&format!("t{number}")));
+        }
+        asked.remember(key("1"), tool("read"));
+        assert!(asked.of(&key("1")).is_empty(), "of too many, none, for as long as the id is remembered");
+    }
+}
