@@ -26,10 +26,6 @@ pub(crate) fn before(app: &Arc<App>, routes: Router) -> Router {
     Router::new().fallback(answer).with_state(Arc::new(Front { app: Arc::clone(app), routes }))
 }
 
-#[expect(
-    clippy::large_futures,
-    reason = "nearly every call goes this way, and the server boxes it as a whole"
-)]
 async fn answer(State(front): State<Arc<Front>>, request: Request) -> Response {
     let app = &front.app;
     let path = request.uri().path();
