@@ -138,13 +138,13 @@ impl Course {
 impl Chunked {
     fn after(self, byte: u8) -> Next {
         Next::Stay(match (self, byte) {
-            (Self::Size(size), b'\r') | (Self::Extension(size), b'\r') => Self::SizeEnd(size),
+            (Self::Size(size) | Self::Extension(size), b'\r') => Self::SizeEnd(size),
             (Self::Size(size), b' ' | b'\t' | b';') => Self::Extension(size),
             (Self::Begin, _) => return grown(0, byte),
             (Self::Size(size), _) => return grown(size, byte),
             (Self::Extension(_) | Self::Trailer, b'\n') => return Next::Lost,
             (Self::Extension(size), _) => Self::Extension(size),
-            (Self::SizeEnd(0), b'\n') | (Self::TrailerEnd, b'\n') => Self::Line,
+            (Self::SizeEnd(0) | Self::TrailerEnd, b'\n') => Self::Line,
             (Self::SizeEnd(size), b'\n') => Self::Data(size),
             (Self::DataEnd, b'\r') => Self::DataEnded,
             (Self::DataEnded, b'\n') => Self::Begin,
