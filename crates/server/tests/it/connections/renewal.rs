@@ -144,10 +144,10 @@ async fn dos_02_callers_who_go_away_leave_one_task_behind_however_many_they_are(
         })
     });
     write.await.unwrap();
-    let alive = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
-    let before = alive();
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let before = tasks();
     for _ in 0..20 {
         assert!(alice.call().now_or_never().is_none(), "it waits for the other node");
-        assert_eq!(alive(), before + 1);
+        assert_eq!(tasks(), before + 1);
     }
 }
