@@ -144,13 +144,15 @@ fn gateway(
     let programs = programs_of(programs, profile)?;
     let world = World::start(&programs, world::SMALL)?;
     let mut results = Vec::new();
+    let mut first_kib = None;
     for scene in SCENES.iter().filter(|scene| only.is_none_or(|only| only == scene.name)) {
         println!("== bench: {}", scene.title);
         let result = scene::measure(&world, scene, rounds)?;
         println!("   {}", report::line(scene, &result));
         results.push((scene, result));
+        first_kib = first_kib.or(Some(world.gateway.memory("VmHWM")?));
     }
-    let (world, sizes) = world.sizes(&programs)?;
+    let (world, sizes) = world.sizes(&programs, first_kib.unwrap_or_default())?;
     drop(world);
     print!("{}", report::sizes(&sizes));
     if is_whole {

@@ -57,7 +57,7 @@ pub struct Policy {
 /// The policy of one server.
 #[derive(Clone, Debug)]
 pub struct ServerPolicy {
-    server: Server,
+    server: Arc<Server>,
     scopes: Vec<Scope>,
     /// For each scope: itself and everything it implies.
     closures: Vec<Bits>,
@@ -185,7 +185,7 @@ impl Policy {
 
 impl ServerPolicy {
     /// The server itself.
-    pub fn server(&self) -> &Server {
+    pub fn server(&self) -> &Arc<Server> {
         &self.server
     }
 

@@ -39,7 +39,7 @@ impl Door {
         let metadata_url = uri.metadata_url();
         let metadata_path = metadata_url.strip_prefix(uri.origin()).unwrap_or_default().to_owned();
         Some(Self {
-            server: Arc::new(server.clone()),
+            server: Arc::clone(server),
             authority: authority_of(uri.origin()).to_owned(),
             metadata_path,
             challenges: Challenges::new(uri, policy.advertised_scopes()),
@@ -75,8 +75,7 @@ impl Door {
     /// Whether the request was sent to this door's host: `stated` is the authority as it stands in the request.
     pub(crate) fn is_addressed_by(&self, stated: &str) -> bool {
         let default_port = if self.origin().starts_with("https:") { ":443" } else { ":80" };
-        let stated = stated.to_ascii_lowercase();
-        stated.strip_suffix(default_port).unwrap_or(&stated) == self.authority
+        stated.strip_suffix(default_port).unwrap_or(stated).eq_ignore_ascii_case(&self.authority)
     }
 }
 

@@ -180,11 +180,13 @@ impl Known {
     /// The policy of a server, if it still is behind this gateway.
     pub(crate) fn policy_of(&self, door: &Door) -> Option<&ServerPolicy> {
         let policy = self.policy.server(door.server.name.as_str())?;
+        let (known, here) = (policy.server(), &door.server);
         // A server removed and made anew under its name is another one.
-        (policy.server().id == door.server.id
-            && policy.server().canonical_uri == door.server.canonical_uri
-            && policy.server().placement == door.server.placement)
-            .then_some(policy)
+        let is_it = Arc::ptr_eq(known, here)
+            || (known.id == here.id
+                && known.canonical_uri == here.canonical_uri
+                && known.placement == here.placement);
+        is_it.then_some(policy)
     }
 
     /// What an agent is called, for the record.

@@ -49,6 +49,9 @@ pub(super) struct World {
 /// What is measured once, besides the scenes.
 pub(super) struct Sizes {
     pub(super) idle_kib: u64,
+    /// The most it ever was, up to the end of the first scene.
+    pub(super) first_kib: u64,
+    /// And of all.
     pub(super) most_kib: u64,
     /// For each of a thousand idle streams.
     pub(super) stream_kib: f64,
@@ -127,7 +130,7 @@ impl World {
     }
 
     /// Sizes, the cost of a token, and the time of a start; ends what was measured.
-    pub(super) fn sizes(self, programs: &Programs) -> Result<(Self, Sizes)> {
+    pub(super) fn sizes(self, programs: &Programs, first_kib: u64) -> Result<(Self, Sizes)> {
         const TOKENS: usize = 5000;
         let most_kib = self.gateway.memory("VmHWM")?;
         let stream_kib = super::streams::measure(&self)?;
@@ -142,6 +145,7 @@ impl World {
         let start = start.elapsed();
         let sizes = Sizes {
             idle_kib: self.idle_kib,
+            first_kib,
             most_kib,
             stream_kib,
             start,

@@ -102,7 +102,7 @@ impl ServerPolicy {
         let scopes: Vec<Scope> = server.scopes.keys().cloned().collect();
         let mut policy = Self {
             closures: close(server, &scopes),
-            server: server.clone(),
+            server: Arc::new(server.clone()),
             scopes,
             rules: Vec::new(),
             agents: HashMap::new(),
