@@ -179,6 +179,7 @@ fn too_often_sentence(too_often: TooOften) -> String {
         Bound::Client => "calls by this client",
         Bound::Principal => "calls of this caller",
         Bound::Server => "calls to this server",
+        Bound::Unanswered => "tokens from this address about which their issuer did not answer",
     };
     format!("too many {what} in a short time: try again in {} s", too_often.wait.seconds)
 }
@@ -213,6 +214,7 @@ fn too_often_reason(bound: Bound) -> &'static str {
         Bound::Client => "too_often_by_client",
         Bound::Principal => "too_often_by_principal",
         Bound::Server => "too_often_to_server",
+        Bound::Unanswered => "too_many_unanswered",
     }
 }
 
