@@ -265,14 +265,13 @@ impl State {
                 self.bad.remove(&hash);
                 self.good.insert(hash, said);
             }
-            // Whom it is for is judged later.
-            Answer::Active(_) => self.bad.insert(hash, said),
             Answer::Inactive | Answer::Lacking(_) => {
                 self.good.remove(&hash);
                 self.bad.insert(hash, said);
             }
-            // That is no word about the token. What was good no longer counts, or nobody would have asked.
-            Answer::None => self.bad.insert(hash, said),
+            // Whom an active one is for is judged later. None is no word about the token: what was good no longer counts, or nobody
+            // would have asked.
+            Answer::Active(_) | Answer::None => self.bad.insert(hash, said),
         }
     }
 }
