@@ -40,11 +40,11 @@ pub(crate) async fn authenticate(
     rates.request(address, now).map_err(Refusal::TooOften)?;
     let token = presented(parts)?;
     let news = knowledge.news();
-    let may_check = || rates.may_check(address, now);
     // Only where it takes somebody else's time: of a token of which nothing good is known.
     let mut is_asked = false;
-    let may_ask = || may_check().inspect(|()| is_asked = true);
+    let may_ask = || rates.may_ask(address, now).inspect(|()| is_asked = true);
     knowledge.ready((&known, &door), token, now, may_ask).await.map_err(Refusal::Disbelieved)?;
+    let may_check = || rates.may_check(address, now);
     let believed = knowledge.believe_if((&known, &door), token, now, may_check);
     match believed {
         Err(Disbelief::NotActive | Disbelief::Token(TokenRefusal::Signature)) => rates.was_bad(address, now),

@@ -74,6 +74,8 @@ pub(crate) enum Refusal {
     NoToken,
     Presented(BearerRefusal),
     ResponseOutsideSession,
+    /// While something was waited for, and now the record would have to be another.
+    RulesChanged,
     /// A line has one session.
     SecondSession,
     SessionNeeded,
@@ -226,7 +228,11 @@ impl Refusal {
             | Self::TokenInHeader
             | Self::TokenInUrl
             | Self::Unreadable(ParseRefusal::TokenInside) => invalid_request(&sentence),
-            Self::Disbelieved(Disbelief::IssuerAway) | Self::NoRoom | Self::Spool | Self::Stale => {
+            Self::Disbelieved(Disbelief::IssuerAway)
+            | Self::NoRoom
+            | Self::RulesChanged
+            | Self::Spool
+            | Self::Stale => {
                 Shown::new(StatusCode::SERVICE_UNAVAILABLE, code::UNAVAILABLE, sentence).retry_later()
             }
             Self::TooManyAtOnce(full) => too_many_at_once(*full, sentence),

@@ -13,6 +13,8 @@ use crate::rates::TooOften;
 use crate::settings::{Clock, IssuerTimes, Secrets};
 use crate::state::Disbelief;
 use asked::Desk;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use keys::KeySource;
 use portcullis_domain::principal::Principal;
 use portcullis_domain::registry::{Issuers, LONGEST_EXTERNAL_LIFE, Proof, Server, TrustedIssuer};
@@ -185,21 +187,25 @@ impl Trust {
                 let outcome = verifier.verify_if(token, (trusted, &expected), may_check);
                 outcome.map_err(Disbelief::Unchecked)?.map_err(Disbelief::Token)?
             }
-            Live::Asked(desk) => {
-                let claims = desk.said(token, here.now)?;
-                claims.check(&expected).map_err(Disbelief::Token)?;
-                Principal::external(trusted, &claims, token).map_err(Disbelief::Token)?
-            }
+            Live::Asked(desk) => desk.judged(token, here.now, |claims| {
+                claims.check(&expected)?;
+                Principal::external(trusted, claims, token)
+            })?,
         };
         Ok(Believed::Other(principal))
     }
 }
 
-/// A JWT, or what is left of one: three parts or more, or a part that begins as an object of JSON does. One dot alone makes
-/// none: opaque tokens of some products have one.
+/// A JWT, or what is left of one: a part that begins as an object of JSON does, or three parts or more of which the first is
+/// such an object however it is written. Dots alone make none: opaque tokens of some products have one, those of others two.
 fn is_like_a_jwt(token: &str) -> bool {
     let mut parts = token.split('.');
-    parts.clone().count() > 2 || parts.any(|part| part.starts_with("eyJ"))
+    let is_object = |part: &str| {
+        let begins = part.get(..4).and_then(|begins| URL_SAFE_NO_PAD.decode(begins).ok());
+        begins.is_some_and(|begins| begins.trim_ascii_start().starts_with(b"{"))
+    };
+    let has_header = parts.clone().count() > 2 && parts.clone().next().is_some_and(is_object);
+    has_header || parts.any(|part| part.starts_with("eyJ"))
 }
 
 #[cfg(test)]
@@ -212,12 +218,32 @@ mod tests {
         let (first, rest) = whole.split_once('.').unwrap();
         let (head, _) = whole.rsplit_once('.').unwrap();
         let longer = format!("x{whole}");
-        for broken in
-            [whole, first, rest, head, &whole[1..], &whole[..30], &longer, "a.b.c", "a..c", "a.b.c.d.e"]
-        {
+        for broken in [
+            whole,
+            first,
+            rest,
+            head,
+            &whole[1..],
+            &whole[..30],
+            &longer,
+            "eyJ..c",
+            "eyAi.b.c",
+            "ewoi.b.c.d.e",
+            "IHsi.b.c",
+        ] {
             assert!(is_like_a_jwt(broken), "{broken}");
         }
-        for opaque in ["opaque", "ory_at_abc.def", "abc-DEF_123", ""] {
+        for opaque in [
+            "opaque",
+            "ory_at_abc.def",
+            "abc-DEF_123",
+            "",
+            "v4.local.AAAA",
+            "ya29.c.abc",
+            "a.b.c",
+            "a..c",
+            "\u{e9}\u{e9}\u{e9}.b.c",
+        ] {
             assert!(!is_like_a_jwt(opaque), "{opaque}");
         }
     }

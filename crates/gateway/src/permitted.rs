@@ -58,7 +58,12 @@ impl<'a> Permitted<'a> {
         {
             // Rare, and it takes much room, which every call would keep.
             let anew = Box::pin(gateway.caller_now(decided_for)).await?;
-            self.permits = what.decide(gateway, &anew)?;
+            let permits = what.decide(gateway, &anew)?;
+            // Such a decision must be on the disk before anything goes out, and the one that stands there was not meant to be.
+            if permits.is_strict() && !self.permits.is_strict() {
+                return Err(Refusal::RulesChanged);
+            }
+            self.permits = permits;
             self.anew = Some(Box::new(anew));
         }
         let caller = self.anew.as_deref().unwrap_or(self.caller);

@@ -8,9 +8,9 @@ use crate::error::Refusal;
 use crate::events::BrokenOff;
 use crate::exchange::Allowed;
 use crate::headers::Era;
-use crate::permitted::Permitted;
+use crate::permitted::{Current, Permitted};
 use crate::room::NoRoom;
-use crate::stdio::StdioFailure;
+use crate::stdio::{LastWord, StdioFailure, Unposted};
 use crate::upstream::{CallInfo, StdioAnswer, StdioRequest};
 use bytes::Bytes;
 use futures_util::stream::{BoxStream, StreamExt as _};
@@ -44,8 +44,13 @@ impl Inner {
             },
             body: allowed.body.clone(),
         };
-        let posted = tokio::time::timeout(self.patience(allowed.caller), self.children.post(request));
-        let answer = posted.await.unwrap_or(Err(StdioFailure::TimedOut)).map_err(refusal)?;
+        let mut last = Anew { permitted, gateway: self };
+        let posted = self.children.post(request, &mut last);
+        let posted = tokio::time::timeout(self.patience(allowed.caller), posted).await;
+        let answer = posted.unwrap_or(Err(StdioFailure::TimedOut.into())).map_err(|why| match why {
+            Unposted::Failed(failure) => refusal(failure),
+            Unposted::Refused(refusal) => refusal,
+        })?;
         Ok(match answer {
             StdioAnswer::Accepted => Answer::Accepted,
             StdioAnswer::Events { stream, session } => {
@@ -70,6 +75,23 @@ impl Inner {
     ) -> BoxStream<'static, Result<Bytes, BrokenOff>> {
         let share = self.room.of(&caller.principal.subject);
         events.map(move |event| share.hold(event).map_err(|NoRoom| BrokenOff)).boxed()
+    }
+}
+
+/// Decides again when the program takes the message.
+struct Anew<'a> {
+    permitted: Permitted<'a>,
+    gateway: &'a Inner,
+}
+
+impl LastWord for Anew<'_> {
+    type Permit<'p>
+        = Current<'p>
+    where
+        Self: 'p;
+
+    async fn word(&mut self) -> Result<Current<'_>, Refusal> {
+        self.permitted.now(self.gateway).await
     }
 }
 

@@ -2,7 +2,8 @@
 //! of this gateway, bounded, by the hour of whoever asks.
 //!
 //! Beside them stands how many bad signatures one address may send: whoever is beyond it is refused before another one is
-//! checked, for checking is what is dear. Tokens that were seen before are not asked about.
+//! checked, for checking is what is dear. Tokens that were seen before are not asked about. Counted by itself is about how many
+//! another issuer gave no answer: that may be its own failure, and must not stand in the way of tokens of ours.
 
 use crate::authenticate::Caller;
 use crate::settings::CallRates;
@@ -12,7 +13,7 @@ use std::hash::Hash;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 
-/// A question to another issuer that stays without an answer costs as many bad signatures: by default an address may ask a
+/// As many questions to other issuers may stay without an answer as a tenth of the bad signatures that may come: by default an address may ask a
 /// hundred of them in a minute, and hold eight places for good.
 const UNANSWERED: u32 = 10;
 
@@ -25,6 +26,7 @@ pub(crate) struct Rates {
     own_of_server: Buckets,
     address: Option<Buckets>,
     bad_signatures: Buckets,
+    unanswered: Buckets,
 }
 
 /// What comes too often.
@@ -35,6 +37,7 @@ pub(crate) enum Bound {
     Client,
     Principal,
     Server,
+    Unanswered,
 }
 
 /// Too often, and for how long.
@@ -53,6 +56,7 @@ impl Rates {
             own_of_server: Buckets::per_minute(NonZeroU32::MIN),
             address: calls.address.map(Buckets::per_minute),
             bad_signatures: Buckets::per_minute(bad_signatures),
+            unanswered: Buckets::per_minute(bad_signatures),
         }
     }
 
@@ -95,10 +99,18 @@ impl Rates {
         room.map_err(|wait| TooOften { bound: Bound::BadSignatures, wait })
     }
 
+    /// Whether somebody else may be asked about a token of which nothing good is known.
+    pub(crate) fn may_ask(&self, from: Option<IpAddr>, now: Timestamp) -> Result<(), TooOften> {
+        self.may_check(from, now)?;
+        let room = self.unanswered.room(&from.map(Source::from), now);
+        room.map_err(|wait| TooOften { bound: Bound::Unanswered, wait })
+    }
+
     /// Nobody could say whether it was good, for which one of few places to ask was taken for a while.
     pub(crate) fn was_unanswered(&self, from: Option<IpAddr>, now: Timestamp) {
+        // One by one: what is left may be less than the whole price.
         for _ in 0..UNANSWERED {
-            self.was_bad(from, now);
+            let _already_beyond = self.unanswered.spend(&from.map(Source::from), 1, now);
         }
     }
 
@@ -118,6 +130,7 @@ impl Bound {
             Self::Client => "client",
             Self::Principal => "principal",
             Self::Server => "server",
+            Self::Unanswered => "unanswered_questions",
         }
     }
 }

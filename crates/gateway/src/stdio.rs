@@ -12,10 +12,12 @@ mod pool;
 mod process;
 mod queue;
 mod rests;
+mod turn;
 
 #[cfg(test)]
 mod tests;
 
+use crate::error::Refusal;
 use crate::settings::{Limits, Secrets};
 use crate::upstream::{StdioAnswer, StdioRequest};
 use bytes::Bytes;
@@ -115,6 +117,30 @@ pub(crate) enum StdioFailure {
     UnknownSession,
 }
 
+/// Why a message got no answer.
+#[derive(Debug)]
+pub(crate) enum Unposted {
+    Failed(StdioFailure),
+    /// When it could have been written, it was not permitted any more.
+    Refused(Refusal),
+}
+
+impl From<StdioFailure> for Unposted {
+    fn from(failure: StdioFailure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+/// Asked at the last moment whether a message may be written: starting a program, and its reading, are waited for.
+pub(crate) trait LastWord: Send {
+    /// Used up by what is written.
+    type Permit<'p>: Send
+    where
+        Self: 'p;
+
+    fn word(&mut self) -> impl Future<Output = Result<Self::Permit<'_>, Refusal>> + Send;
+}
+
 /// Every program that runs for this gateway. Cheap to clone; clones are the same.
 #[derive(Clone)]
 pub(crate) struct Children {
@@ -134,24 +160,30 @@ impl Children {
     }
 
     /// Takes one message of a caller to the program that serves it.
-    pub(crate) async fn post(&self, request: StdioRequest) -> Result<StdioAnswer, StdioFailure> {
+    pub(crate) async fn post(
+        &self,
+        request: StdioRequest,
+        last: &mut impl LastWord,
+    ) -> Result<StdioAnswer, Unposted> {
         let line = framing::one_line(&request.body).map_err(|_| StdioFailure::NotAMessage)?;
         let asks = request.call.id.is_some() && !request.call.is_response;
         match (request.stateless, &request.session) {
-            (true, _) if asks => self.ask_stateless(line, &request).await,
-            (true, _) => self.tell_stateless(line, &request).await,
+            (true, _) if asks => self.ask_stateless(line, &request, last).await,
+            (true, _) => self.tell_stateless(line, &request, last).await,
             (false, Some(session)) if !request.call.is_initialize => {
                 let child = self.of_session(session, &request)?;
                 if asks {
-                    let flight = child.ask(line, &request.call).await.map_err(in_session)?;
-                    answer(flight, &request).await
+                    let flight = child.ask(line, &request.call, last).await.map_err(in_session)?;
+                    Ok(answer(flight, &request).await?)
                 } else {
-                    child.tell(line).await?;
+                    child.tell(line, last).await?;
                     Ok(StdioAnswer::Accepted)
                 }
             }
-            (false, None) if request.call.is_initialize && asks => self.initialize(line, &request).await,
-            (false, _) => Err(StdioFailure::SessionRequired),
+            (false, None) if request.call.is_initialize && asks => {
+                self.initialize(line, &request, last).await
+            }
+            (false, _) => Err(StdioFailure::SessionRequired.into()),
         }
     }
 
@@ -180,36 +212,51 @@ impl Children {
         }
     }
 
-    async fn ask_stateless(&self, line: Bytes, request: &StdioRequest) -> Result<StdioAnswer, StdioFailure> {
-        let mut last = StdioFailure::Ended;
+    async fn ask_stateless(
+        &self,
+        line: Bytes,
+        request: &StdioRequest,
+        last: &mut impl LastWord,
+    ) -> Result<StdioAnswer, Unposted> {
+        let mut ended = StdioFailure::Ended;
         // A program may end, or turn out to owe an old answer, between being found and being asked.
         for _ in 0..3 {
             let child = self.pool.shared(&wanted(request)).await?;
-            match child.ask(line.clone(), &request.call).await {
-                Ok(flight) => return answer(flight, request).await,
+            match child.ask(line.clone(), &request.call, last).await {
+                Ok(flight) => return Ok(answer(flight, request).await?),
                 Err(AskRefused::Abandoned) => self.pool.retire(&child),
-                Err(AskRefused::Gone(failure)) => last = failure,
-                Err(AskRefused::Failed(failure)) => return Err(failure),
+                Err(AskRefused::Gone(failure)) => ended = failure,
+                Err(AskRefused::Failed(why)) => return Err(why),
             }
         }
-        Err(last)
+        Err(ended.into())
     }
 
-    async fn tell_stateless(&self, line: Bytes, request: &StdioRequest) -> Result<StdioAnswer, StdioFailure> {
+    async fn tell_stateless(
+        &self,
+        line: Bytes,
+        request: &StdioRequest,
+        last: &mut impl LastWord,
+    ) -> Result<StdioAnswer, Unposted> {
         // There are no requests of the program's in this revision, so nothing can be a response to one; and what a
         // notification could be about is over when no program runs.
         if !request.call.is_response
             && let Some(child) = self.pool.running(&wanted(request))
         {
-            child.tell(line).await?;
+            child.tell(line, last).await?;
         }
         Ok(StdioAnswer::Accepted)
     }
 
-    async fn initialize(&self, line: Bytes, request: &StdioRequest) -> Result<StdioAnswer, StdioFailure> {
+    async fn initialize(
+        &self,
+        line: Bytes,
+        request: &StdioRequest,
+        last: &mut impl LastWord,
+    ) -> Result<StdioAnswer, Unposted> {
         let session = (self.mint)();
         let child = self.pool.begin(&wanted(request), &session).await?;
-        let flight = match child.ask(line, &request.call).await {
+        let flight = match child.ask(line, &request.call, last).await {
             Ok(flight) => flight,
             Err(refused) => {
                 child.stop();
@@ -266,11 +313,12 @@ fn wanted(request: &StdioRequest) -> Wanted<'_> {
     Wanted { server: &request.server, principal: &request.principal, program: &request.program }
 }
 
-fn in_session(refused: AskRefused) -> StdioFailure {
+fn in_session(refused: AskRefused) -> Unposted {
     match refused {
         // The ids of a session are used once (2025-11-25, basic).
-        AskRefused::Abandoned => StdioFailure::DuplicateId,
-        AskRefused::Gone(failure) | AskRefused::Failed(failure) => failure,
+        AskRefused::Abandoned => StdioFailure::DuplicateId.into(),
+        AskRefused::Gone(failure) => failure.into(),
+        AskRefused::Failed(why) => why,
     }
 }
 

@@ -50,6 +50,9 @@ impl Refusal {
             Self::NoToken => "an access token is needed".to_owned(),
             Self::Presented(refusal) => refusal.to_string(),
             Self::ResponseOutsideSession => "responses are taken within a session only".to_owned(),
+            Self::RulesChanged => {
+                "the rules for it changed while the call was on its way: try again".to_owned()
+            }
             Self::SecondSession => "this connection has its session: open another for another".to_owned(),
             Self::SessionNeeded => "begin a session with initialize".to_owned(),
             Self::Spool => "decisions cannot be recorded at the moment, so none are made".to_owned(),
@@ -102,6 +105,7 @@ impl Refusal {
             Self::Presented(BearerRefusal::OtherScheme) => "authorization_other_scheme",
             Self::Presented(BearerRefusal::Several) => "authorization_several",
             Self::ResponseOutsideSession => "response_outside_session",
+            Self::RulesChanged => "rules_changed",
             Self::SecondSession => "second_session",
             Self::SessionNeeded => "session_needed",
             Self::Spool => "spool",
@@ -179,6 +183,7 @@ fn too_often_sentence(too_often: TooOften) -> String {
         Bound::Client => "calls by this client",
         Bound::Principal => "calls of this caller",
         Bound::Server => "calls to this server",
+        Bound::Unanswered => "tokens from this address about which their issuer did not answer",
     };
     format!("too many {what} in a short time: try again in {} s", too_often.wait.seconds)
 }
@@ -213,6 +218,7 @@ fn too_often_reason(bound: Bound) -> &'static str {
         Bound::Client => "too_often_by_client",
         Bound::Principal => "too_often_by_principal",
         Bound::Server => "too_often_to_server",
+        Bound::Unanswered => "too_many_unanswered",
     }
 }
 

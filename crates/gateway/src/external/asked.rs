@@ -43,8 +43,9 @@ pub(crate) struct Desk {
 }
 
 /// What was said. A token is known while `good` holds it, also when the answer no longer counts: only `Inactive` and `Lacking`
-/// end that, and however many tokens are made up, none of them pushes a good one out.
+/// end that, and however many tokens are made up, or made for others, none of them pushes a good one out.
 struct State {
+    /// Of tokens with which somebody was let in.
     good: BoundedMap<Hash, Said>,
     /// Everything else.
     bad: BoundedMap<Hash, Said>,
@@ -89,11 +90,22 @@ impl Desk {
         })
     }
 
-    /// What was said of the token, and still counts.
-    pub(super) fn said(&self, token: &str, now: Timestamp) -> Result<Arc<ExternalClaims>, Disbelief> {
-        let said = self.state().said(&sha256(token), now).cloned();
+    /// What `judge` makes of what was said of the token, and still counts. Only whoever is let in by it makes the token known: the
+    /// issuer says of tokens for others, too, that they are active.
+    pub(super) fn judged<T>(
+        &self,
+        token: &str,
+        now: Timestamp,
+        judge: impl FnOnce(&ExternalClaims) -> Result<T, TokenRefusal>,
+    ) -> Result<T, Disbelief> {
+        let hash = sha256(token);
+        let said = self.state().said(&hash, now).cloned();
         match said.map(|said| said.what) {
-            Some(Answer::Active(claims)) => Ok(claims),
+            Some(Answer::Active(claims)) => {
+                let judged = judge(&claims).map_err(Disbelief::Token)?;
+                self.state().was_let_in(hash);
+                Ok(judged)
+            }
             Some(Answer::Inactive) => Err(Disbelief::NotActive),
             Some(Answer::Lacking(refusal)) => Err(Disbelief::Token(refusal)),
             Some(Answer::None) | None => Err(Disbelief::IssuerAway),
@@ -201,6 +213,8 @@ impl Desk {
     }
 
     fn active(&self, mut said: Map<String, Value>) -> Answer {
+        // Some say so of what they leave out. In a JWT, which its issuer made itself, the same is no good sign.
+        said.retain(|name, value| !(value.is_null() && ["token_type", "cnf"].contains(&name.as_str())));
         // AUD-14: another type is used in another way, with a proof that nobody asks for here. RFC 6749 s5.1: it has no case.
         let is_bearer =
             |stated: &Value| stated.as_str().is_some_and(|text| text.eq_ignore_ascii_case("bearer"));
@@ -234,11 +248,20 @@ impl State {
         self.under_way.len() < MOST_QUESTIONS && (is_known || strangers < MOST_OF_STRANGERS)
     }
 
+    /// With an answer that counts.
+    fn was_let_in(&mut self, hash: Hash) {
+        let active = self.bad.get(&hash).filter(|said| matches!(said.what, Answer::Active(_))).cloned();
+        if let Some(said) = active {
+            self.bad.remove(&hash);
+            self.good.insert(hash, said);
+        }
+    }
+
     /// A question was answered, or will not be.
     fn take(&mut self, hash: Hash, said: Said) {
         self.under_way.remove(&hash);
         match said.what {
-            Answer::Active(_) => {
+            Answer::Active(_) if self.good.get(&hash).is_some() => {
                 self.bad.remove(&hash);
                 self.good.insert(hash, said);
             }
@@ -246,8 +269,9 @@ impl State {
                 self.good.remove(&hash);
                 self.bad.insert(hash, said);
             }
-            // That is no word about the token. What was good no longer counts, or nobody would have asked.
-            Answer::None => self.bad.insert(hash, said),
+            // Whom an active one is for is judged later. None is no word about the token: what was good no longer counts, or nobody
+            // would have asked.
+            Answer::Active(_) | Answer::None => self.bad.insert(hash, said),
         }
     }
 }

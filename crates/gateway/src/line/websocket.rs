@@ -9,6 +9,7 @@ use crate::authenticate::Caller;
 use crate::call::Aim;
 use crate::error::Refusal;
 use crate::exchange::Refused;
+use crate::state::Disbelief;
 use crate::stream::{Account, Over, Slot, Watch};
 use axum::body::Body;
 use bytes::Bytes;
@@ -73,6 +74,17 @@ enum Ending {
 }
 
 impl Ending {
+    /// Why whoever calls is not known any more. What is only not known now says so: another token would not help.
+    fn of(refusal: &Refusal) -> Self {
+        if let Refusal::Disbelieved(Disbelief::IssuerAway) = refusal {
+            Self::IssuerAway
+        } else if let Refusal::Stale = refusal {
+            Self::Stale
+        } else {
+            Self::NotAllowed
+        }
+    }
+
     fn frame(self) -> Option<CloseFrame> {
         let (code, reason) = match self {
             Self::Theirs => return None,
@@ -321,8 +333,9 @@ async fn next(
 /// One message, by whoever the token of the handshake says now.
 async fn take(line: &Arc<Line>, body: Bytes) -> Option<Ending> {
     let gateway = &line.gateway;
-    let Ok(caller) = gateway.caller_now(&line.opener).await else {
-        return Some(Ending::NotAllowed);
+    let caller = match gateway.caller_now(&line.opener).await {
+        Ok(caller) => caller,
+        Err(refusal) => return Some(Ending::of(&refusal)),
     };
     let counted = gateway.rates.request(caller.address, caller.now);
     let counted = counted.and_then(|()| gateway.rates.messages(&caller, 1));
@@ -353,6 +366,19 @@ mod tests {
     use super::*;
     use crate::room::Room;
     use portcullis_domain::principal::Subject;
+
+    #[test]
+    fn strm_03_what_cannot_be_known_now_is_no_end_of_the_token() {
+        let ends = [
+            Refusal::Disbelieved(Disbelief::IssuerAway),
+            Refusal::Stale,
+            Refusal::Disbelieved(Disbelief::Revoked),
+        ];
+        assert_eq!(
+            ends.map(|refusal| Ending::of(&refusal)),
+            [Ending::IssuerAway, Ending::Stale, Ending::NotAllowed]
+        );
+    }
 
     #[test]
     fn strm_05_whoever_is_not_listened_to_is_not_silent() {

@@ -9,7 +9,8 @@ use super::framing::{self, Line};
 use super::process::{self, Process, Streams};
 use super::queue::{self, Bound};
 use super::rests::Spoke;
-use super::{Bounds, StdioFailure};
+use super::turn::{self, Turn, Wish};
+use super::{Bounds, LastWord, StdioFailure, Unposted};
 use crate::settings::{Program, Secrets};
 use crate::upstream::CallInfo;
 use bytes::{Bytes, BytesMut};
@@ -25,7 +26,7 @@ use tokio::process::{ChildStdin, ChildStdout};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-/// Messages that wait to be written; then writers wait.
+/// What waits to be written; then writers wait.
 const UNWRITTEN: usize = 16;
 
 /// For whom a program runs, and on which server. Nobody else's message ever reaches it.
@@ -48,7 +49,7 @@ pub(super) struct Child {
     pub(super) program: Program,
     pub(super) kind: Kind,
     desk: Desk,
-    input: mpsc::Sender<Bytes>,
+    input: mpsc::Sender<Wish>,
     stop: CancellationToken,
     gone: CancellationToken,
     patience: Duration,
@@ -87,20 +88,38 @@ impl Child {
         Ok((child, upkeep))
     }
 
-    /// Says something that is not answered.
-    pub(super) async fn tell(&self, line: Bytes) -> Result<(), StdioFailure> {
+    /// Says something that is not answered. A program may be slow to read, so `last` is asked when nothing more is waited for
+    /// (PC-45).
+    pub(super) async fn tell(&self, line: Bytes, last: &mut impl LastWord) -> Result<(), Unposted> {
         self.desk.touch();
-        let said = tokio::time::timeout(self.patience, self.input.send(line)).await;
-        match (said, self.desk.ended()) {
-            (Ok(Ok(())), None) => Ok(()),
-            (_, Some(end)) => Err(end.into()),
-            (Ok(Err(_)), None) => Err(StdioFailure::Ended),
-            (Err(_), None) => Err(StdioFailure::TimedOut),
+        let turn = match (tokio::time::timeout(self.patience, self.turn()).await, self.desk.ended()) {
+            (Ok(Ok(turn)), None) => turn,
+            (_, Some(end)) => return Err(StdioFailure::from(end).into()),
+            (Ok(Err(ended)), None) => return Err(ended.into()),
+            (Err(_), None) => return Err(StdioFailure::TimedOut.into()),
+        };
+        let permit = last.word().await.map_err(Unposted::Refused)?;
+        let said = turn.say(line, permit);
+        match self.desk.ended() {
+            None => Ok(said?),
+            Some(end) => Err(StdioFailure::from(end).into()),
         }
     }
 
+    /// Returns when what is said next is written next.
+    async fn turn(&self) -> Result<Turn, StdioFailure> {
+        let (wish, granted) = turn::wish();
+        self.input.send(wish).await.map_err(|_| StdioFailure::Ended)?;
+        granted.await.map_err(|_| StdioFailure::Ended)
+    }
+
     /// Asks something. What comes is in the flight.
-    pub(super) async fn ask(self: &Arc<Self>, line: Bytes, call: &CallInfo) -> Result<Flight, AskRefused> {
+    pub(super) async fn ask(
+        self: &Arc<Self>,
+        line: Bytes,
+        call: &CallInfo,
+        last: &mut impl LastWord,
+    ) -> Result<Flight, AskRefused> {
         let slip = flight::slip(call).ok_or(StdioFailure::NotAMessage)?;
         let id = slip.id.clone();
         let (ticket, queue) = self.desk.admit(slip).map_err(|refused| match refused {
@@ -109,8 +128,13 @@ impl Child {
             Refused::DuplicateToken => StdioFailure::DuplicateToken.into(),
             Refused::Ended(end) => AskRefused::Gone(end.into()),
         })?;
-        let flight = Flight::new(self, ticket, queue, id, call);
-        self.tell(line).await?;
+        let mut flight = Flight::new(self, ticket, queue, id, call);
+        let told = self.tell(line, last).await;
+        if let Err(Unposted::Failed(StdioFailure::TimedOut)) = told {
+            flight.count_silence();
+        }
+        told?;
+        flight.is_said();
         Ok(flight)
     }
 
@@ -150,12 +174,12 @@ pub(super) enum AskRefused {
     /// The program ended before anything was said to it.
     Gone(StdioFailure),
     /// Finally.
-    Failed(StdioFailure),
+    Failed(Unposted),
 }
 
-impl From<StdioFailure> for AskRefused {
-    fn from(failure: StdioFailure) -> Self {
-        Self::Failed(failure)
+impl<F: Into<Unposted>> From<F> for AskRefused {
+    fn from(why: F) -> Self {
+        Self::Failed(why.into())
     }
 }
 
@@ -174,7 +198,7 @@ pub(super) struct Upkeep {
     child: Arc<Child>,
     process: Process,
     streams: Streams,
-    unwritten: mpsc::Receiver<Bytes>,
+    unwritten: mpsc::Receiver<Wish>,
     server: String,
     bounds: Bounds,
 }
@@ -218,7 +242,7 @@ async fn read(child: &Child, mut output: BufReader<ChildStdout>, most: usize) ->
             return End::Garbled;
         };
         if let Some(reply) = reply {
-            let _ = child.input.try_send(reply);
+            let _ = child.input.try_send(Wish::Say(reply));
         }
         if child.desk.hangs() {
             return End::Hung;
@@ -227,8 +251,9 @@ async fn read(child: &Child, mut output: BufReader<ChildStdout>, most: usize) ->
 }
 
 /// Closes the program's input when it returns or is dropped.
-async fn write(mut input: ChildStdin, mut unwritten: mpsc::Receiver<Bytes>) -> End {
-    while let Some(line) = unwritten.recv().await {
+async fn write(mut input: ChildStdin, mut unwritten: mpsc::Receiver<Wish>) -> End {
+    while let Some(wish) = unwritten.recv().await {
+        let Some(line) = wish.granted().await else { continue };
         let mut ended = BytesMut::with_capacity(line.len() + 1);
         ended.extend_from_slice(&line);
         ended.extend_from_slice(b"\n");

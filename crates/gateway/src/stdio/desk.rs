@@ -156,6 +156,14 @@ impl Desk {
         if current { state.give_up(id) } else { None }
     }
 
+    /// This request was not sent after all.
+    pub(super) fn withdraw(&self, id: &Key, ticket: Ticket) {
+        let mut state = self.state();
+        if state.waiting.get(id).is_some_and(|waiting| waiting.ticket == ticket) {
+            state.take(id);
+        }
+    }
+
     /// A request ran out of time. Whether the program said anything since the last one did.
     pub(super) fn count_silence(&self) -> u32 {
         let mut state = self.state();
@@ -381,6 +389,17 @@ mod tests {
         assert_eq!(desk.admit(same_token).err(), Some(Refused::DuplicateToken));
         desk.route(answer("a")).unwrap();
         assert!(desk.admit(slip("a")).is_ok());
+    }
+
+    #[test]
+    fn stdio_what_was_not_sent_owes_no_answer() {
+        let desk = Desk::new(Kind::Stateless, BOUND);
+        let (first, _receiver) = desk.admit(slip("a")).unwrap();
+        desk.withdraw(&slip("a").id, first);
+        assert!(desk.idle_since().is_some());
+        let _second = desk.admit(slip("a")).unwrap();
+        desk.withdraw(&slip("a").id, first);
+        assert_eq!(desk.admit(slip("a")).err(), Some(Refused::DuplicateId), "the ticket was the first one's");
     }
 
     #[tokio::test]

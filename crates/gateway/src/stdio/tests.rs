@@ -156,8 +156,28 @@ fn by(name: &str, request: StdioRequest) -> StdioRequest {
     StdioRequest { principal: principal(name), ..request }
 }
 
+/// Everything is still permitted.
+struct Always;
+
+impl LastWord for Always {
+    type Permit<'p> = ();
+
+    async fn word(&mut self) -> Result<(), Refusal> {
+        Ok(())
+    }
+}
+
+impl Children {
+    async fn send(&self, request: StdioRequest) -> Result<StdioAnswer, StdioFailure> {
+        self.post(request, &mut Always).await.map_err(|why| match why {
+            Unposted::Failed(failure) => failure,
+            Unposted::Refused(refusal) => panic!("{refusal:?}"),
+        })
+    }
+}
+
 async fn json_of(children: &Children, request: StdioRequest) -> Value {
-    match children.post(request).await.unwrap() {
+    match children.send(request).await.unwrap() {
         StdioAnswer::Json { body, .. } => serde_json::from_slice(&body).unwrap(),
         StdioAnswer::Accepted | StdioAnswer::Events { .. } => panic!("one JSON answer was expected"),
     }
@@ -169,18 +189,18 @@ async fn text_of(children: &Children, request: StdioRequest) -> String {
 }
 
 async fn events_of(children: &Children, request: StdioRequest) -> BoxStream<'static, Bytes> {
-    match children.post(request).await.unwrap() {
+    match children.send(request).await.unwrap() {
         StdioAnswer::Events { stream, .. } => stream,
         StdioAnswer::Accepted | StdioAnswer::Json { .. } => panic!("a stream was expected"),
     }
 }
 
 async fn failure_of(children: &Children, request: StdioRequest) -> StdioFailure {
-    children.post(request).await.err().expect("a failure was expected")
+    children.send(request).await.err().expect("a failure was expected")
 }
 
 async fn begin(children: &Children, request: StdioRequest) -> String {
-    match children.post(request).await.unwrap() {
+    match children.send(request).await.unwrap() {
         StdioAnswer::Json { session, .. } => session.unwrap(),
         StdioAnswer::Accepted | StdioAnswer::Events { .. } => panic!("a session was expected"),
     }
@@ -295,7 +315,7 @@ async fn stdio_a_session_has_a_program_of_its_own_until_it_ends() {
     assert_ne!(one, two);
     assert_eq!(children.pool.count(), 2);
     let initialized = message(&program, r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
-    let told = children.post(within(&one, initialized)).await.unwrap();
+    let told = children.send(within(&one, initialized)).await.unwrap();
     assert!(matches!(told, StdioAnswer::Accepted));
     assert_eq!(text_of(&children, within(&one, call(&program, 1, "cancelled"))).await, "0");
 
@@ -321,7 +341,7 @@ async fn stdio_a_refused_initialize_leaves_no_session() {
     let children = children(bounds());
     let refuses =
         shell(&[r#"read -r line; echo '{"jsonrpc":"2.0","id":0,"error":{"code":-1,"message":"no"}}'; cat"#]);
-    match children.post(initialize(&refuses)).await.unwrap() {
+    match children.send(initialize(&refuses)).await.unwrap() {
         StdioAnswer::Json { session, .. } => assert_eq!(session, None),
         StdioAnswer::Accepted | StdioAnswer::Events { .. } => panic!("one JSON answer was expected"),
     }
@@ -366,12 +386,17 @@ async fn stdio_a_caller_that_leaves_cancels_its_request() {
     let program = sdk();
     assert_eq!(text_of(&children, call(&program, 1, "cancelled")).await, "0");
     {
-        let waiting = children.post(call(&program, 2, "wait"));
-        tokio::pin!(waiting);
-        assert!(futures_util::poll!(&mut waiting).is_pending());
-        assert_eq!(failure_of(&children, call(&program, 2, "wait")).await, StdioFailure::DuplicateId);
-        // Answered after the wait began: this program takes messages in order.
-        assert_eq!(text_of(&children, call(&program, 3, "cancelled")).await, "0");
+        let waiting = children.send(call(&program, 2, "wait"));
+        let meanwhile = async {
+            assert_eq!(failure_of(&children, call(&program, 2, "wait")).await, StdioFailure::DuplicateId);
+            // Answered after the wait began: this program takes messages in order.
+            assert_eq!(text_of(&children, call(&program, 3, "cancelled")).await, "0");
+        };
+        tokio::select! {
+            biased;
+            _ = waiting => panic!("nobody answers it"),
+            () = meanwhile => {}
+        }
     }
     let mut id = 10;
     eventually("the program hears of it", async || {
@@ -386,7 +411,7 @@ async fn stdio_a_caller_that_leaves_cancels_its_request() {
 async fn rpc_duplicate_ids_in_flight_are_refused() {
     let children = children(bounds());
     let silent = shell(&["cat >/dev/null"]);
-    let first = children.post(plain(&silent, 1));
+    let first = children.send(plain(&silent, 1));
     tokio::pin!(first);
     assert!(futures_util::poll!(&mut first).is_pending());
     assert_eq!(failure_of(&children, plain(&silent, 1)).await, StdioFailure::DuplicateId);
@@ -394,13 +419,13 @@ async fn rpc_duplicate_ids_in_flight_are_refused() {
     spelled.call.id = Some(RawValue::from_string("1.0".to_owned()).unwrap());
     assert_eq!(failure_of(&children, spelled).await, StdioFailure::DuplicateId);
     let mut token = call(&silent, 2, "x");
-    let other = children.post(call(&silent, 3, "x"));
+    let other = children.send(call(&silent, 3, "x"));
     tokio::pin!(other);
     assert!(futures_util::poll!(&mut other).is_pending());
     token.call.progress_token = Some(raw(&json!("token-3")));
     assert_eq!(failure_of(&children, token).await, StdioFailure::DuplicateToken);
     // Another principal's ids are its own affair.
-    let bobs = children.post(by("bob", plain(&silent, 1)));
+    let bobs = children.send(by("bob", plain(&silent, 1)));
     tokio::pin!(bobs);
     assert!(futures_util::poll!(&mut bobs).is_pending());
     children.shutdown(DEADLINE).await;
@@ -426,11 +451,11 @@ async fn stdio_an_id_that_was_given_up_goes_to_another_program() {
         r#"read -r a; read -r b; echo '{"jsonrpc":"2.0","id":1,"result":{"late":true}}'; cat >/dev/null"#,
     ]);
     {
-        let first = children.post(plain(&late, 1));
+        let first = children.send(plain(&late, 1));
         tokio::pin!(first);
         assert!(futures_util::poll!(&mut first).is_pending());
     }
-    let again = children.post(plain(&late, 1));
+    let again = children.send(plain(&late, 1));
     tokio::pin!(again);
     assert!(futures_util::poll!(&mut again).is_pending());
     // The new program has seen one request, so it answers nothing yet; the late answer of the old one is for nobody.
@@ -490,7 +515,7 @@ async fn stdio_a_session_stream_carries_what_belongs_to_no_request() {
     let asked = of_event(&stream.next().await.unwrap());
     assert_eq!((&asked["id"], &asked["method"]), (&json!("s1"), &json!("roots/list")));
     let response = message(&program, r#"{"jsonrpc":"2.0","id":"s1","result":{"roots":[]}}"#);
-    let told = children.post(within(&session, response)).await.unwrap();
+    let told = children.send(within(&session, response)).await.unwrap();
     assert!(matches!(told, StdioAnswer::Accepted));
     let heard = of_event(&stream.next().await.unwrap());
     assert_eq!(heard["params"]["data"]["result"], json!({"roots": []}));

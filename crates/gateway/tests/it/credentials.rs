@@ -6,7 +6,7 @@ use base64::Engine as _;
 use http::Response;
 use portcullis_domain::principal::{Revocation, RevokedTarget};
 use portcullis_domain::registry::{
-    ClientCredentials, Placement, SecretPlace, TokenEndpoint, UpstreamCredential,
+    ClientCredentials, Placement, Risk, SecretPlace, TokenEndpoint, UpstreamCredential,
 };
 use portcullis_domain::snapshot::{Snapshot, Update};
 use portcullis_gateway::Settings;
@@ -371,6 +371,25 @@ async fn pc_45_what_ends_while_a_credential_is_got_is_not_sent() {
     world.refused(tool(&world.token(), "list_notes"), 401).await;
     assert_eq!(issuer.recorder.count(), 1);
     assert_eq!(outcome(&world), (401.into(), "token_revoked".into()), "allowed, and not carried out");
+}
+
+#[tokio::test]
+async fn pc_45_what_becomes_risky_while_a_credential_is_got_is_not_sent_by_its_old_record() {
+    let issuer = TokenIssuer::start().await;
+    let world = issuer.world().await;
+    let mut risky = world.snapshot.clone();
+    risky.number += 1;
+    risky.servers[0].rules[0].risk = Risk::High;
+    let update = Update::Full { snapshot: Box::new(risky), revocations: vec![], as_of: world.now() };
+    let (gateway, news) = (world.gateway.clone(), serde_json::to_vec(&update).unwrap());
+    issuer.recorder.answers(move |_| {
+        gateway.feed(&news).unwrap();
+        json(200, r#"{"access_token":"t1","token_type":"Bearer","expires_in":60}"#)
+    });
+    let refused = world.refused(tool(&world.token(), "list_notes"), 503).await;
+    assert_eq!((refused.code(), refused.header("retry-after")), (-31503, "1"));
+    assert_eq!(outcome(&world), (503.into(), "rules_changed".into()));
+    world.served(tool(&world.token(), "list_notes")).await;
 }
 
 #[tokio::test]

@@ -1,8 +1,10 @@
 //! Upstreams that are programs, through the gateway: the same checks, the same filter, sessions tied alike.
 
 use crate::world::{META, World, legacy, request, tool};
+use portcullis_domain::principal::{Revocation, RevokedTarget};
 use portcullis_domain::registry::{Placement, Upstream, UpstreamCredential};
 use portcullis_gateway::Program;
+use std::time::Duration;
 
 /// Answers every line with a list, under the id 1, and says for whom it runs.
 const SCRIPT: &str = r#"while read -r line; do
@@ -28,12 +30,15 @@ const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","param
 const LIST: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;
 
 async fn world(command: &str) -> World {
+    running(command, &[("notes-local", SCRIPT), ("notes-refusing", REFUSING), ("notes-long", LONG)]).await
+}
+
+/// `notes` is one of these programs.
+async fn running(command: &str, scripts: &[(&str, &str)]) -> World {
     let command = command.to_owned();
     World::with(
         |settings| {
-            for (name, script) in
-                [("notes-local", SCRIPT), ("notes-refusing", REFUSING), ("notes-long", LONG)]
-            {
+            for &(name, script) in scripts {
                 let run = ["/bin/sh", "-c", script].map(str::to_owned).to_vec();
                 let program = Program { run, ..Program::default() };
                 settings.programs.insert(name.into(), program);
@@ -59,7 +64,7 @@ async fn pc_02_a_program_behind_the_gateway_needs_a_token_like_any_server() {
     world.refused(tool(&token, "wipe"), 403).await;
     let answered = world.send(request(&token, "tools/list", &format!("{{{META}}}"))).await;
     assert_eq!(answered.text(), r#"{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"list_notes"}]}}"#);
-    world.gateway.shutdown(std::time::Duration::from_secs(3)).await;
+    world.gateway.shutdown(Duration::from_secs(3)).await;
 }
 
 #[tokio::test]
@@ -77,7 +82,7 @@ async fn a_session_of_a_program_is_its_principals() {
     world.refused(legacy(&token, LIST), 400).await;
     assert_eq!(world.send(list(&token).verb("DELETE")).await.status, 204);
     world.refused(list(&token), 404).await;
-    world.gateway.shutdown(std::time::Duration::from_secs(3)).await;
+    world.gateway.shutdown(Duration::from_secs(3)).await;
 }
 
 #[tokio::test]
@@ -92,7 +97,7 @@ async fn errors_of_a_program_have_the_status_that_2026_07_28_wants() {
     let ask = legacy(&token, LIST).header("mcp-session-id", begun.header("mcp-session-id"));
     let answered = world.send(ask).await;
     assert_eq!((answered.status.as_u16(), answered.code()), (200, -32601), "404 would end the session");
-    world.gateway.shutdown(std::time::Duration::from_secs(3)).await;
+    world.gateway.shutdown(Duration::from_secs(3)).await;
 }
 
 #[tokio::test]
@@ -113,5 +118,56 @@ async fn dos_05_what_a_program_says_at_length_has_its_room_until_it_is_taken() {
     drop(response);
     let figures = world.gateway.figures();
     assert_eq!((figures.room_taken, figures.calls), (0, 0));
-    world.gateway.shutdown(std::time::Duration::from_secs(3)).await;
+    world.gateway.shutdown(Duration::from_secs(3)).await;
+}
+
+async fn eventually(holds: impl Fn() -> bool) {
+    let held = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), held).await.unwrap();
+}
+
+#[tokio::test]
+async fn pc_45_what_ends_while_a_program_reads_nothing_is_not_written() {
+    let place = tempfile::tempdir().unwrap();
+    let (go, read) = (place.path().join("go"), place.path().join("read"));
+    let script = format!(
+        r#"while [ ! -e '{}' ]; do sleep 0.02; done
+        while read -r line; do
+            printf '%.23s\n' "$line" >> '{}'
+            case "$line" in *'"id":2'*) id=2 ;; *) id=1 ;; esac
+            printf '{{"jsonrpc":"2.0","id":%d,"result":{{}}}}\n' "$id"
+        done"#,
+        go.display(),
+        read.display(),
+    );
+    let world = running("notes-slow", &[("notes-slow", &script)]).await;
+    let token = world.token();
+    let call = |id: u8, argument: &str| {
+        let params = format!(r#"{{"name":"list_notes","arguments":{{"a":"{argument}"}},{META}}}"#);
+        tool(&token, "list_notes")
+            .body(format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{params}}}"#))
+    };
+    // More than a pipe holds, so it is not written before the program reads.
+    let long = call(1, &"x".repeat(200_000));
+    let behind = async {
+        eventually(|| world.gateway.figures().programs == 1).await;
+        world.send(call(2, "")).await
+    };
+    let ends = async {
+        let is_decided = |record: &serde_json::Value| record["kind"] == "call.decided";
+        eventually(|| world.records().iter().filter(|record| is_decided(record)).count() == 2).await;
+        // It is on its way to the program then.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let until = world.now() + Duration::from_mins(15);
+        world.revoke(Revocation { target: RevokedTarget::All, at: world.now(), until });
+        std::fs::write(&go, "").unwrap();
+    };
+    let (_first, second, ()) = tokio::join!(world.send(long), behind, ends);
+    assert_eq!(second.status, 401, "{}", second.text());
+    world.gateway.shutdown(Duration::from_secs(3)).await;
+    assert_eq!(std::fs::read_to_string(&read).unwrap(), "{\"jsonrpc\":\"2.0\",\"id\":1\n");
 }

@@ -226,6 +226,17 @@ async fn strm_01_02_03_a_websocket_is_closed_with_a_reason_when_its_token_ends()
 }
 
 #[tokio::test]
+async fn strm_03_without_news_a_websocket_does_not_say_that_its_token_ended() {
+    let world = world().await;
+    let mut socket = Socket::begun(&world, &world.token()).await;
+    world.advance(Duration::from_secs(31));
+    socket.say(&call(9, "list_notes")).await;
+    let (closed, reason) = socket.end().await;
+    assert_eq!(closed, 1013, "{reason}");
+    assert!(reason.contains("news"), "{reason}");
+}
+
+#[tokio::test]
 async fn http_08_frames_that_are_no_messages_end_the_connection() {
     let frame = |opcode: OpCode, is_final: bool, payload: &'static [u8]| {
         let mut frame = Frame::ping(payload);

@@ -6,6 +6,7 @@ use crate::stdio::desk::{End, Kind, Slip, Ticket};
 use crate::stdio::framing;
 use crate::stdio::message::Key;
 use crate::stdio::queue::{self, Frame};
+use crate::stdio::turn::Wish;
 use crate::upstream::CallInfo;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -28,14 +29,12 @@ impl Flight {
         id: Key,
         call: &CallInfo,
     ) -> Self {
-        Self {
-            child: Arc::clone(child),
-            id,
-            ticket,
-            queue,
-            stage: Stage::Waiting,
-            kind: FlightKind::of(call),
-        }
+        Self { child: Arc::clone(child), id, ticket, queue, stage: Stage::Unsaid, kind: FlightKind::of(call) }
+    }
+
+    /// The question was put.
+    pub(super) fn is_said(&mut self) {
+        self.stage = Stage::Waiting;
     }
 
     /// What came next. After an answer or a failure nothing comes.
@@ -67,6 +66,12 @@ impl Flight {
 
     fn time_out(&mut self) -> StdioFailure {
         self.stage = Stage::TimedOut;
+        self.count_silence();
+        StdioFailure::TimedOut
+    }
+
+    /// The program did not answer in time, or did not even read.
+    pub(super) fn count_silence(&self) {
         let silences = self.child.desk.count_silence();
         let borne = match self.child.kind {
             // Another can be started at any time, and nothing is lost with this one.
@@ -77,7 +82,6 @@ impl Flight {
             self.child.desk.end(End::Hung);
             self.child.stop.cancel();
         }
-        StdioFailure::TimedOut
     }
 }
 
@@ -86,12 +90,21 @@ impl Drop for Flight {
         if self.stage == Stage::Over {
             return;
         }
-        let cancel = self.child.desk.abandon(&self.id, self.ticket);
+        let cancel = match self.stage {
+            // The program never heard of it.
+            Stage::Unsaid => {
+                self.child.desk.withdraw(&self.id, self.ticket);
+                None
+            }
+            Stage::Waiting | Stage::Streaming | Stage::Over | Stage::TimedOut => {
+                self.child.desk.abandon(&self.id, self.ticket)
+            }
+        };
         // In a session a lost connection is no cancellation (2025-11-25, transports).
         let wanted = self.child.kind == Kind::Stateless || self.stage == Stage::TimedOut;
         if let Some(line) = cancel.filter(|_| wanted) {
             // A program that reads nothing will not read this either.
-            let _ = self.child.input.try_send(line);
+            let _ = self.child.input.try_send(Wish::Say(line));
         }
         if self.kind == FlightKind::Initialize || self.child.desk.hangs() {
             // Nobody knows the session's id.
@@ -121,6 +134,7 @@ impl FlightKind {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
+    Unsaid,
     Waiting,
     /// Something came, and more will.
     Streaming,

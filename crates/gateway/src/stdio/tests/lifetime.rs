@@ -33,7 +33,7 @@ async fn stdio_a_crash_fails_what_waits_and_the_next_call_starts_another() {
     let resting = failure_of(&children, call(&program, 4, "cancelled")).await;
     assert!(matches!(resting, StdioFailure::Resting { .. }), "{resting:?}");
     assert_eq!(text_of(&children, by("bob", call(&program, 4, "cancelled"))).await, "0");
-    eventually("the pause is over", async || children.post(call(&program, 5, "cancelled")).await.is_ok())
+    eventually("the pause is over", async || children.send(call(&program, 5, "cancelled")).await.is_ok())
         .await;
     children.shutdown(DEADLINE).await;
 }
@@ -85,7 +85,7 @@ async fn stdio_nothing_of_a_program_outlives_it() {
     let script = r#"sleep 1000 & echo "$!" >"$0"; read -r line"#;
     let children = self::children(bounds());
     let quits = shell(&[script, file.to_str().unwrap()]);
-    let asked = children.post(plain(&quits, 1));
+    let asked = children.send(plain(&quits, 1));
     tokio::pin!(asked);
     assert!(futures_util::poll!(&mut asked).is_pending());
     let pid = written(&file).await;
