@@ -140,16 +140,15 @@ fn possible_path(start: &str) -> Result<&str, Unclear> {
     let (is_right, path) = match (special, rest.strip_prefix("//")) {
         (None, None) => (true, rest),
         (Some(_), None) => ("/".starts_with(rest), ""),
-        (_, Some(rest)) => match rest.find(['/', '?', '#']) {
-            Some(at) => {
+        (_, Some(rest)) => {
+            if let Some(at) = rest.find(['/', '?', '#']) {
                 let (authority, path) = rest.split_at(at);
                 (is_plain_authority(special, authority, path), path)
-            }
-            None => {
+            } else {
                 let may_be = rest.bytes().all(|byte| may_be_in_authority(special, byte));
                 (may_be && !has_wrong_escape(rest, Part::Host), "")
             }
-        },
+        }
     };
     if is_right { Ok(path) } else { Err(Unclear::Host) }
 }
