@@ -5,8 +5,8 @@
 //!
 //! - what two of them would take for different things is not judged at all ([`Unclear`]);
 //! - what all of them take for the same thing is brought into one spelling, in rules and in requests ([`spelled`]);
-//! - where only some make no difference (letters in both cases, a query, a name before the host, a slash at the end), a rule
-//!   opens what it says to the letter, and counts for what they take for that ([`Patterns`]).
+//! - where only some make no difference (letters in both cases, a query, a name before the host, a port, a slash at the end or
+//!   escaped), a rule opens what it says to the letter, and counts for what they take for that ([`Patterns`]).
 
 use super::pattern;
 use std::borrow::Cow;
@@ -25,12 +25,12 @@ pub enum Unclear {
     Character,
     /// An escape that some readers undo and others do not.
     #[error(
-        "this URI can be read in more than one way: escape nothing that can stand as it is (letters, digits, - . _ ~), no control characters, no slash or backslash in its path, nothing twice, and in UTF-8"
+        "this URI can be read in more than one way: escape nothing that can stand as it is (letters, digits, - . _ ~), no control characters, no backslash, no slash in a path of the web or of files, nothing twice, and in UTF-8"
     )]
     Escape,
     /// A host that readers rewrite, or an address without one.
     #[error(
-        "this URI can be read in more than one way: write http and https as https://host/path, in lower case, in ASCII, without user and default port; file as file:///path; and any other host plainly, with a port only if there is one"
+        "this URI can be read in more than one way: write http and https as https://host/path, in lower case, in ASCII, without user and default port; file as file:///path; and any other host plainly, with nothing escaped that can stand as it is or that divides (/ ? # @ : [ ]), and with a port only if there is one"
     )]
     Host,
     /// No scheme, or one in upper case.
@@ -57,10 +57,13 @@ impl Readings {
     pub(super) fn of(uri: &str) -> Result<Self, Unclear> {
         check(uri)?;
         let exact = spelled(uri, Star::Literal);
-        let whole = lax(&exact);
-        let bare = whole.split(['?', '#']).next().unwrap_or_default().to_owned();
-        let plain = bare.trim_end_matches('/').to_owned();
-        Ok(Self { exact, lax: vec![whole, bare, plain] })
+        let readings = |whole: String| {
+            let bare = whole.split(['?', '#']).next().unwrap_or_default().to_owned();
+            let plain = bare.trim_end_matches('/').to_owned();
+            [whole, bare, plain]
+        };
+        let lax = with_and_without_port(lax(&exact)).flat_map(readings).collect();
+        Ok(Self { exact, lax })
     }
 }
 
@@ -75,7 +78,15 @@ impl Patterns {
     /// `Err`: one that is no pattern.
     pub(super) fn new(patterns: &[String]) -> Result<Self, &str> {
         let exact: Vec<String> = patterns.iter().map(|text| spelled(text, Star::Wild)).collect();
-        let lax: Vec<String> = exact.iter().map(|text| lax(text)).collect();
+        let with_and_without_slash = |text: String| {
+            let plain = text.strip_suffix('/').map(|text| text.trim_end_matches('/').to_owned());
+            [text].into_iter().chain(plain)
+        };
+        let lax: Vec<String> = exact
+            .iter()
+            .flat_map(|text| with_and_without_port(lax(text)))
+            .flat_map(with_and_without_slash)
+            .collect();
         match (pattern::Patterns::new(&exact), pattern::Patterns::new(&lax)) {
             (Ok(exact), Ok(lax)) => Ok(Self { exact, lax }),
             (Err(_), _) | (_, Err(_)) => Err(patterns.first().map_or("", String::as_str)),
@@ -105,13 +116,15 @@ pub fn is_possible(pattern: &str) -> Result<(), Unclear> {
         return Err(Unclear::Character);
     }
     let path = possible_path(start)?;
-    check_segments(&format!("{path}x"))?;
-    if middle.split('*').any(|part| has_dots(&format!("x{part}x"))) || has_dots(&format!("x{end}")) {
+    check_segments(&plain_slashes(&format!("{path}x")))?;
+    let has_dots = |part: String| has_dots(&plain_slashes(&part));
+    if middle.split('*').any(|part| has_dots(format!("x{part}x"))) || has_dots(format!("x{end}")) {
         return Err(Unclear::Segment);
     }
-    let is_in_path = path.starts_with('/') && !path.contains('?');
+    let special = start.split_once(':').and_then(|(scheme, _)| Special::of(scheme));
+    let known = if path.contains('?') { Part::Query } else { Part::path(special) };
     let is_wrong =
-        has_wrong_escape(path, is_in_path) || rest.split('*').any(|part| has_wrong_escape(part, false));
+        has_wrong_escape(path, known) || rest.split('*').any(|part| has_wrong_escape(part, Part::Query));
     if is_wrong { Err(Unclear::Escape) } else { Ok(()) }
 }
 
@@ -127,13 +140,15 @@ fn possible_path(start: &str) -> Result<&str, Unclear> {
     let (is_right, path) = match (special, rest.strip_prefix("//")) {
         (None, None) => (true, rest),
         (Some(_), None) => ("/".starts_with(rest), ""),
-        (_, Some(rest)) => match rest.find(['/', '?', '#']) {
-            Some(at) => {
+        (_, Some(rest)) => {
+            if let Some(at) = rest.find(['/', '?', '#']) {
                 let (authority, path) = rest.split_at(at);
                 (is_plain_authority(special, authority, path), path)
+            } else {
+                let may_be = rest.bytes().all(|byte| may_be_in_authority(special, byte));
+                (may_be && !has_wrong_escape(rest, Part::Host), "")
             }
-            None => (rest.bytes().all(|byte| may_be_in_authority(special, byte)), ""),
-        },
+        }
     };
     if is_right { Ok(path) } else { Err(Unclear::Host) }
 }
@@ -146,11 +161,11 @@ fn may_be_in_authority(special: Option<Special>, byte: u8) -> bool {
     }
 }
 
-/// An escape that is wrong wherever it stands, or in a path.
-fn has_wrong_escape(part: &str, is_in_path: bool) -> bool {
-    let after = |at: usize| part.as_bytes().get(at + 1..).unwrap_or_default();
-    part.match_indices('%').any(|(at, _)| match escaped(after(at)) {
-        Some((byte, _)) => !may_be_escaped(byte, !is_in_path),
+/// An escape that is wrong in that part, whatever follows.
+fn has_wrong_escape(text: &str, part: Part) -> bool {
+    let after = |at: usize| text.as_bytes().get(at + 1..).unwrap_or_default();
+    text.match_indices('%').any(|(at, _)| match escaped(after(at)) {
+        Some((byte, _)) => !may_be_escaped(byte, part),
         // Of one that is cut off by a star nothing is known.
         None => after(at).len() > 1,
     })
@@ -176,8 +191,9 @@ fn check(uri: &str) -> Result<(), Unclear> {
         None if special.is_some() => return Err(Unclear::Host),
         None => rest,
     };
-    check_segments(path)?;
-    check_escapes(path)
+    check_escapes(path, Part::path(special))?;
+    // Whoever undoes an escaped slash gets segments from it, too.
+    check_segments(&plain_slashes(path))
 }
 
 /// WHATWG URL s4.4: tabs and line breaks are dropped, a backslash is a slash, and | is the colon of a drive.
@@ -244,7 +260,13 @@ fn host_and_port(authority: &str) -> Option<(&str, Option<&str>)> {
     }
     let port = rest.strip_prefix(':')?;
     let is_plain = port.parse::<u16>().is_ok_and(|number| number.to_string() == port);
-    is_plain.then_some((host, Some(port)))
+    (is_plain || is_variable(port)).then_some((host, Some(port)))
+}
+
+/// Of a template: `{port}`.
+fn is_variable(text: &str) -> bool {
+    let name = text.strip_prefix('{').and_then(|text| text.strip_suffix('}')).unwrap_or_default();
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 /// Braces are those of templates.
@@ -253,7 +275,7 @@ fn is_in_web_host(byte: u8) -> bool {
 }
 
 fn is_in_own_host(byte: u8) -> bool {
-    is_unreserved(byte) || b"!$&'()*+,;={}".contains(&byte)
+    is_unreserved(byte) || b"!$%&'()*+,;={}".contains(&byte)
 }
 
 fn is_web_host(host: &str) -> bool {
@@ -270,12 +292,17 @@ fn is_web_host(host: &str) -> bool {
         && (!is_number || host.parse::<Ipv4Addr>().is_ok_and(|address| address.to_string() == host))
 }
 
-/// A host whose meaning is its server's own.
+/// A host whose meaning is its server's own: `greeting://{name}` of the quickstarts, for which the SDKs put what a person
+/// wrote, escaped. The WHATWG URL standard (s3.5, opaque hosts) leaves it as it is, and who lowers its letters is seen to by
+/// [`lax`].
 fn is_own_host(host: &str) -> bool {
     if host.starts_with('[') {
         return is_plain_v6(host);
     }
-    !matches!(host, "" | "." | "..") && host.bytes().all(is_in_own_host)
+    !host.is_empty()
+        && !has_dots(host)
+        && host.bytes().all(is_in_own_host)
+        && check_escapes(host, Part::Host).is_ok()
 }
 
 /// The two standards shorten addresses alike, but for those that hold one of four numbers.
@@ -288,7 +315,7 @@ fn is_plain_v6(host: &str) -> bool {
 
 fn is_plain_user(user: &str) -> bool {
     let is_part = |byte: u8| is_unreserved(byte) || b"!$&()*+,{}".contains(&byte);
-    user.splitn(2, ':').all(|part| !part.is_empty() && part.bytes().all(is_part))
+    user.splitn(2, ':').all(|part| !part.is_empty() && !has_dots(part) && part.bytes().all(is_part))
 }
 
 /// Segments that readers resolve or drop.
@@ -302,20 +329,40 @@ fn has_dots(text: &str) -> bool {
     text.split(['/', '?', '#', '&', '=', ';']).any(|part| matches!(part, "." | ".."))
 }
 
-/// RFC 3986 s2: what means the same escaped and plain is plain. To a reader of files an escaped slash is one, to others not.
-fn check_escapes(text: &str) -> Result<(), Unclear> {
+/// Where an escape stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// Of a scheme of one's own: others have no escapes there.
+    Host,
+    OwnPath,
+    SpecialPath,
+    Query,
+}
+
+impl Part {
+    fn path(special: Option<Special>) -> Self {
+        match special {
+            Some(Special::File | Special::Web(_)) => Self::SpecialPath,
+            None => Self::OwnPath,
+        }
+    }
+}
+
+/// RFC 3986 s2: what means the same escaped and plain is plain.
+fn check_escapes(text: &str, mut part: Part) -> Result<(), Unclear> {
     let mut plain = Vec::with_capacity(text.len());
-    let mut in_query = false;
     let mut rest = text.as_bytes();
     while let Some((byte, after)) = rest.split_first() {
         rest = after;
-        in_query |= *byte == b'?';
+        if *byte == b'?' {
+            part = Part::Query;
+        }
         if *byte != b'%' {
             plain.push(*byte);
             continue;
         }
         let Some((escaped, after)) = escaped(after) else { return Err(Unclear::Escape) };
-        if !may_be_escaped(escaped, in_query) {
+        if !may_be_escaped(escaped, part) {
             return Err(Unclear::Escape);
         }
         plain.push(escaped);
@@ -329,9 +376,16 @@ fn check_escapes(text: &str) -> Result<(), Unclear> {
     if plain.chars().any(is_lookalike) { Err(Unclear::Character) } else { Ok(()) }
 }
 
-fn may_be_escaped(byte: u8, in_query: bool) -> bool {
-    let is_slash = byte == b'\\' || byte == b'/' && !in_query;
-    !is_unreserved(byte) && !byte.is_ascii_control() && !is_slash
+/// To a reader of files an escaped slash is one, to others not. Servers with schemes of their own cannot do without it: the
+/// SDKs escape what they put for `{page}`, and match no slash with it. There it is another thing than a slash, and [`lax`]
+/// takes it for one.
+fn may_be_escaped(byte: u8, part: Part) -> bool {
+    let divides = match part {
+        Part::Host => b"/?#@:[]".contains(&byte),
+        Part::SpecialPath => byte == b'/',
+        Part::OwnPath | Part::Query => false,
+    };
+    !is_unreserved(byte) && !byte.is_ascii_control() && byte != b'\\' && !divides
 }
 
 /// The byte that two hexadecimal digits at the start stand for, and what follows.
@@ -345,13 +399,18 @@ fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
 }
 
-/// Beyond ASCII: controls, and what Unicode (NFKC) or Windows folds into dots, slashes and percent signs.
+/// Beyond ASCII: controls, and what Unicode (NFKC) or Windows folds into dots, slashes and percent signs, or (as a/c) into
+/// something with a slash in it.
 fn is_lookalike(c: char) -> bool {
     let folds = matches!(
         c,
         '\u{2024}'
             | '\u{2025}'
             | '\u{2044}'
+            | '\u{2100}'
+            | '\u{2101}'
+            | '\u{2105}'
+            | '\u{2106}'
             | '\u{2215}'
             | '\u{fe30}'
             | '\u{fe52}'
@@ -373,7 +432,8 @@ enum Star {
 }
 
 /// The one spelling in which a URI, or a pattern of URIs, is compared. In a path an escape means its character, and in a query
-/// too but for what divides it (`%26` is no `&`); what a URI cannot hold is escaped, as the libraries do.
+/// too but for what divides it (`%26` is no `&`). A slash is another thing escaped, wherever it stands; what a URI cannot hold is
+/// escaped, as the libraries do.
 fn spelled(text: &str, star: Star) -> String {
     let mut all = String::with_capacity(text.len());
     let mut in_query = false;
@@ -384,7 +444,7 @@ fn spelled(text: &str, star: Star) -> String {
         if let Some((escaped, after)) = escaped(after).filter(|_| *byte == b'%') {
             rest = after;
             let divides = in_query && b"&=+;".contains(&escaped);
-            let means_itself = b"!$&'()+,;=:@[]/".contains(&escaped) || in_query && escaped == b'?';
+            let means_itself = b"!$&'()+,;=:@[]".contains(&escaped) || in_query && escaped == b'?';
             push(&mut all, escaped, means_itself && !divides);
         } else {
             let is_literal = *byte != b'*' || star == Star::Wild;
@@ -405,9 +465,14 @@ fn push(all: &mut String, byte: u8, is_plain: bool) {
     all.extend(['%', digit(byte >> 4), digit(byte & 15)]);
 }
 
-/// Without what some readers make no difference by: a name before the host, and which case letters are in.
+/// Without what some readers make no difference by: a name before the host, which case letters are in, and whether a slash is
+/// escaped.
 fn lax(spelled: &str) -> String {
-    without_user(spelled).to_ascii_lowercase()
+    plain_slashes(&without_user(spelled).to_ascii_lowercase())
+}
+
+fn plain_slashes(text: &str) -> String {
+    text.replace("%2F", "/").replace("%2f", "/")
 }
 
 fn without_user(text: &str) -> Cow<'_, str> {
@@ -417,4 +482,23 @@ fn without_user(text: &str) -> Cow<'_, str> {
         Some(at) => format!("{scheme}://{}", rest.get(at + 1..).unwrap_or_default()).into(),
         None => text.into(),
     }
+}
+
+/// `new URL(uri).hostname` of TypeScript, `urlsplit(uri).hostname` of Python: some servers look at no more of the address.
+fn with_and_without_port(lax: String) -> impl Iterator<Item = String> {
+    let without = without_port(&lax);
+    [lax].into_iter().chain(without)
+}
+
+/// `None`: there is no port. A star that stands in it may be more than the port, and stays.
+fn without_port(lax: &str) -> Option<String> {
+    let (scheme, rest) = lax.split_once("://")?;
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let (before, after) = authority.split_at(authority.find(']').unwrap_or(0));
+    let (host, port) = after.split_once(':')?;
+    let port =
+        if port.starts_with("%7b") { "" } else { port.trim_start_matches(|c: char| c.is_ascii_digit()) };
+    // Two stars in a row would be another sign.
+    let host = if port.starts_with('*') { host.trim_end_matches('*') } else { host };
+    (port.is_empty() || port.starts_with('*')).then(|| format!("{scheme}://{before}{host}{port}{path}"))
 }

@@ -144,7 +144,14 @@ async fn scope_13_a_uri_that_upstreams_read_otherwise_is_refused_wherever_it_sta
             request(&token, "subscriptions/listen", &listen),
         ]
     };
-    for uri in ["note://public/1", "note://public/a%20b?c=d", "file:///srv/public/x", "note://public/{id}"] {
+    for uri in [
+        "note://public/1",
+        "note://public/a%20b?c=d",
+        "note://public/guide%2Fintro",
+        "note://Mary%20Ann",
+        "file:///srv/public/x",
+        "note://public/{id}",
+    ] {
         for ask in ways(uri) {
             world.served(ask).await;
         }
@@ -177,8 +184,8 @@ async fn scope_13_a_uri_that_upstreams_read_otherwise_is_refused_wherever_it_sta
     let reasons = |record: &serde_json::Value| record["reason"].as_str().map(str::to_owned);
     let refused: Vec<_> = world.records().iter().filter_map(reasons).collect();
     assert_eq!(refused, vec!["unclear_uri"; 13 * 3]);
-    // Another case, or a name before the host: another thing to some readers, the same to others.
-    for uri in ["note://PRIVATE/1", "note://me@private/1", "note://private/1?x"] {
+    // Another case, a name before the host or a port: another thing to some readers, the same to others.
+    for uri in ["note://PRIVATE/1", "note://me@private/1", "note://private:1/1", "note://private/1?x"] {
         for ask in ways(uri) {
             let answered = world.refused(ask, 403).await;
             assert!(answered.text().contains("needs notes:read notes:write"), "{uri}: {}", answered.text());
