@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 
 use super::pinned::Pinned;
-use super::world::{free_address, now, printed, until};
+use super::world::{answers, free_address, now, printed, until};
 use super::{Programs, text};
 use crate::shell;
 
@@ -36,7 +36,9 @@ pub(super) struct Found {
     pub(super) applied: Cost,
     pub(super) planned: Cost,
     pub(super) applied_kib: u64,
+    /// When a few seconds have passed.
     pub(super) called_kib: u64,
+    pub(super) most_kib: u64,
     pub(super) started_kib: u64,
     pub(super) change: Change,
 }
@@ -93,13 +95,26 @@ pub(super) fn measure(programs: &Programs, size: Size, database: Option<&str>) -
         plans.push(place.cost(&server, || place.portcullis(&["plan"], &fleet))?);
     }
     let change = place.change(&upstream, (&fleet, &changed))?;
+    place.rest()?;
     let called_kib = server.memory("VmRSS")?;
+    let most_kib = server.memory("VmHWM")?;
     drop(server);
     let server = place.serve()?;
     let started_kib = server.memory("VmRSS")?;
     let planned = middle(plans);
     let parsed = parsed.milliseconds;
-    Ok(Found { size, bytes, parsed, applied, planned, applied_kib, called_kib, started_kib, change })
+    Ok(Found {
+        size,
+        bytes,
+        parsed,
+        applied,
+        planned,
+        applied_kib,
+        called_kib,
+        most_kib,
+        started_kib,
+        change,
+    })
 }
 
 impl Place<'_> {
@@ -133,6 +148,15 @@ impl Place<'_> {
         })
         .with_context(|| fs::read_to_string(&log).unwrap_or_default())?;
         Ok(server)
+    }
+
+    /// Some seconds of hardly any work: the allocator gives back what was free for a second, when it is asked for something.
+    fn rest(&self) -> Result<()> {
+        let begun = now();
+        until(|| {
+            answers(&self.address);
+            Ok(begun.elapsed() > Duration::from_secs(5))
+        })
     }
 
     fn portcullis(&self, verb: &[&str], fleet: &Path) -> Result<()> {

@@ -115,7 +115,18 @@ pub(super) fn write_fleet(found: &Found) -> Result<()> {
 
 /// A large fleet.
 pub(super) fn fleet(found: &Found) -> String {
-    let Found { size, bytes, parsed, applied, planned, applied_kib, called_kib, started_kib, change } = found;
+    let Found {
+        size,
+        bytes,
+        parsed,
+        applied,
+        planned,
+        applied_kib,
+        called_kib,
+        most_kib,
+        started_kib,
+        change,
+    } = found;
     #[expect(clippy::cast_precision_loss, reason = "small numbers")]
     let mib = |kib: u64| format!("{:.0} MiB", kib as f64 / 1024.0);
     let seconds = |time: std::time::Duration| format!("{:.2} s", time.as_secs_f64());
@@ -133,7 +144,8 @@ pub(super) fn fleet(found: &Found) -> String {
 | one agent changed, to the answer | {} | | |
 | one agent changed, to the first call decided by it | {} | | {felt:.0} ms more than unchanged; goal 50 |
 | resident after the apply | {} | | |
-| resident after plans, changes and {} calls | {} | | 150 MiB |
+| resident a few seconds after plans, changes and {} calls | {} | | 150 MiB |
+| the most it was meanwhile | {} | | |
 | resident after a new start | {} | | 150 MiB |
 ",
         size.servers,
@@ -151,6 +163,7 @@ pub(super) fn fleet(found: &Found) -> String {
         mib(*applied_kib),
         change.calls,
         mib(*called_kib),
+        mib(*most_kib),
         mib(*started_kib),
     )
 }

@@ -273,7 +273,7 @@ fn until_answered(program: &mut Pinned, name: &str, address: &str) -> Result<()>
 }
 
 /// Whether anything is answered at all.
-fn answers(address: &str) -> bool {
+pub(super) fn answers(address: &str) -> bool {
     use std::io::{Read as _, Write as _};
     let asked = || -> std::io::Result<()> {
         let mut stream = TcpStream::connect(address)?;
