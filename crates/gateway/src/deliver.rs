@@ -117,7 +117,7 @@ impl Inner {
     fn refused(&self, status: StatusCode, body: Option<Bytes>, delivery: &Delivery<'_>) -> Response<Body> {
         let server = &delivery.caller.door.server;
         if let (StatusCode::NOT_FOUND, Some(session)) = (status, delivery.session) {
-            self.sessions.end(server.id, session);
+            self.forget_session(server.id, session);
         }
         let body = body.unwrap_or_else(|| {
             let sentence = format!("server {} refused the message", server.name);
@@ -181,7 +181,8 @@ impl Inner {
     fn question(&self, began: Option<&str>, id: &RawValue, delivery: &Delivery<'_>) -> Option<Resumable> {
         let session = delivery.session.or(began)?;
         let what = (&delivery.call.aim, delivery.arguments.as_ref());
-        Resumable::of(&self.asked, (delivery.caller.door.server.id, session), id, what)
+        let Caller { principal, door, .. } = delivery.caller;
+        Resumable::of(&self.asked, (principal, door.server.id, session), id, what)
     }
 
     fn stream(

@@ -29,6 +29,9 @@ use std::sync::Arc;
 /// What stands for an event that is not the caller's to hear.
 const NOT_THEIRS: Bytes = Bytes::new();
 
+/// In the place of an answer about whose question nothing can be decided.
+const FORGOTTEN: &str = "the answer cannot be told again: what was asked is not known any more";
+
 /// Who listens to a stream, whatever is known when something is said.
 struct Listener {
     knowledge: Arc<Knowledge>,
@@ -70,6 +73,9 @@ impl Listener {
             ToldAgain::AsItIs => event,
             ToldAgain::Nobodys => NOT_THEIRS,
             // Whoever asked would wait for ever.
+            ToldAgain::Forgotten(id) => {
+                events::with_data(&event, &rpc_error(code::UNAVAILABLE, FORGOTTEN, Some(&id), None))
+            }
             ToldAgain::Withdrawn(id) => {
                 events::with_data(&event, &rpc_error(code::UNAUTHENTICATED, WITHDRAWN, Some(&id), None))
             }
