@@ -5,7 +5,7 @@ use super::{Delivery, Events};
 use crate::Inner;
 use crate::answer::UpstreamFailure;
 use crate::authenticate::Caller;
-use crate::cache_scope::private;
+use crate::cache_scope::{names_scope, private};
 use crate::door::Door;
 use crate::error::{Refusal, code, rpc_error};
 use crate::events::{self, BrokenOff};
@@ -131,8 +131,13 @@ impl Inner {
         let share = self.room.of(&caller.principal.subject);
         let private = events.map(move |event| {
             let event = event?;
-            let Some(anew) = private(&events::read(&event).data).map_err(|_| BrokenOff)? else {
-                return Ok(event);
+            let data = events::read(&event).data;
+            let anew = match private(&data) {
+                Ok(Some(anew)) => anew,
+                Ok(None) => return Ok(event),
+                Err(_) if names_scope(&data) => return Err(BrokenOff),
+                // No message: nobody asked for it, whatever it is.
+                Err(_) => return Ok(NOT_THEIRS),
             };
             let rewritten = events::with_data(&event, &anew);
             drop(event);
