@@ -237,7 +237,7 @@ mod tests {
         assert_eq!(course.next(), Some(Ok(Framing::Length(0))));
         course.follow(b"what is no head");
         course.leave();
-        course.follow(&[b'x'; KEPT]);
+        course.follow(&[b'x'; 100]);
         course.follow(GET.as_bytes());
         assert_eq!((course.next(), course.head.capacity(), course.checked.capacity()), (None, 0, 0));
     }
