@@ -6,6 +6,8 @@ use bytes::{Bytes, BytesMut};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+const NAME: &str = "cacheScope";
+
 #[derive(Deserialize)]
 struct Answer<'a> {
     #[serde(borrow, default)]
@@ -19,11 +21,16 @@ struct Cached<'a> {
     cache_scope: Option<&'a RawValue>,
 }
 
+/// Whether the name stands in the text as it is.
+pub(crate) fn names_scope(message: &[u8]) -> bool {
+    memchr::memmem::find(message, NAME.as_bytes()).is_some()
+}
+
 /// The message anew, with the scope `private`; `None` where it has none, and is passed on byte for byte as it is.
 pub(crate) fn private(message: &[u8]) -> Result<Option<Bytes>, Undecodable> {
     let text = std::str::from_utf8(message).map_err(|_| Undecodable::Garbled)?;
     // However it is spelled: letters of a name can be escaped in one way only (RFC 8259 s7).
-    if !text.contains("cacheScope") && !text.contains("\\u") {
+    if !text.contains(NAME) && !text.contains("\\u") {
         return Ok(None);
     }
     // One that stands twice is an error here: readers could go by either.

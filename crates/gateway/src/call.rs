@@ -129,6 +129,22 @@ impl Aim {
         }
     }
 
+    /// About what it takes, in bytes.
+    pub(crate) fn length(&self) -> usize {
+        match self {
+            Self::CallTool(name)
+            | Self::CompletePrompt(name)
+            | Self::CompleteResource(name)
+            | Self::GetPrompt(name)
+            | Self::Method(name)
+            | Self::ReadResource(name)
+            | Self::WatchResource(name) => name.len(),
+            Self::Listen(resources) => resources.iter().map(|uri| size_of::<String>() + uri.len()).sum(),
+            Self::Task(task) => task.id.len() + task.made_by.as_ref().map_or(0, |made_by| made_by.length()),
+            Self::Connect | Self::Initialize | Self::List | Self::Unknown => 0,
+        }
+    }
+
     /// What it is done to, for the record.
     pub(crate) fn object(&self) -> Option<&str> {
         match self {

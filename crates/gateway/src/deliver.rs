@@ -13,9 +13,10 @@ use crate::events::BrokenOff;
 use crate::exchange::{Allowed, arguments_of, policy_of};
 use crate::headers::{Era, SESSION_ID};
 use crate::ledger::Recorded;
-use crate::list::Reader;
+use crate::list::{Reader, Undecodable};
 use crate::pins::Look;
 use crate::room::{self, NoRoom};
+use crate::state::Known;
 use crate::stream::{Account, Hearing, Outgoing, Pace, Replay, Resumable, Slot, Watch};
 use crate::tasks::{MayBegin, Tasks};
 use axum::body::Body;
@@ -23,6 +24,7 @@ use bytes::Bytes;
 use events::looked_at;
 use futures_util::stream::BoxStream;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use portcullis_domain::condition::Circumstances;
 use portcullis_domain::policy::ServerPolicy;
 use serde_json::value::RawValue;
 use std::sync::Arc;
@@ -64,13 +66,6 @@ impl<'a> Delivery<'a> {
     /// Whether the caller can go on elsewhere with a stream that answers it: it has a session, and the answer stands alone.
     fn is_resumable(&self) -> bool {
         self.is_alone && self.session.is_some()
-    }
-
-    fn reader<'r>(&'r self, look: &'r Look<'r>, tasks: &'r Tasks) -> Result<Reader<'r>, Refusal> {
-        let principal = &self.caller.principal;
-        let policy = policy_of(self.caller)?;
-        let standpoint = policy.standpoint(principal, &self.caller.circumstances());
-        Ok(Reader { policy, principal, tasks, standpoint, look })
     }
 }
 
@@ -117,7 +112,7 @@ impl Inner {
     fn refused(&self, status: StatusCode, body: Option<Bytes>, delivery: &Delivery<'_>) -> Response<Body> {
         let server = &delivery.caller.door.server;
         if let (StatusCode::NOT_FOUND, Some(session)) = (status, delivery.session) {
-            self.sessions.end(server.id, session);
+            self.forget_session(server.id, session);
         }
         let body = body.unwrap_or_else(|| {
             let sentence = format!("server {} refused the message", server.name);
@@ -161,14 +156,36 @@ impl Inner {
             }
             return Ok(body);
         }
-        let look = Look::new(self.pins_of(delivery.caller)?);
-        let Caller { known, door, .. } = delivery.caller;
-        let reader = delivery.reader(&look, &self.tasks)?;
-        let filtered = self.lists.filtered(&body, id, &reader, (known, door.server.id));
-        let filtered = filtered.map_err(UpstreamFailure::from).map_err(Refusal::Upstream)?;
-        drop((reader, body));
-        self.pins.take(look, delivery.lists_tools);
+        let server = delivery.caller.door.server.id;
+        let filtered = self.read_now(delivery.caller, delivery.lists_tools, |reader, known| {
+            self.lists.filtered(&body, id, reader, (known, server))
+        })?;
+        drop(body);
         self.held(delivery.caller, filtered)
+    }
+
+    /// Reads lists for a caller by what is known now: that may be more than when they were asked for, for an upstream takes its
+    /// time. `is_whole` as of [`Pinboard::take`](crate::pins::Pinboard::take).
+    fn read_now<T>(
+        &self,
+        caller: &Caller,
+        is_whole: bool,
+        read: impl FnOnce(&Reader<'_>, &Arc<Known>) -> Result<T, Undecodable>,
+    ) -> Result<T, Refusal> {
+        let Caller { principal, door, .. } = caller;
+        let known = self.knowledge.known().ok_or(Refusal::Stale)?;
+        let policy = known.policy_of(door).ok_or(Refusal::UnknownServer)?;
+        let look = Look::new(self.pins.of(&known, door).ok_or(Refusal::UnknownServer)?);
+        let standpoint = policy.standpoint(principal, &self.circumstances_now(caller));
+        let reader = Reader { policy, principal, tasks: &self.tasks, standpoint, look: &look };
+        let found = read(&reader, &known).map_err(UpstreamFailure::from).map_err(Refusal::Upstream)?;
+        drop(reader);
+        self.pins.take(look, is_whole);
+        Ok(found)
+    }
+
+    fn circumstances_now(&self, caller: &Caller) -> Circumstances<'static> {
+        Circumstances { now: (self.settings.clock)(), ..caller.circumstances() }
     }
 
     /// What was made here needs room as what it was made from.
@@ -181,7 +198,8 @@ impl Inner {
     fn question(&self, began: Option<&str>, id: &RawValue, delivery: &Delivery<'_>) -> Option<Resumable> {
         let session = delivery.session.or(began)?;
         let what = (&delivery.call.aim, delivery.arguments.as_ref());
-        Resumable::of(&self.asked, (delivery.caller.door.server.id, session), id, what)
+        let Caller { principal, door, .. } = delivery.caller;
+        Resumable::of(&self.asked, (principal, door.server.id, session), id, what)
     }
 
     fn stream(

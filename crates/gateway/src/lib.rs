@@ -185,7 +185,7 @@ impl Gateway {
             assertions: Assertions::new(assertion_issuer, assertion_key),
             sessions: Sessions::new(limits.sessions),
             tasks: Arc::new(Tasks::new(limits.sessions)),
-            asked: Arc::new(Asked::new(limits.sessions)),
+            asked: Arc::default(),
             spool,
             copies: Copies::new(settings.issuer.clone(), settings.connections.clone()),
             slots: Slots::new(limits.calls_at_once),

@@ -161,15 +161,13 @@ impl Inner {
     ) -> Result<Response<Body>, Refused> {
         let at = caller.door.server.name.as_str();
         match parts.method {
-            // Who was asked about the token may have taken their time; what has a body is looked at again when that is there.
+            // Who calls is looked at again there, and of what has a body when that is there.
             Method::GET => {
-                let caller = &self.caller_now(caller).await?;
                 let span = self.span_of_verb(&parts.headers, "GET", at);
                 let done = span.around(self.listen(caller, parts, &span)).await;
                 span.served(done)
             }
             Method::DELETE => {
-                let caller = &self.caller_now(caller).await?;
                 let span = self.span_of_verb(&parts.headers, "DELETE", at);
                 let done = span.around(self.end_session(caller, parts, &span)).await;
                 span.served(done)

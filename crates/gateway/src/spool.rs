@@ -72,6 +72,15 @@ struct Open {
 /// Decisions that are written together, and into which file; none when they could not be.
 type Batch = OnceLock<Option<Arc<File>>>;
 
+/// A decision that waits to be written.
+struct Gathered {
+    batch: Arc<Batch>,
+    /// Other calls are under way, which may have one, too.
+    has_company: bool,
+    /// Somebody sees to it already that what waits is written.
+    is_seen_to: bool,
+}
+
 struct Segment {
     file: Arc<File>,
     bytes: u64,
@@ -109,9 +118,17 @@ impl Spool {
         durability: Durability,
     ) -> Result<Reserved, SpoolFailure> {
         let line = record::line(decided).map_err(SpoolFailure::Unwritable)?;
-        let (batch, has_company) = self.lock().gather(&line, OUTCOME_ROOM)?;
+        self.written(&line, durability).await
+    }
+
+    async fn written(&self, line: &[u8], durability: Durability) -> Result<Reserved, SpoolFailure> {
+        let Gathered { batch, has_company, is_seen_to } = self.lock().gather(line, OUTCOME_ROOM)?;
         let reserved = Reserved { spool: self.clone() };
         if has_company {
+            // The caller may leave here, and nobody else may come.
+            if !is_seen_to {
+                self.settle_soon();
+            }
             tokio::task::yield_now().await;
         }
         let strict = {
@@ -215,16 +232,16 @@ impl Open {
         self.write(line).map_err(SpoolFailure::Unwritable)
     }
 
-    /// Takes in a decision that is to be written, with room for its outcome; and whether other calls are under way, which may
-    /// have one, too.
-    fn gather(&mut self, line: &[u8], reserve: u64) -> Result<(Arc<Batch>, bool), SpoolFailure> {
+    /// Takes in a decision that is to be written, with room for its outcome. Whoever has company sees to it, if nobody does.
+    fn gather(&mut self, line: &[u8], reserve: u64) -> Result<Gathered, SpoolFailure> {
         if !self.has_room_for((line.len() as u64).saturating_add(reserve)) {
             return Err(SpoolFailure::Full);
         }
         let has_company = self.reserved > 0;
         self.waiting.extend_from_slice(line);
         self.reserved += reserve;
-        Ok((Arc::clone(&self.batch), has_company))
+        let is_seen_to = has_company && std::mem::replace(&mut self.is_settling, true);
+        Ok(Gathered { batch: Arc::clone(&self.batch), has_company, is_seen_to })
     }
 
     /// Returns when the decisions of `batch` are written, by whomever: where.
@@ -414,6 +431,7 @@ fn segment_number(path: &Path) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures_util::FutureExt as _;
 
     #[test]
     fn pc_50_a_decision_that_somebody_else_wrote_is_synced_where_it_stands() {
@@ -421,14 +439,82 @@ mod tests {
         let settings = SpoolSettings { dir: folder.path().to_owned(), max_bytes: 1024 * 1024 };
         let spool = Spool::open(&settings).unwrap();
         let mut open = spool.lock();
-        let (batch, _) = open.gather(b"decided\n", 0).unwrap();
+        let Gathered { batch, .. } = open.gather(b"decided\n", 0).unwrap();
         open.write(b"another\n").unwrap();
         open.next_segment().unwrap();
         let file = open.see_written(&batch).unwrap();
         assert_eq!(file.metadata().unwrap().len(), 16);
-        let (lost, _) = open.gather(b"decided\n", 0).unwrap();
+        let Gathered { batch: lost, .. } = open.gather(b"decided\n", 0).unwrap();
         let _never_written = lost.set(None);
         assert!(open.see_written(&lost).is_err());
+    }
+
+    /// Decisions of the same moment, beside a call that is under way already; what is in the file when each of them returns.
+    async fn together(spool: &Spool, count: usize) -> Vec<Result<String, SpoolFailure>> {
+        let decided = (0..count).map(|number| async move {
+            let reserved = spool.written(format!("decided {number}\n").as_bytes(), Durability::Usual).await?;
+            let open = spool.lock();
+            let text = std::fs::read_to_string(open.path(open.number)).unwrap();
+            drop(open);
+            drop(reserved);
+            Ok(text)
+        });
+        futures_util::future::join_all(decided).await
+    }
+
+    #[tokio::test]
+    async fn pc_50_decisions_that_are_written_together_are_there_before_any_is_acted_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = SpoolSettings { dir: folder.path().to_owned(), max_bytes: 1024 * 1024 };
+        let spool = Spool::open(&settings).unwrap();
+        let _under_way = spool.written(b"first\n", Durability::Usual).await.unwrap();
+        let all = ["first", "decided 0", "decided 1", "decided 2", "decided 3", "decided 4"];
+        for text in together(&spool, 5).await {
+            assert_eq!(text.unwrap().lines().collect::<Vec<_>>(), all);
+        }
+        assert!(spool.lock().waiting.is_empty());
+    }
+
+    #[tokio::test]
+    async fn pc_50_decisions_that_cannot_be_written_together_are_all_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path().join("spool");
+        let settings = SpoolSettings { dir: dir.clone(), max_bytes: 1024 * 1024 };
+        let spool = Spool::open(&settings).unwrap();
+        let _under_way = spool.written(b"first\n", Durability::Usual).await.unwrap();
+        std::fs::remove_dir_all(&dir).unwrap();
+        spool.lock().close_segment();
+        let refused = together(&spool, 5).await;
+        assert!(refused.iter().all(|decided| matches!(decided, Err(SpoolFailure::Unwritable(_)))));
+        assert_eq!(spool.lock().reserved, OUTCOME_ROOM, "that of the call under way");
+        create_private_folder(&dir).unwrap();
+        let written: Vec<_> = together(&spool, 2).await.into_iter().map(Result::unwrap).collect();
+        assert_eq!(written, ["decided 0\ndecided 1\n"; 2], "what was refused is not written later");
+        let bound = spool.lock().used() + 2 * (OUTCOME_ROOM + 10);
+        spool.lock().max_bytes = bound;
+        let full = together(&spool, 3).await;
+        let outcomes = full.iter().map(|decided| matches!(decided, Err(SpoolFailure::Full)));
+        assert_eq!(outcomes.collect::<Vec<_>>(), [false, false, true]);
+    }
+
+    #[tokio::test]
+    async fn pc_50_a_decision_whose_caller_left_is_written_soon() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = SpoolSettings { dir: folder.path().to_owned(), max_bytes: 1024 * 1024 };
+        let spool = Spool::open(&settings).unwrap();
+        let _under_way = spool.written(b"first\n", Durability::Usual).await.unwrap();
+        let file = spool.lock().path(1);
+        for left in ["left\n", "left too\n"] {
+            let decided = spool.written(left.as_bytes(), Durability::Usual);
+            assert!(decided.now_or_never().is_none(), "it waits for others of its moment");
+            let is_there = async {
+                while !std::fs::read_to_string(&file).unwrap().ends_with(left) {
+                    tokio::time::sleep(WAIT / 10).await;
+                }
+            };
+            tokio::time::timeout(50 * WAIT, is_there).await.expect("on a quiet node, too");
+        }
+        assert_eq!(spool.lock().reserved, OUTCOME_ROOM);
     }
 
     #[test]

@@ -31,6 +31,13 @@ pub(crate) struct MadeBy {
     pub(crate) message: Option<Bytes>,
 }
 
+impl MadeBy {
+    /// About what it takes, in bytes.
+    pub(crate) fn length(&self) -> usize {
+        self.tool.len() + self.message.as_ref().map_or(0, Bytes::len)
+    }
+}
+
 /// Every task that was made here.
 pub(crate) struct Tasks {
     known: Mutex<BoundedMap<(ServerId, String), Arc<MadeBy>>>,

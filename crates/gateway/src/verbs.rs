@@ -18,6 +18,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, Method, Response, StatusCode};
+use portcullis_domain::id::ServerId;
 
 /// What is served where there are no sessions.
 const POST_ONLY: &str = "POST, OPTIONS";
@@ -49,6 +50,7 @@ impl Inner {
         parts: &Parts,
         span: &Span<'_>,
     ) -> Result<Response<Body>, Refused> {
+        // Who was asked about the token may have taken their time.
         let caller = &self.caller_now(caller).await?;
         let (session, permits) = self.in_session(caller, parts)?;
         span.allowed(&permits);
@@ -92,7 +94,7 @@ impl Inner {
         let delivered = match answered {
             Ok(Answer::Refused { status, .. }) => Ok(self.session_refused(caller, session, status)),
             Ok(Answer::Accepted | Answer::Json { .. } | Answer::Events { .. }) => {
-                self.sessions.end(caller.door.server.id, id);
+                self.forget_session(caller.door.server.id, id);
                 Ok(empty(StatusCode::NO_CONTENT))
             }
             Err(refusal) => Err(refusal),
@@ -162,9 +164,15 @@ impl Inner {
         self.forward(Permitted::connection(permits, caller), to, forwarded).await
     }
 
+    /// A session is over, and what was asked in it.
+    pub(crate) fn forget_session(&self, server: ServerId, session: &str) {
+        self.sessions.end(server, session);
+        self.asked.forget(server, session);
+    }
+
     fn session_refused(&self, caller: &Caller, session: Option<&str>, status: StatusCode) -> Response<Body> {
         if let (StatusCode::NOT_FOUND, Some(session)) = (status, session) {
-            self.sessions.end(caller.door.server.id, session);
+            self.forget_session(caller.door.server.id, session);
         }
         empty(status)
     }

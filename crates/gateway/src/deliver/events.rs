@@ -5,7 +5,7 @@ use super::{Delivery, Events};
 use crate::Inner;
 use crate::answer::UpstreamFailure;
 use crate::authenticate::Caller;
-use crate::cache_scope::private;
+use crate::cache_scope::{names_scope, private};
 use crate::door::Door;
 use crate::error::{Refusal, code, rpc_error};
 use crate::events::{self, BrokenOff};
@@ -28,6 +28,9 @@ use std::sync::Arc;
 
 /// What stands for an event that is not the caller's to hear.
 const NOT_THEIRS: Bytes = Bytes::new();
+
+/// In the place of an answer about whose question nothing can be decided.
+const FORGOTTEN: &str = "the answer cannot be told again: what was asked is not known any more";
 
 /// Who listens to a stream, whatever is known when something is said.
 struct Listener {
@@ -70,6 +73,9 @@ impl Listener {
             ToldAgain::AsItIs => event,
             ToldAgain::Nobodys => NOT_THEIRS,
             // Whoever asked would wait for ever.
+            ToldAgain::Forgotten(id) => {
+                events::with_data(&event, &rpc_error(code::UNAVAILABLE, FORGOTTEN, Some(&id), None))
+            }
             ToldAgain::Withdrawn(id) => {
                 events::with_data(&event, &rpc_error(code::UNAUTHENTICATED, WITHDRAWN, Some(&id), None))
             }
@@ -125,8 +131,13 @@ impl Inner {
         let share = self.room.of(&caller.principal.subject);
         let private = events.map(move |event| {
             let event = event?;
-            let Some(anew) = private(&events::read(&event).data).map_err(|_| BrokenOff)? else {
-                return Ok(event);
+            let data = events::read(&event).data;
+            let anew = match private(&data) {
+                Ok(Some(anew)) => anew,
+                Ok(None) => return Ok(event),
+                Err(_) if names_scope(&data) => return Err(BrokenOff),
+                // No message: nobody asked for it, whatever it is.
+                Err(_) => return Ok(NOT_THEIRS),
             };
             let rewritten = events::with_data(&event, &anew);
             drop(event);
@@ -144,17 +155,11 @@ impl Inner {
         delivery: Delivery<'_>,
     ) -> Result<Body, Refusal> {
         let caller = delivery.caller;
-        let look = Look::new(self.pins_of(caller)?);
-        let reader = delivery.reader(&look, &self.tasks)?;
         let nothing = self.room.of(&caller.principal.subject).nothing();
         let mut list = Listed::new(Hearing::of_answer(Some(id.to_owned()), delivery.era), nothing);
-        let bounds = (self.settings.limits.answer_bytes, delivery.is_resumable());
-        let circumstances = caller.circumstances();
-        let collecting = list.collect(events, &reader, &circumstances, bounds);
-        let collected = tokio::time::timeout(self.patience(caller), collecting).await;
-        drop(reader);
-        self.pins.take(look, delivery.lists_tools);
-        collected.unwrap_or(Err(UpstreamFailure::Late)).map_err(Refusal::Upstream)?;
+        let collected =
+            tokio::time::timeout(self.patience(caller), list.collect(events, self, &delivery)).await;
+        collected.unwrap_or(Err(Refusal::Upstream(UpstreamFailure::Late)))?;
         if let Some(question) = question.filter(|_| list.hearing.has_event_id) {
             question.remember();
         }
@@ -162,6 +167,20 @@ impl Inner {
         account.is_whole(list.events, list.written.len(), list.left_out);
         let body = list.held.with(list.written.into());
         Ok(Body::from(keeping((delivery.slot, account), body)))
+    }
+}
+
+impl Inner {
+    /// What of an event beside a list, or of the list, is for the caller to hear now; nothing, if nothing is.
+    fn theirs(&self, event: Bytes, caller: &Caller, is_whole: bool) -> Result<Option<Bytes>, Refusal> {
+        self.read_now(caller, is_whole, |reader, _| {
+            let (event, message) = filtered_event(event, reader)?;
+            let Reader { policy, principal, tasks, .. } = *reader;
+            let hearer = Hearer { policy, principal, tasks };
+            let is_theirs =
+                message.is_none_or(|message| may_hear(&message, &hearer, &self.circumstances_now(caller)));
+            Ok(Some(event).filter(|event| is_theirs && !event.is_empty()))
+        })
     }
 }
 
@@ -183,31 +202,31 @@ impl Listed {
     async fn collect(
         &mut self,
         mut events: Events,
-        reader: &Reader<'_>,
-        circumstances: &Circumstances<'_>,
-        (most, is_resumable): (usize, bool),
-    ) -> Result<(), UpstreamFailure> {
-        let Reader { policy, principal, tasks, .. } = *reader;
+        gateway: &Inner,
+        delivery: &Delivery<'_>,
+    ) -> Result<(), Refusal> {
         while let Some(event) = events.next().await {
-            let event = event.map_err(|BrokenOff| UpstreamFailure::Garbled)?;
+            let event = event.map_err(|BrokenOff| Refusal::Upstream(UpstreamFailure::Garbled))?;
             let heard = self.hearing.hear(&event);
-            let (event, message) = match heard {
-                Heard::Unasked => (NOT_THEIRS, None),
-                Heard::Answer | Heard::Meanwhile => filtered_event(event, reader)?,
+            let theirs = match heard {
+                Heard::Unasked => None,
+                Heard::Answer => gateway.theirs(event, delivery.caller, delivery.lists_tools)?,
+                Heard::Meanwhile => gateway.theirs(event, delivery.caller, false)?,
             };
-            let is_theirs = message.is_none_or(|message| {
-                may_hear(&message, &Hearer { policy, principal, tasks }, circumstances)
-            });
-            if event.is_empty() || !is_theirs {
+            let Some(event) = theirs else {
                 self.left_out += 1;
                 continue;
-            }
-            self.take(&event, most)?;
+            };
+            self.take(&event, gateway.settings.limits.answer_bytes).map_err(Refusal::Upstream)?;
             if heard == Heard::Answer {
                 return Ok(());
             }
         }
-        if is_resumable && self.hearing.has_event_id { Ok(()) } else { Err(UpstreamFailure::BrokeOff) }
+        if delivery.is_resumable() && self.hearing.has_event_id {
+            Ok(())
+        } else {
+            Err(Refusal::Upstream(UpstreamFailure::BrokeOff))
+        }
     }
 
     fn take(&mut self, event: &[u8], most: usize) -> Result<(), UpstreamFailure> {

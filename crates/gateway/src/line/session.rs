@@ -92,6 +92,6 @@ impl Line {
         if let Behind::Program(_) = self.opener.door.behind {
             let _ended_already = self.gateway.children.end(session);
         }
-        self.gateway.sessions.end(self.opener.door.server.id, session);
+        self.gateway.forget_session(self.opener.door.server.id, session);
     }
 }

@@ -32,7 +32,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::server::create_response;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
-use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
 /// The one subprotocol that is spoken.
 const MCP: &str = "mcp";
@@ -247,7 +247,8 @@ async fn speak(
     ping.reset();
     let mut silences = 0;
     loop {
-        let message = tokio::select! {
+        // What is written is held until it is: its room, and the place of the call that it answers.
+        let (message, _held) = tokio::select! {
             biased;
             over = watch.over() => return match over {
                 Over::GoingDown => Ending::GoingDown,
@@ -256,8 +257,8 @@ async fn speak(
                 Over::Expired | Over::NotAllowed | Over::Revoked => Ending::NotAllowed,
             },
             () = line.over.cancelled() => return Ending::Withdrawn,
-            Some(message) = outgoing.recv() => match String::from_utf8(message.into()) {
-                Ok(text) => Message::text(text),
+            Some(message) = outgoing.recv() => match Utf8Bytes::try_from(message.clone()) {
+                Ok(text) => (Message::Text(text), message),
                 Err(_) => continue,
             },
             _ = ping.tick() => {
@@ -265,7 +266,7 @@ async fn speak(
                 if silences == 2 {
                     return Ending::Silent;
                 }
-                Message::Ping(Bytes::new())
+                (Message::Ping(Bytes::new()), Bytes::new())
             }
         };
         match tokio::time::timeout(super::SLOW, sink.send(message)).await {

@@ -2,32 +2,37 @@
 //! decided about as the question would be at that moment, for policy, pins and conditions may be others than when it was asked
 //! (PC-45). The stream itself is one GET, and says nothing about it.
 //!
-//! Remembered by this node, as many as sessions are; an answer to one that is not is nobody's.
+//! Remembered by this node, in so much memory and for as long as the session is; in the place of an answer to one that is not
+//! there is an error, because whoever asked would wait for ever.
+
+mod memory;
 
 use crate::authorize::is_still_allowed;
 use crate::call::Aim;
 use crate::circumstances::InMessage;
 use crate::pins::ServerPins;
 use bytes::Bytes;
+use memory::Memory;
 use portcullis_domain::condition::{Arguments, Circumstances};
 use portcullis_domain::id::ServerId;
 use portcullis_domain::policy::ServerPolicy;
 use portcullis_domain::principal::Principal;
-use portcullis_guard::bounded::BoundedMap;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Longest id of a request whose answer can be gone on with.
 const MAX_ID: usize = 512;
 
-/// Longest message that is kept for conditions on arguments, and longest name of what it is about. A longer message is not known
-/// later, and such conditions forbid it.
+/// Longest message that is kept for conditions on arguments. A longer one is not known later, and such conditions forbid it.
 const MAX_MESSAGE: usize = 16 * 1024;
 
-/// Most questions that one id stands for: clients should use it once, and begin anew all the same. Of more, none is remembered.
-const MOST_OF_ONE_ID: usize = 8;
+/// Longest name that is kept, with that of what made a task and its message.
+const MAX_AIM: usize = 40 * 1024;
+
+/// What all questions together may take.
+const ALL_BYTES: usize = 8 * 1024 * 1024;
 
 /// What was asked in a session.
 #[derive(PartialEq, Eq)]
@@ -40,44 +45,39 @@ struct Question {
 /// Server, session, and the id of the request, written in one way.
 type Key = (ServerId, String, String);
 
+impl Question {
+    /// About what it takes, in bytes.
+    fn length(&self) -> usize {
+        self.aim.length() + self.message.as_ref().map_or(0, Bytes::len)
+    }
+}
+
 /// Every question that may be gone on with.
 pub(crate) struct Asked {
-    /// Where an id stood for several, nobody knows which of them something answers: all of them have to be allowed. Where it
-    /// stood for too many, there are none.
-    known: Mutex<BoundedMap<Key, Vec<Arc<Question>>>>,
+    known: Mutex<Memory>,
+}
+
+impl Default for Asked {
+    fn default() -> Self {
+        Self { known: Mutex::new(Memory::new(ALL_BYTES)) }
+    }
 }
 
 impl Asked {
-    pub(crate) fn new(capacity: usize) -> Self {
-        Self { known: Mutex::new(BoundedMap::new(capacity)) }
+    /// The session is over: nobody goes on with its streams.
+    pub(crate) fn forget(&self, server: ServerId, session: &str) {
+        self.known().forget_session(server, session);
     }
 
-    fn remember(&self, key: Key, question: Arc<Question>) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(before) = known.get(&key) else {
-            known.insert(key, vec![question]);
-            return;
-        };
-        if before.is_empty() || before.contains(&question) {
-            return;
-        }
-        let mut all = before.clone();
-        all.push(question);
-        if all.len() > MOST_OF_ONE_ID {
-            all.clear();
-        }
-        known.insert(key, all);
-    }
-
-    fn of(&self, key: &Key) -> Vec<Arc<Question>> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(key).cloned().unwrap_or_default()
+    fn known(&self) -> MutexGuard<'_, Memory> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A question that is being answered by a stream, until it is known whether the stream can be gone on with.
 pub(crate) struct Resumable {
     asked: Arc<Asked>,
+    who: Arc<Principal>,
     key: Key,
     question: Arc<Question>,
 }
@@ -86,11 +86,11 @@ impl Resumable {
     /// None where its answer cannot be told again.
     pub(crate) fn of(
         asked: &Arc<Asked>,
-        (server, session): (ServerId, &str),
+        (who, server, session): (&Arc<Principal>, ServerId, &str),
         id: &RawValue,
         (aim, arguments): (&Aim, Option<&InMessage>),
     ) -> Option<Self> {
-        if aim.object().is_some_and(|object| object.len() > MAX_MESSAGE) {
+        if aim.length() > MAX_AIM {
             return None;
         }
         // A copy: it may be a small part of what was received.
@@ -98,12 +98,12 @@ impl Resumable {
         let message = message.map(|message| Bytes::copy_from_slice(message));
         let question = Arc::new(Question { aim: aim.clone(), message });
         let key = (server, session.to_owned(), written(id)?);
-        Some(Self { asked: Arc::clone(asked), key, question })
+        Some(Self { asked: Arc::clone(asked), who: Arc::clone(who), key, question })
     }
 
     /// An event of the stream has an id, so clients can go on from there.
     pub(crate) fn remember(self) {
-        self.asked.remember(self.key, self.question);
+        self.asked.known().remember(self.key, &self.who.subject, self.question);
     }
 }
 
@@ -119,8 +119,10 @@ pub(crate) struct Replay {
 pub(crate) enum ToldAgain {
     /// It answers nothing, or what is allowed now.
     AsItIs,
-    /// Nobody knows what was asked.
+    /// It answers no request.
     Nobodys,
+    /// It answers this request, and nobody knows what that asked.
+    Forgotten(Box<RawValue>),
     /// It answers this request, which is not allowed any more.
     Withdrawn(Box<RawValue>),
 }
@@ -161,7 +163,7 @@ impl Replay {
             is_still_allowed(rules, principal, &question.aim, &circumstances)
         };
         if questions.is_empty() {
-            ToldAgain::Nobodys
+            if is_id(id) { ToldAgain::Forgotten(id.to_owned()) } else { ToldAgain::Nobodys }
         } else if questions.iter().all(is_allowed) {
             ToldAgain::AsItIs
         } else {
@@ -170,8 +172,15 @@ impl Replay {
     }
 
     fn questions(&self, id: &RawValue) -> Vec<Arc<Question>> {
-        written(id).map(|id| self.asked.of(&(self.server, self.session.clone(), id))).unwrap_or_default()
+        written(id)
+            .map(|id| self.asked.known().of(&(self.server, self.session.clone(), id)))
+            .unwrap_or_default()
     }
+}
+
+/// Whether requests can have such an id.
+fn is_id(id: &RawValue) -> bool {
+    id.get().starts_with(|first: char| matches!(first, '"' | '-' | '0'..='9'))
 }
 
 /// An id as text, however it was written.
@@ -183,6 +192,7 @@ fn written(id: &RawValue) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use portcullis_domain::principal::Subject;
 
     fn key(id: &str) -> Key {
         let id = RawValue::from_string(id.to_owned()).unwrap();
@@ -195,19 +205,25 @@ mod tests {
 
     #[test]
     fn pc_45_an_id_stands_for_everything_that_it_stood_for() {
-        let asked = Asked::new(10);
-        asked.remember(key("1"), tool("read"));
-        asked.remember(key(r#""1""#), tool("write"));
-        assert!(asked.of(&key("1")) == [tool("read")], "a text is no number");
-        asked.remember(key("1"), tool("read"));
-        assert!(asked.of(&key("1")) == [tool("read")], "the same, asked again");
-        asked.remember(key("1"), tool("write"));
-        assert!(asked.of(&key("1")) == [tool("read"), tool("write")]);
-        assert!(asked.of(&key(r#""\u0031""#)) == [tool("write")], "escapes are read");
+        let who = Subject::Agent("cli_1".parse().unwrap());
+        let asked = Asked::default();
+        let remember = |key: Key, question| asked.known().remember(key, &who, question);
+        let of = |key: &Key| asked.known().of(key);
+        remember(key("1"), tool("read"));
+        remember(key(r#""1""#), tool("write"));
+        assert!(of(&key("1")) == [tool("read")], "a text is no number");
+        remember(key("1"), tool("read"));
+        assert!(of(&key("1")) == [tool("read")], "the same, asked again");
+        remember(key("1"), tool("write"));
+        assert!(of(&key("1")) == [tool("read"), tool("write")]);
+        assert!(of(&key(r#""\u0031""#)) == [tool("write")], "escapes are read");
         for number in 0..20 {
-            asked.remember(key("1"), tool(&format!("t{number}")));
+            remember(key("1"), tool(&format!("t{number}")));
         }
-        asked.remember(key("1"), tool("read"));
-        assert!(asked.of(&key("1")).is_empty(), "of too many, none, for as long as the id is remembered");
+        remember(key("1"), tool("read"));
+        assert!(of(&key("1")).is_empty(), "of too many, none, for as long as the id is remembered");
+        asked.forget(ServerId::from_bytes([1; 16]), "s-1");
+        remember(key("1"), tool("read"));
+        assert!(of(&key("1")) == [tool("read")], "another session of that name begins with nothing");
     }
 }

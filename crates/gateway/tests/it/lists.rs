@@ -3,7 +3,7 @@
 use crate::world::{META, World, json, legacy, request, respond, tool};
 use portcullis_domain::condition::Forbid;
 use portcullis_domain::registry::Pinning;
-use portcullis_domain::snapshot::Snapshot;
+use portcullis_domain::snapshot::{Snapshot, Update};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -90,6 +90,35 @@ async fn pc_22_a_repeated_list_is_filtered_for_each_reader_by_the_policy_of_now(
     world.advance(Duration::from_mins(1));
     world.feed_snapshot(&by_the_hour);
     assert_eq!(listed(&world, &world.token(), "8").await, r#"{"name":"list_notes"}"#);
+}
+
+#[tokio::test]
+async fn pc_22_a_list_shows_what_may_be_called_when_it_comes_not_when_it_was_asked_for() {
+    let list_of = |id: &serde_json::Value| {
+        format!(r#"{{"id":{id},"result":{{"tools":[{REPEATED}],"cacheScope":"public"}},"jsonrpc":"2.0"}}"#)
+    };
+    let told = r#"{"jsonrpc":"2.0","method":"x"}"#;
+    for content_type in ["application/json", "text/event-stream"] {
+        let world = World::with(|_| (), without_pins).await;
+        let person = world.user_token("notes:write");
+        let mut withdrawn = world.snapshot.clone();
+        withdrawn.number += 1;
+        withdrawn.roles[0].access =
+            BTreeMap::from([("notes".parse().unwrap(), "notes:read".parse().unwrap())]);
+        let update =
+            Update::Full { snapshot: Box::new(withdrawn), revocations: Vec::new(), as_of: world.now() };
+        let update = serde_json::to_vec(&update).unwrap();
+        let gateway = world.gateway.clone();
+        world.upstream.answers(move |seen| {
+            gateway.feed(&update).unwrap();
+            let list = list_of(&crate::world::request_id(seen).unwrap());
+            let events = format!("data: {told}\n\ndata: {list}\n\n");
+            let is_stream = content_type == "text/event-stream";
+            respond(200, content_type, if is_stream { &events } else { &list })
+        });
+        let text = world.served(list(&person, "tools/list")).await.text();
+        assert!(text.contains("list_notes") && !text.contains("create_note"), "{content_type}: {text}");
+    }
 }
 
 #[tokio::test]

@@ -156,8 +156,17 @@ async fn scope_17_what_was_read_is_kept_for_nobody_else() {
         }
     }
     let twice = body.replace(r#""ttlMs":5"#, r#""cacheScope":"public""#);
+    let told_twice = format!("data: {twice}\n\n");
     world.upstream.answers(move |_| json(200, &twice));
     assert_eq!(world.send(read("note://public/a")).await.status, 502);
+    world.upstream.answers(move |_| respond(200, "text/event-stream", &told_twice));
+    assert!(world.served(read("note://public/a")).await.text().contains("-31502"));
+    // What is no message and names no scope is left out, like what nobody asked for.
+    let garbled = r#"data: {"text":"\u00e9""#;
+    world
+        .upstream
+        .answers(move |_| respond(200, "text/event-stream", &format!("{garbled}\n\ndata: {body}\n\n")));
+    assert_eq!(world.served(read("note://public/a")).await.text(), format!("data: {private}\n\n"));
 }
 
 #[tokio::test]

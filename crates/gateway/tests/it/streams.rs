@@ -246,7 +246,7 @@ async fn pc_45_an_answer_that_is_told_again_is_decided_about_again() {
 }
 
 #[tokio::test]
-async fn pc_45_an_answer_to_nothing_that_was_asked_is_not_told_again() {
+async fn pc_45_an_answer_to_what_is_not_remembered_is_an_error() {
     let world = World::new().await;
     let token = world.token();
     let (tap, mut reader) = in_session(&world, &token).await;
@@ -256,8 +256,27 @@ async fn pc_45_an_answer_to_nothing_that_was_asked_is_not_told_again() {
     drop((tap, reader));
     let text = gone_on_with(&world, &token).await;
     assert!(!text.contains("result") && text.contains("notifications/message"), "{text}");
+    assert!(text.contains("-31503") && text.contains(r#""id":1"#), "nobody waits for ever: {text}");
     let stream = &newest_record(&world)["stream"];
-    assert_eq!((&stream["events"], &stream["left_out"]), (&1.into(), &1.into()));
+    assert_eq!((&stream["events"], &stream["left_out"]), (&2.into(), &0.into()));
+}
+
+#[tokio::test]
+async fn pc_45_what_was_asked_in_a_session_that_ended_is_forgotten() {
+    let world = World::new().await;
+    let token = world.token();
+    let (tap, mut reader) = in_session(&world, &token).await;
+    tap.send(TWO).unwrap();
+    assert_eq!(reader.next().await.unwrap(), TWO);
+    drop((tap, reader));
+    assert!(gone_on_with(&world, &token).await.contains("result"));
+    world.upstream.answers(|_| respond(204, "text/plain", ""));
+    let delete = legacy(&token, "").verb("DELETE").header("mcp-session-id", "s-1");
+    assert_eq!(world.send(delete).await.status, 204);
+    // Another session, to which the upstream gives the same name.
+    drop(in_session(&world, &token).await);
+    let text = gone_on_with(&world, &token).await;
+    assert!(!text.contains("result") && text.contains("-31503"), "{text}");
 }
 
 #[tokio::test]

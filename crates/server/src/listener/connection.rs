@@ -145,11 +145,18 @@ async fn serve_1((stream, tap): (Tapped, Tap), site: Site, life: Life) -> hyper:
     let service = service_fn(move |request: Request<Incoming>| {
         let strict = tap.check(&request);
         let site = site.clone();
-        let activity = watched.clone();
+        let (activity, tap) = (watched.clone(), tap.clone());
         // Given back when the answer begins, not when the connection ends.
         Box::pin(async move {
             match strict {
-                Ok(()) => watch(&activity, answer_1(site, request)).await,
+                Ok(()) => {
+                    let answered = watch(&activity, answer_1(site, request)).await;
+                    answered.inspect(|answer| {
+                        if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+                            tap.leave();
+                        }
+                    })
+                }
                 Err(fault) => Ok(refuse(fault)),
             }
         })

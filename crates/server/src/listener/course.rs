@@ -81,6 +81,11 @@ impl Course {
         }
     }
 
+    /// What comes from now on is no HTTP: nothing of it is kept.
+    pub(super) fn leave(&mut self) {
+        *self = Self { at: At::Lost, ..Self::default() };
+    }
+
     /// How the next head fared that nobody has asked about; `None`: nothing is known of it.
     pub(super) fn next(&mut self) -> Option<Result<Framing, Fault>> {
         self.checked.pop_front()
@@ -223,6 +228,18 @@ mod tests {
                 assert_eq!(followed(&text, size), outcomes, "{text:?} in pieces of {size}");
             }
         }
+    }
+
+    #[test]
+    fn dos_05_after_an_upgrade_nothing_is_kept() {
+        let mut course = Course::default();
+        course.follow(GET.as_bytes());
+        assert_eq!(course.next(), Some(Ok(Framing::Length(0))));
+        course.follow(b"what is no head");
+        course.leave();
+        course.follow(&[b'x'; 100]);
+        course.follow(GET.as_bytes());
+        assert_eq!((course.next(), course.head.capacity(), course.checked.capacity()), (None, 0, 0));
     }
 
     #[test]

@@ -34,6 +34,11 @@ impl Tap {
         if is_chunked == matches!(framing, Framing::Chunked) { Ok(()) } else { Err(Fault::Unseen) }
     }
 
+    /// The connection was upgraded: what comes now is no HTTP.
+    pub(super) fn leave(&self) {
+        self.course().leave();
+    }
+
     fn follow(&self, bytes: &[u8]) {
         self.course().follow(bytes);
     }
