@@ -83,6 +83,12 @@ impl Snapshot {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "update")]
 pub enum Update {
+    /// Some of what is no longer believed, ahead of a [`Update::Full`] that leaves it out: there may be very much of it. By it
+    /// nobody is believed more, and nothing gets fresher.
+    Ahead {
+        /// Some of it.
+        revocations: Vec<Revocation>,
+    },
     /// Nothing changed: the follower was up to date at this moment.
     Fresh {
         /// The number that is still current.
@@ -94,7 +100,7 @@ pub enum Update {
     Full {
         /// The new state.
         snapshot: Box<Snapshot>,
-        /// Every revocation that still matters.
+        /// Every revocation that still matters, but for those that came ahead.
         revocations: Vec<Revocation>,
         /// When that was so.
         as_of: Timestamp,

@@ -393,7 +393,8 @@ impl Knowledge {
     pub(crate) fn feed(&self, bytes: &[u8], now: Timestamp) -> Result<(), FeedError> {
         let update: Update = serde_json::from_slice(bytes).map_err(FeedError::Malformed)?;
         let _one_at_a_time = self.feeding.lock().unwrap_or_else(PoisonError::into_inner);
-        let tells_nothing = matches!(update, Update::Fresh { .. });
+        // What comes ahead is followed by everything.
+        let tells_nothing = matches!(update, Update::Ahead { .. } | Update::Fresh { .. });
         let taken = self.take(update, now);
         // Also of one that was refused: it may have been taken in part.
         self.news.fetch_add(1, Ordering::Release);
@@ -407,6 +408,10 @@ impl Knowledge {
     fn take(&self, update: Update, now: Timestamp) -> Result<(), FeedError> {
         let before = self.known.load_full();
         let as_of = match update {
+            Update::Ahead { revocations } => {
+                self.take_revocations(&revocations, now);
+                return Ok(());
+            }
             Update::Fresh { number, as_of } => {
                 match number.cmp(&self.heard_of()) {
                     std::cmp::Ordering::Less => return Err(FeedError::Older),

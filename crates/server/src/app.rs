@@ -122,14 +122,13 @@ impl App {
         if state == master::Database::New {
             keys::create(&store, &master, &entropy, now).await?;
         }
-        let full = Full::read(&store, &config, &master, now).await?;
-        let update = full.update();
-        let current = Current::new(full.snapshot).map_err(FeedError::from)?;
+        let Full { keys, assertion_key, snapshot, as_of } = Full::read(&store, &config, &master, now).await?;
+        let current = Current::new(snapshot).map_err(FeedError::from)?;
         let traces = config.otlp.as_ref().map(Traces::open).transpose()?;
         let keeper = Arc::new(Keeper::default());
         let connections = Arc::clone(&keeper) as Arc<dyn Connections>;
         let settings = gateway_settings(&config, &clock, (traces.as_ref(), connections));
-        let gateway = Gateway::new(settings, full.assertion_key)?;
+        let gateway = Gateway::new(settings, assertion_key)?;
         let app = Arc::new(Self {
             follower: Follower::starting_at(Heard { number: current.snapshot.number, as_of: now }),
             store,
@@ -137,7 +136,7 @@ impl App {
             entropy,
             config,
             deliveries: tokio::sync::Mutex::default(),
-            keys: ArcSwap::from_pointee(full.keys),
+            keys: ArcSwap::from_pointee(keys),
             current: ArcSwap::from_pointee(current),
             gateway,
             traces,
@@ -154,7 +153,7 @@ impl App {
             master,
         });
         keeper.works_for(&app);
-        feed::feed(&app, &update)?;
+        feed::bring((&app.gateway, &app.store), &app.current.load_full().snapshot, as_of).await?;
         Ok(app)
     }
 

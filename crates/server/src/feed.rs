@@ -5,13 +5,13 @@ use crate::config::Config;
 use crate::keys::{self, KeyError, Keys};
 use portcullis_domain::builtin;
 use portcullis_domain::policy::UnusableSnapshot;
-use portcullis_domain::principal::Revocation;
 use portcullis_domain::seal::MasterKey;
 use portcullis_domain::snapshot::{ChangedAgents, Snapshot, Update};
+use portcullis_gateway::Gateway;
 use portcullis_oauth::client::ClientId;
 use portcullis_oauth::jwt::SigningKey;
 use portcullis_oauth::time::Timestamp;
-use portcullis_store::{ChangeKind, Heard, Reader, Store};
+use portcullis_store::{ChangeKind, Heard, Place, Reader, Store};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,14 +21,16 @@ use tokio_util::sync::CancellationToken;
 /// Other nodes' changes are seen at the latest after this; our own wake us at once.
 const POLL: Duration = Duration::from_millis(250);
 
+/// So many revocations are read at once. The log of a gateway is copied as often.
+const AT_ONCE: u32 = 20_000;
+
 /// Everything of one moment.
 pub(crate) struct Full {
     pub(crate) keys: Keys,
     /// For the gateway only.
     pub(crate) assertion_key: SigningKey,
     pub(crate) snapshot: Snapshot,
-    revocations: Vec<Revocation>,
-    as_of: Timestamp,
+    pub(crate) as_of: Timestamp,
 }
 
 /// Where the follower is in the feed.
@@ -58,7 +60,7 @@ pub enum FeedError {
 }
 
 impl Full {
-    /// Reads registry, keys and revocations in one transaction.
+    /// Reads registry and keys in one transaction.
     pub(crate) async fn read(
         store: &Store,
         config: &Config,
@@ -67,7 +69,6 @@ impl Full {
     ) -> Result<Self, FeedError> {
         let mut handle = store.read().await?;
         let registry = handle.reader().registry().await?;
-        let revocations = handle.reader().revocations(now).await?;
         let pins = handle.reader().pins().await?;
         let (keys, assertion_key) = keys::load(&mut handle, master).await?;
         let snapshot = builtin::installed(Snapshot {
@@ -84,17 +85,26 @@ impl Full {
             forbids: registry.forbids,
             pins,
         });
-        Ok(Self { keys, assertion_key, snapshot, revocations, as_of: now })
+        Ok(Self { keys, assertion_key, snapshot, as_of: now })
     }
+}
 
-    /// The update that brings all of it to a gateway.
-    pub(crate) fn update(&self) -> Update {
-        Update::Full {
-            snapshot: Box::new(self.snapshot.clone()),
-            revocations: self.revocations.clone(),
-            as_of: self.as_of,
-        }
+/// Brings a snapshot and everything that is not believed to the gateway of this node, the latter first. It is read after the
+/// snapshot: it may be more than was known then, and never less.
+pub(crate) async fn bring(
+    (gateway, store): (&Gateway, &Store),
+    snapshot: &Snapshot,
+    as_of: Timestamp,
+) -> Result<(), FeedError> {
+    let mut handle = store.read().await?;
+    let mut after = Some(Place::default());
+    while let Some(place) = after {
+        let (revocations, next) = handle.reader().revocations_after(&place, AT_ONCE, as_of).await?;
+        feed(gateway, &Update::Ahead { revocations })?;
+        after = next;
     }
+    let snapshot = Box::new(snapshot.clone());
+    feed(gateway, &Update::Full { snapshot, revocations: Vec::new(), as_of })
 }
 
 impl Follower {
@@ -154,19 +164,21 @@ pub async fn catch_up(app: &App) -> Result<(), FeedError> {
     // The clock first: what is read afterwards is at least as new.
     let now = app.clock.now();
     let update = match news(&app.store, *heard, now).await? {
-        News::Anew { number } => return everything(app, &mut heard, number, now).await,
+        // Rare, and it takes much room.
+        News::Anew { number } => return Box::pin(everything(app, &mut heard, number, now)).await,
         News::Update(update) => update,
     };
     let (number, is_taken) = match &update {
         Update::Agents { number, .. } => (*number, take_agents(app, &update)),
         Update::Fresh { number, .. } | Update::Revoked { number, .. } => {
-            feed(app, &update)?;
+            feed(&app.gateway, &update)?;
             (*number, true)
         }
+        Update::Ahead { .. } => (heard.number, false),
         Update::Full { snapshot, .. } => (snapshot.number, false),
     };
     if !is_taken {
-        return everything(app, &mut heard, number, now).await;
+        return Box::pin(everything(app, &mut heard, number, now)).await;
     }
     *heard = Heard { number, as_of: now };
     Ok(())
@@ -176,7 +188,7 @@ pub async fn catch_up(app: &App) -> Result<(), FeedError> {
 async fn everything(app: &App, heard: &mut Heard, number: u64, now: Timestamp) -> Result<(), FeedError> {
     let full = Full::read(&app.store, &app.config, &app.master, now).await?;
     let current = Current::new(full.snapshot.clone())?;
-    feed(app, &full.update())?;
+    bring((&app.gateway, &app.store), &full.snapshot, full.as_of).await?;
     app.current.store(Arc::new(current));
     app.keys.store(Arc::new(full.keys));
     *heard = Heard { number: number.max(full.snapshot.number), as_of: now };
@@ -202,7 +214,7 @@ async fn changed_agents(
 fn take_agents(app: &App, update: &Update) -> bool {
     let Update::Agents { agents, number, .. } = update else { return false };
     let Some(current) = app.current.load().with_agents(agents, *number) else { return false };
-    if let Err(error) = feed(app, update) {
+    if let Err(error) = feed(&app.gateway, update) {
         tracing::debug!(error = &error as &dyn std::error::Error, "the gateway needs everything anew");
         return false;
     }
@@ -211,8 +223,8 @@ fn take_agents(app: &App, update: &Update) -> bool {
 }
 
 /// Bytes, even within one process: the gateway can run alone.
-pub(crate) fn feed(app: &App, update: &Update) -> Result<(), FeedError> {
-    Ok(app.gateway.feed(&serde_json::to_vec(update)?)?)
+fn feed(gateway: &Gateway, update: &Update) -> Result<(), FeedError> {
+    Ok(gateway.feed(&serde_json::to_vec(update)?)?)
 }
 
 /// Follows until `stop`.

@@ -57,6 +57,7 @@ pub use lists::sessions::{ListedSession, SessionFilter};
 pub use pins::{PinnedTool, Sighted};
 pub use reader::{ReadHandle, Reader};
 pub use registry::Registry;
+pub use revocations::Place;
 pub use store::Store;
 pub use tx::{Recorded, Tx};
 pub use upstream_connections::connecting::{Connecting, NewConnecting};

@@ -14,6 +14,9 @@ use portcullis_oauth::time::Timestamp;
 statements! {
     REVOCATIONS =
         "SELECT kind, id, revoked_at, until FROM revocation WHERE until > $1 ORDER BY kind, id";
+    REVOCATIONS_AFTER =
+        "SELECT kind, id, revoked_at, until FROM revocation
+         WHERE until > $1 AND (kind, id) > ($2, $3) ORDER BY kind, id LIMIT $4";
     // Everybody's, a server's, a client's or a person's tokens of before the moment; a session or a token always.
     IS_REVOKED =
         "SELECT kind FROM revocation
@@ -34,11 +37,49 @@ statements! {
              until = CASE WHEN excluded.until > revocation.until THEN excluded.until ELSE revocation.until END";
 }
 
+/// Up to where revocations were read. The default is before all of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    kind: &'static str,
+    id: String,
+}
+
+impl Place {
+    fn of(target: &RevokedTarget) -> Self {
+        let (kind, id) = match target {
+            RevokedTarget::All => ("all", String::new()),
+            RevokedTarget::Client(id) => ("client", id.to_string()),
+            RevokedTarget::Connection(id) => ("connection", id.to_string()),
+            RevokedTarget::Server(id) => ("server", id.to_string()),
+            RevokedTarget::Session(id) => ("session", id.to_string()),
+            RevokedTarget::Token(id) => ("token", id.to_string()),
+            RevokedTarget::User(id) => ("user", id.to_string()),
+        };
+        Self { kind, id }
+    }
+}
+
 impl Reader<'_> {
     /// Every revocation that still matters.
     pub async fn revocations(&mut self, now: Timestamp) -> Result<Vec<Revocation>, Error> {
         let rows = self.connection.rows(REVOCATIONS, values![now]).await?;
         rows.into_iter().map(read).collect()
+    }
+
+    /// At most so many of them, and where to go on if there may be more: there may be very many, and each takes much room
+    /// until it is read.
+    pub async fn revocations_after(
+        &mut self,
+        Place { kind, id }: &Place,
+        most: u32,
+        now: Timestamp,
+    ) -> Result<(Vec<Revocation>, Option<Place>), Error> {
+        let values = values![now, *kind, id.as_str(), most];
+        let rows = self.connection.rows(REVOCATIONS_AFTER, values).await?;
+        let revocations: Vec<_> = rows.into_iter().map(read).collect::<Result<_, _>>()?;
+        let is_full = revocations.len() == most as usize;
+        let last = revocations.last().filter(|_| is_full).map(|last| Place::of(&last.target));
+        Ok((revocations, last))
     }
 
     /// Whether the token behind `principal`, which is for `server`, is no longer believed.
@@ -83,15 +124,7 @@ fn read(row: Row) -> Result<Revocation, Error> {
 impl Tx {
     /// Revokes, and tells the feed.
     pub async fn revoke(&mut self, revocation: &Revocation) -> Result<(), Error> {
-        let (kind, id) = match &revocation.target {
-            RevokedTarget::All => ("all", String::new()),
-            RevokedTarget::Client(id) => ("client", id.to_string()),
-            RevokedTarget::Connection(id) => ("connection", id.to_string()),
-            RevokedTarget::Server(id) => ("server", id.to_string()),
-            RevokedTarget::Session(id) => ("session", id.to_string()),
-            RevokedTarget::Token(id) => ("token", id.to_string()),
-            RevokedTarget::User(id) => ("user", id.to_string()),
-        };
+        let Place { kind, id } = Place::of(&revocation.target);
         let values = values![kind, id, revocation.at, revocation.until];
         self.connection.execute(REVOKE, values).await?;
         self.changed(ChangeKind::Revoked(revocation.clone()));

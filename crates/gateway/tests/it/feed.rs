@@ -1,6 +1,7 @@
 //! What the gateway knows, and that it refuses when it knows too little: PC-62.
 
 use crate::world::{World, settings_for, tool};
+use portcullis_domain::id::TokenId;
 use portcullis_domain::principal::{Revocation, RevokedTarget};
 use portcullis_domain::snapshot::{ChangedAgents, Update};
 use portcullis_gateway::{FeedError, Gateway};
@@ -47,6 +48,23 @@ async fn pc_62_a_clock_set_back_keeps_no_dead_feed_alive() {
     world.feed(&Update::Fresh { number: 1, as_of: world.now() }).unwrap();
     assert!(world.gateway.is_fresh());
     world.advance(Duration::from_secs(31));
+    assert!(!world.gateway.is_fresh());
+}
+
+#[tokio::test]
+async fn pc_45_what_comes_ahead_of_everything_ends_tokens_and_makes_nothing_fresher() {
+    let world = World::new().await;
+    let goes_on = world.token();
+    let target = RevokedTarget::Token(TokenId::from_bytes([9; 16]));
+    let ends = world.sign(|claims| claims.jti = TokenId::from_bytes([9; 16]).to_string());
+    world.served(tool(&ends, "list_notes")).await;
+    let until = world.now() + Duration::from_secs(3600);
+    let revoked = Revocation { target, at: world.now(), until };
+    world.advance(Duration::from_secs(29));
+    world.feed(&Update::Ahead { revocations: vec![revoked] }).unwrap();
+    world.refused(tool(&ends, "list_notes"), 401).await;
+    world.served(tool(&goes_on, "list_notes")).await;
+    world.advance(Duration::from_secs(2));
     assert!(!world.gateway.is_fresh());
 }
 

@@ -146,7 +146,7 @@ impl Told {
                 self.heard = Some(Heard { number, as_of: now });
                 Some(Update::Fresh { number, as_of })
             }
-            update @ Update::Full { .. } => Some(update),
+            update @ (Update::Ahead { .. } | Update::Full { .. }) => Some(update),
         })
     }
 
@@ -157,10 +157,11 @@ impl Told {
         };
         self.share = known.servers.into();
         let full = Full::read(&self.app.store, &self.app.config, &self.app.master, now).await?;
-        let Update::Full { snapshot, revocations, as_of } = full.update() else { return Ok(None) };
-        let number = number.max(snapshot.number);
-        let snapshot = Snapshot { number, ..self.share.of_snapshot(*snapshot) };
+        // After the rest: that more of it is not believed than was known then is no harm.
+        let revocations = self.app.store.read().await?.reader().revocations(now).await?;
+        let number = number.max(full.snapshot.number);
+        let snapshot = Snapshot { number, ..self.share.of_snapshot(full.snapshot) };
         self.heard = Some(Heard { number, as_of: now });
-        Ok(Some(Update::Full { snapshot: Box::new(snapshot), revocations, as_of }))
+        Ok(Some(Update::Full { snapshot: Box::new(snapshot), revocations, as_of: full.as_of }))
     }
 }

@@ -106,6 +106,7 @@ async fn take(lone: &Lone, news: &[u8]) -> Result<(), Ended> {
     }
     let update: Update = serde_json::from_slice(news).map_err(FeedError::Malformed)?;
     let as_of = match &update {
+        Update::Ahead { .. } => return Ok(()),
         Update::Agents { as_of, .. }
         | Update::Fresh { as_of, .. }
         | Update::Full { as_of, .. }

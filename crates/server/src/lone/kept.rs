@@ -77,8 +77,9 @@ impl Mirror {
                 mirror.revoke(revocations, (as_of, now));
                 true
             }
-            // The gateway refused these: it knew of nothing before.
-            (Update::Fresh { .. } | Update::Agents { .. } | Update::Revoked { .. }, None) => false,
+            // What comes ahead is told within a control room only. The others the gateway refused: it knew of nothing before.
+            (Update::Ahead { .. }, _)
+            | (Update::Fresh { .. } | Update::Agents { .. } | Update::Revoked { .. }, None) => false,
         }
     }
 

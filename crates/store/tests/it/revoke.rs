@@ -2,11 +2,11 @@
 
 use crate::world::{HOUR, NOW, World, event, race};
 use portcullis_domain::grant::{Session, SessionOwner};
-use portcullis_domain::id::SessionId;
-use portcullis_domain::principal::RevokedTarget;
+use portcullis_domain::id::{SessionId, TokenId};
+use portcullis_domain::principal::{Revocation, RevokedTarget};
 use portcullis_domain::secret::Hashed;
 use portcullis_oauth::time::Timestamp;
-use portcullis_store::{ChangeKind, Ended, Error};
+use portcullis_store::{ChangeKind, Ended, Error, Place};
 use std::time::Duration;
 
 const UNTIL: Timestamp = Timestamp::from_seconds(1_800_003_600);
@@ -143,6 +143,40 @@ async fn pc_45_a_token_of_a_write_that_was_given_a_later_moment_is_meant_too() {
     let known = world.read().await.reader().revocations(NOW).await.unwrap();
     let all = known.iter().find(|revocation| revocation.target == RevokedTarget::All).unwrap();
     assert_eq!((all.at, all.until), (later, UNTIL + Duration::from_secs(2)));
+}
+
+#[tokio::test]
+async fn pc_45_very_many_can_be_read_in_parts_and_none_is_left_out() {
+    let world = World::new().await;
+    let until = |number: u8| if number == 3 { NOW } else { UNTIL };
+    let write = world.store.write(NOW, until, |until, tx| {
+        Box::pin(async move {
+            for number in 0..7 {
+                let target = match number {
+                    0 => RevokedTarget::All,
+                    1 | 2 => RevokedTarget::Token(TokenId::from_bytes([number; 16])),
+                    _ => RevokedTarget::Session(SessionId::from_bytes([number; 16])),
+                };
+                tx.revoke(&Revocation { target, at: NOW, until: until(number) }).await?;
+            }
+            tx.record(&event(), ()).await
+        })
+    });
+    write.await.unwrap();
+    let all = world.read().await.reader().revocations(NOW).await.unwrap();
+    assert_eq!(all.len(), 6, "one does not matter any more");
+    for most in [1, 2, 3, 6, 100] {
+        let mut read = Vec::new();
+        let mut after = Some(Place::default());
+        while let Some(place) = after {
+            let mut handle = world.read().await;
+            let (part, next) = handle.reader().revocations_after(&place, most, NOW).await.unwrap();
+            assert!(part.len() <= most as usize);
+            read.extend(part);
+            after = next;
+        }
+        assert_eq!(read, all, "{most} at once");
+    }
 }
 
 #[tokio::test]
