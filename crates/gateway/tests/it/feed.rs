@@ -58,7 +58,7 @@ async fn pc_45_what_comes_ahead_of_everything_ends_tokens_and_makes_nothing_fres
     let target = RevokedTarget::Token(TokenId::from_bytes([9; 16]));
     let ends = world.sign(|claims| claims.jti = TokenId::from_bytes([9; 16]).to_string());
     world.served(tool(&ends, "list_notes")).await;
-    let until = world.now() + Duration::from_secs(3600);
+    let until = world.now() + Duration::from_hours(1);
     let revoked = Revocation { target, at: world.now(), until };
     world.advance(Duration::from_secs(29));
     world.feed(&Update::Ahead { revocations: vec![revoked] }).unwrap();
