@@ -184,7 +184,8 @@ impl Gateway {
             knowledge: Arc::new(knowledge),
             assertions: Assertions::new(assertion_issuer, assertion_key),
             sessions: Sessions::new(limits.sessions),
-            tasks: Arc::new(Tasks::new(limits.sessions)),
+            // Each may hold the call that made it.
+            tasks: Arc::new(Tasks::new(limits.sessions / 10)),
             asked: Arc::default(),
             spool,
             copies: Copies::new(settings.issuer.clone(), settings.connections.clone()),

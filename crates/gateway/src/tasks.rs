@@ -22,6 +22,9 @@ const MAX_ID: usize = 512;
 /// Longest message that is kept for conditions on arguments. Those of a longer one are not known later, and forbid.
 const MAX_MESSAGE: usize = 16 * 1024;
 
+/// Longest name of a tool whose tasks are tied to their maker. Those of others are nobody's, so nobody gets at them.
+const MAX_NAME: usize = 1024;
+
 /// What made a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct MadeBy {
@@ -93,6 +96,9 @@ impl MayBegin {
         keeps_arguments: bool,
     ) -> Option<Self> {
         let Aim::CallTool(tool) = &call.aim else { return None };
+        if tool.len() > MAX_NAME {
+            return None;
+        }
         // Who writes these otherwise gets a task that nobody finds again, and nothing else.
         let word = match era {
             Era::Sessions => "\"task\"",
