@@ -145,11 +145,12 @@ pub(crate) fn data(event: &Bytes) -> Bytes {
     }
 }
 
-/// The same event with other data; `id`, `event` and `retry` stay. `json` must be one JSON text.
+/// The same event with other data; `id`, `event` and `retry` stay, and nothing else does: what is no field here may be one to
+/// whoever reads it elsewhere, as behind a byte order mark. `json` must be one JSON text.
 pub(crate) fn with_data(event: &[u8], json: &[u8]) -> Bytes {
     let mut written = Vec::with_capacity(event.len());
     for line in lines(event) {
-        if !line.is_empty() && field(line, b"data").is_none() {
+        if [&b"id"[..], b"event", b"retry"].iter().any(|name| field(line, name).is_some()) {
             written.extend_from_slice(line);
             written.push(b'\n');
         }

@@ -111,7 +111,7 @@ impl Reader {
             Some("resources/read" | "resources/subscribe" | "resources/unsubscribe") => {
                 vec![of(params, "uri")]
             }
-            Some(method) if method.starts_with("tasks/") && method != "tasks/list" => {
+            Some("tasks/get" | "tasks/result" | "tasks/cancel" | "tasks/update") => {
                 vec![of(params, "taskId")]
             }
             Some("completion/complete") => match of(reference, "type").as_deref() {
