@@ -3,7 +3,7 @@
 //! They take the first or the last of two members of one name, and compare names exactly, or without case, separators and
 //! invisible characters; those of programs split lines wherever any language does.
 
-use crate::call::{Aim, Call};
+use crate::call::{Aim, Call, Kind};
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use std::fmt;
 
@@ -96,7 +96,8 @@ fn meant(call: &Call) -> Said {
         Aim::Task(task) => vec![task.id.clone()],
         Aim::Connect | Aim::Initialize | Aim::List | Aim::Method(_) | Aim::Unknown => Vec::new(),
     };
-    Said { method: Some(call.method.clone()).filter(|method| !method.is_empty()), id, objects }
+    // An empty name is one, too.
+    Said { method: (call.kind != Kind::Response).then(|| call.method.clone()), id, objects }
 }
 
 impl Reader {
