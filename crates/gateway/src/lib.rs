@@ -4,99 +4,72 @@
 //! recorded (`spool`) before the original bytes go upstream (`forward`, `stdio`). What the gateway knows arrives as bytes
 //! ([`Gateway::feed`]), so that it can run alone: it can name neither SQL nor the key that signs access tokens.
 
-mod answer;
-mod assertion;
-mod authenticate;
-mod authorize;
-mod batch;
-mod cache_scope;
-mod call;
-mod circumstances;
-#[cfg(test)]
-mod confusion;
-mod connections;
-#[cfg(test)]
-mod corpus;
-mod cors;
-mod credential;
-mod deliver;
-mod door;
-mod error;
-mod events;
-mod exchange;
-mod external;
-mod figures;
-mod forward;
-#[cfg(any(test, feature = "fuzzing"))]
-#[doc(hidden)]
-pub mod fuzzing;
-mod headers;
-mod ledger;
+mod bounds;
+mod decide;
+mod filter;
+mod known;
 mod line;
-mod list;
-mod metadata;
-mod notices;
-mod permitted;
-mod pins;
-mod program;
-mod rates;
-#[cfg(any(test, feature = "fuzzing"))]
-mod readers;
-mod room;
-mod serve;
-mod sessions;
+mod message;
+mod reach;
+mod record;
+mod request;
 mod settings;
-mod spans;
-mod spool;
-mod state;
-mod stdio;
-mod strangers;
 mod stream;
 mod survey;
-mod tasks;
+#[cfg(any(test, feature = "fuzzing"))]
+mod testing;
 mod upstream;
-mod verbs;
 
-pub use circumstances::ClientAddress;
-pub use connections::{Connections, CopyId, NoCopy, TokenCopy, Wanted};
-pub use figures::{Figures, Histogram, ServerFigures};
-pub use forward::{Connector, NoTls, Unusable, check_tls, connector};
+pub use decide::circumstances::ClientAddress;
+pub use known::state::FeedError;
+pub use reach::connector::Connector;
+pub use reach::tls::{NoTls, Unusable, check as check_tls, connector};
+pub use record::figures::{Figures, Histogram, ServerFigures};
+pub use record::spans::Spans;
+pub use record::spool::SpoolSegment;
 pub use settings::{
     AtOnce, CallRates, Clock, IssuerTimes, Limits, Program, Secrets, Settings, SpoolSettings,
 };
-pub use spans::Spans;
-pub use spool::SpoolSegment;
-pub use state::FeedError;
 pub use survey::{Survey, SurveyFailure};
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub use testing::fuzzing;
+pub use upstream::connections::{Connections, CopyId, NoCopy, TokenCopy, Wanted};
 
-use assertion::Assertions;
 use axum::body::Body;
 use axum::routing::any;
-use connections::Copies;
-use door::{Behind, Door};
-use figures::Counters;
+use bounds::rates::Rates;
+use bounds::room::Room;
+use bounds::slots::Slots;
+use bounds::strangers::Strangers;
+use decide::pins::Pinboard;
+use filter::list::Lists;
 use http::{Request, Response};
+use known::door::{Behind, Door};
+use known::external;
+use known::sessions::Sessions;
+use known::state::{Knowledge, Means};
+use known::tasks::Tasks;
 use line::Lines;
-use list::Lists;
-use pins::Pinboard;
 use portcullis_domain::pins::Sighting;
 use portcullis_oauth::issuer::{InvalidIssuer, Issuer};
 use portcullis_oauth::jwt::{self, SigningKey};
 use rand::rngs::{StdRng, SysRng};
 use rand::{RngExt as _, SeedableRng as _};
-use rates::Rates;
-use room::Room;
-use sessions::Sessions;
-use spool::Spool;
-use state::{Knowledge, Means};
+use reach::fetch::Fetcher;
+use reach::target;
+use record::figures::Counters;
+use record::spool::Spool;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use strangers::Strangers;
-use stream::{Asked, Closing, Slots};
-use tasks::Tasks;
+use stream::{Asked, Closing};
 use tokio::sync::{mpsc, watch};
+use upstream::assertion::Assertions;
+use upstream::connections::Copies;
+use upstream::forward::usual_tls;
+use upstream::stdio;
 
 /// The gateway. Cheap to clone; clones are the same gateway.
 #[derive(Clone)]
@@ -326,7 +299,7 @@ impl Inner {
 
 /// What issuers are asked and upstreams are reached with.
 fn means(settings: &Settings) -> Result<Means, NoTls> {
-    let fetcher = Arc::new(external::Fetcher::new()?);
+    let fetcher = Arc::new(Fetcher::new()?);
     let (clock, secrets) = (Arc::clone(&settings.clock), Arc::clone(&settings.secrets));
     Ok(Means {
         issuers: external::Means {
@@ -336,8 +309,8 @@ fn means(settings: &Settings) -> Result<Means, NoTls> {
             secrets: Arc::clone(&secrets),
             capacity: settings.limits.signatures,
         },
-        upstreams: forward::Means {
-            tls: forward::usual_tls()?,
+        upstreams: target::Means {
+            tls: usual_tls()?,
             limits: settings.limits.clone(),
             clock,
             secrets,

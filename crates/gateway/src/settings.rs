@@ -1,7 +1,7 @@
 //! What a gateway is told once, at its start.
 
-use crate::connections::Connections;
-use crate::spans::Spans;
+use crate::record::spans::Spans;
+use crate::upstream::connections::Connections;
 use portcullis_domain::registry::SecretPlace;
 use portcullis_oauth::issuer::Issuer;
 use portcullis_oauth::time::Timestamp;

@@ -5,21 +5,19 @@
 //! stream that answers a request is gone on with (`Last-Event-ID`) where an event on it had an id, and nothing else was said
 //! last; elsewhere whoever asked would wait for ever, so there is a last word.
 
-mod account;
 mod asked;
 mod hearing;
-mod slots;
 mod watch;
 
-pub(crate) use account::Account;
 pub(crate) use asked::{Asked, Replay, Resumable, ToldAgain};
 pub(crate) use hearing::{Heard, Hearing};
-pub(crate) use slots::{Full, Slot, Slots};
 pub(crate) use watch::{Closing, Over, Watch};
 
-use crate::call::Aim;
-use crate::error::{self, code};
-use crate::events::{self, BrokenOff};
+use crate::bounds::slots::Slot;
+use crate::decide::refusal::{code, rpc_error};
+use crate::message::call::Aim;
+use crate::message::events::{self, BrokenOff};
+use crate::record::account::Account;
 use axum::body::Body;
 use bytes::Bytes;
 use futures_util::stream::{BoxStream, StreamExt as _};
@@ -197,7 +195,7 @@ impl Outgoing {
 
     fn error(&self, code: i64, sentence: &str) -> Option<Bytes> {
         let id = self.hearing.id.as_deref().filter(|_| !self.pace.is_answered)?;
-        Some(events::message(&error::rpc_error(code, sentence, Some(id), None)))
+        Some(events::message(&rpc_error(code, sentence, Some(id), None)))
     }
 }
 

@@ -3,19 +3,19 @@
 //! The upstream is asked as any client would ask it, over HTTP or as a program of the probe's own, and gets an assertion
 //! without scopes. Nothing that it answers goes anywhere but into the comparison.
 
-use crate::answer::Answer;
-use crate::authenticate::Caller;
-use crate::call::parse;
-use crate::door::Behind;
-use crate::error::Refusal;
-use crate::events::{self, BrokenOff};
-use crate::exchange::{Allowed, policy_of};
-use crate::forward::Forwarded;
-use crate::headers::{Era, METHOD, PROTOCOL_VERSION};
-use crate::list::{self, Reader};
-use crate::permitted::Permitted;
-use crate::pins::Look;
-use crate::state::Known;
+use crate::decide::permitted::Permitted;
+use crate::decide::pins::Look;
+use crate::decide::refusal::Refusal;
+use crate::filter::list::{self, Reader};
+use crate::known::door::Behind;
+use crate::known::state::Known;
+use crate::message::answer::Answer;
+use crate::message::call::parse;
+use crate::message::events::{self, BrokenOff};
+use crate::message::headers::{Era, METHOD, PROTOCOL_VERSION};
+use crate::request::authenticate::Caller;
+use crate::request::exchange::{Allowed, policy_of};
+use crate::upstream::forward::Forwarded;
 use crate::{Gateway, Inner};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -272,7 +272,7 @@ impl Talk<'_> {
 
     fn is_answer(&self, message: &[u8]) -> bool {
         serde_json::value::to_raw_value(&self.number)
-            .is_ok_and(|id| crate::answer::is_response_to(message, &id))
+            .is_ok_and(|id| crate::message::answer::is_response_to(message, &id))
     }
 
     async fn send(&self, body: Bytes) -> Result<Answer, SurveyFailure> {

@@ -3,12 +3,12 @@
 
 use super::{Line, Opened, Taken, words};
 use crate::Inner;
-use crate::authenticate::Caller;
-use crate::deliver::empty;
-use crate::error::Refusal;
-use crate::events;
-use crate::exchange::Refused;
-use crate::room::keeping;
+use crate::bounds::room::keeping;
+use crate::decide::refusal::Refusal;
+use crate::message::events;
+use crate::request::authenticate::Caller;
+use crate::request::deliver::empty;
+use crate::request::exchange::Refused;
 use crate::stream::Hearing;
 use axum::body::Body;
 use bytes::Bytes;

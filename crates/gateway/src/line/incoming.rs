@@ -1,12 +1,12 @@
 //! What the caller says on a line.
 
 use super::{Line, Taken, words};
-use crate::authenticate::Caller;
-use crate::call::{Aim, Call, Kind, ParseRefusal, parse};
-use crate::error::Refusal;
-use crate::exchange::Refused;
-use crate::headers::{Era, needs_session};
-use crate::stream::Full;
+use crate::bounds::slots::Full;
+use crate::decide::refusal::Refusal;
+use crate::message::call::{Aim, Call, Kind, ParseRefusal, parse};
+use crate::message::headers::{Era, needs_session};
+use crate::request::authenticate::Caller;
+use crate::request::exchange::Refused;
 use axum::body::Body;
 use bytes::Bytes;
 use http::Response;

@@ -1,13 +1,13 @@
 //! What comes back, and is put on the line message by message.
 
 use super::{Line, SLOW, versions};
-use crate::answer::is_response_to;
-use crate::authenticate::Caller;
-use crate::batch::reply::{is_stream, whole};
-use crate::call::{Aim, Call};
-use crate::error::{code, rpc_error};
-use crate::events::{self, BrokenOff};
-use crate::headers::SESSION_ID;
+use crate::decide::refusal::{code, rpc_error};
+use crate::message::answer::is_response_to;
+use crate::message::call::{Aim, Call};
+use crate::message::events::{self, BrokenOff};
+use crate::message::headers::SESSION_ID;
+use crate::request::authenticate::Caller;
+use crate::request::batch::reply::{is_stream, whole};
 use axum::body::Body;
 use bytes::Bytes;
 use futures_util::stream::{BoxStream, StreamExt as _};

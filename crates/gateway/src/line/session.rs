@@ -1,10 +1,10 @@
 //! The session behind a line: what it says of itself, and its end.
 
 use super::{ACCEPT, LISTEN_AGAIN, Line};
-use crate::authenticate::Caller;
-use crate::batch::reply::is_stream;
-use crate::door::{Behind, Door};
-use crate::headers::{PROTOCOL_VERSION, SESSION_ID};
+use crate::known::door::{Behind, Door};
+use crate::message::headers::{PROTOCOL_VERSION, SESSION_ID};
+use crate::request::authenticate::Caller;
+use crate::request::batch::reply::is_stream;
 use axum::body::Body;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};

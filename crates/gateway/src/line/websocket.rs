@@ -5,12 +5,14 @@ mod coming;
 
 use super::{Line, Opened, Taken, words};
 use crate::Inner;
-use crate::authenticate::Caller;
-use crate::call::Aim;
-use crate::error::Refusal;
-use crate::exchange::Refused;
-use crate::state::Disbelief;
-use crate::stream::{Account, Over, Slot, Watch};
+use crate::bounds::slots::Slot;
+use crate::decide::refusal::Refusal;
+use crate::known::state::Disbelief;
+use crate::message::call::Aim;
+use crate::record::account::Account;
+use crate::request::authenticate::Caller;
+use crate::request::exchange::Refused;
+use crate::stream::{Over, Watch};
 use axum::body::Body;
 use bytes::Bytes;
 use coming::{Coming, Watched};
@@ -365,7 +367,7 @@ async fn take(line: &Arc<Line>, body: Bytes) -> Option<Ending> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::room::Room;
+    use crate::bounds::room::Room;
     use portcullis_domain::principal::Subject;
 
     #[test]

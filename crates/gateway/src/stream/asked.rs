@@ -7,10 +7,10 @@
 
 mod memory;
 
-use crate::authorize::is_still_allowed;
-use crate::call::Aim;
-use crate::circumstances::InMessage;
-use crate::pins::ServerPins;
+use crate::decide::authorize::is_still_allowed;
+use crate::decide::circumstances::InMessage;
+use crate::decide::pins::ServerPins;
+use crate::message::call::Aim;
 use bytes::Bytes;
 use memory::Memory;
 use portcullis_domain::condition::{Arguments, Circumstances};

@@ -1,9 +1,9 @@
 //! What an upstream says on a stream, event by event: what is the caller's to hear is passed on, the rest is left out
 //! (STRM-06). The answer to another request is somebody else's, and clients would take it for theirs (UPS-03).
 
-use crate::answer::same_value;
-use crate::events;
-use crate::headers::Era;
+use crate::message::answer::same_value;
+use crate::message::events;
+use crate::message::headers::Era;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;

@@ -1,13 +1,13 @@
 //! Whether an open stream may go on: looked at when news comes, when time is up, and before each event, which costs two
 //! comparisons as long as nothing happened.
 
-use crate::authorize::is_still_allowed;
-use crate::call::Aim;
-use crate::circumstances::InMessage;
-use crate::door::Door;
-use crate::pins::Pinboard;
+use crate::decide::authorize::is_still_allowed;
+use crate::decide::circumstances::InMessage;
+use crate::decide::pins::Pinboard;
+use crate::known::door::Door;
+use crate::known::state::{Disbelief, Knowledge};
+use crate::message::call::Aim;
 use crate::settings::Clock;
-use crate::state::{Disbelief, Knowledge};
 use portcullis_domain::condition::{Arguments, Circumstances};
 use portcullis_oauth::jwt::TokenRefusal;
 use portcullis_oauth::time::Timestamp;

@@ -3,7 +3,7 @@
 //!
 //! Only lengths and ends are read (RFC 6455 s5.2). What is not as it must be is for the library to refuse.
 
-use crate::room::{Held, NoRoom, Share};
+use crate::bounds::room::{Held, NoRoom, Share};
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -198,7 +198,7 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for Watched<Io> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::room::Room;
+    use crate::bounds::room::Room;
     use portcullis_domain::principal::Subject;
 
     const MIB: usize = 1024 * 1024;

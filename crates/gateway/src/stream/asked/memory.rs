@@ -132,7 +132,7 @@ fn bytes_of((_, session, id): &Key, who: &Subject, questions: &[Arc<Question>]) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::call::Aim;
+    use crate::message::call::Aim;
     use bytes::Bytes;
 
     const KIB: usize = 1024;

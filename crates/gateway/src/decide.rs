@@ -1,0 +1,8 @@
+//! Whether a call may be: permits and for how long they count, pins, circumstances, and everything that is said where it may
+//! not. May import what is known, and what is below that; sends nothing.
+
+pub(crate) mod authorize;
+pub(crate) mod circumstances;
+pub(crate) mod permitted;
+pub(crate) mod pins;
+pub(crate) mod refusal;

@@ -1,0 +1,7 @@
+//! The messages themselves, as they stand in bodies, events and headers: read, compared, written. Knows bounds; nothing of
+//! servers, callers or policy.
+
+pub(crate) mod answer;
+pub(crate) mod call;
+pub(crate) mod events;
+pub(crate) mod headers;

@@ -1,0 +1,9 @@
+//! How others are reached: connections and their health, certificates, what issuers say, and the credential that is shown
+//! instead of the caller's token. Knows messages and what is below them; no caller.
+
+pub(crate) mod breaker;
+pub(crate) mod connector;
+pub(crate) mod credential;
+pub(crate) mod fetch;
+pub(crate) mod target;
+pub(crate) mod tls;

@@ -1,0 +1,369 @@
+//! One POST of an authenticated caller: parse, authorize, record, forward, respond.
+
+use crate::Inner;
+use crate::bounds::room::Unread;
+use crate::bounds::slots::{Full, Slot};
+use crate::decide::authorize::{Denial, Permits, authorize};
+use crate::decide::circumstances::InMessage;
+use crate::decide::permitted::Permitted;
+use crate::decide::pins::ServerPins;
+use crate::decide::refusal::Refusal;
+use crate::known::door::Behind;
+use crate::message::answer::{Answer, UpstreamFailure};
+use crate::message::call::{Aim, Call, Kind, OfTask, parse};
+use crate::message::headers::{self, Era, SESSION_ID, parameters};
+use crate::record::figures::ANSWERED;
+use crate::record::ledger::{Recorded, What};
+use crate::record::spans::{ALLOWED, Span};
+use crate::request::authenticate::Caller;
+use crate::request::batch::is_batch;
+use crate::request::deliver::Delivery;
+use crate::upstream::connections::Ask;
+use crate::upstream::forward::{Forwarded, content_type};
+use axum::body::Body;
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, Method, Response, header};
+use opentelemetry::trace::SpanKind;
+use portcullis_domain::condition::Circumstances;
+use portcullis_domain::policy::ServerPolicy;
+use serde_json::value::RawValue;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// A request of a caller that is not served, with what the record and the answer need.
+pub(crate) struct Refused {
+    pub(crate) refusal: Box<Refusal>,
+    pub(crate) id: Option<Box<RawValue>>,
+    pub(crate) in_session: bool,
+    pub(crate) method: String,
+    pub(crate) object: Option<String>,
+    pub(crate) object_kind: Option<&'static str>,
+    /// Whether the spool knows of it already, as of an allowed call that failed.
+    pub(crate) is_recorded: bool,
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        Self {
+            refusal: Box::new(refusal),
+            id: None,
+            in_session: false,
+            method: String::new(),
+            object: None,
+            object_kind: None,
+            is_recorded: false,
+        }
+    }
+}
+
+impl Refused {
+    pub(crate) fn of(refusal: Refusal, call: &Call, era: Option<Era>) -> Self {
+        let mut refused = Self::from(refusal);
+        refused.id.clone_from(&call.id);
+        refused.in_session = era == Some(Era::Sessions);
+        refused.method.clone_from(&call.method);
+        refused.object = call.aim.object().map(str::to_owned);
+        refused.object_kind = call.aim.object_kind();
+        refused
+    }
+
+    /// Of a request without a message.
+    pub(crate) fn by_verb(mut self, verb: &str) -> Self {
+        self.in_session = true;
+        verb.clone_into(&mut self.method);
+        self
+    }
+
+    /// Of a call that was allowed and failed: its decision is in the spool.
+    pub(crate) fn recorded(mut self) -> Self {
+        self.is_recorded = true;
+        self
+    }
+}
+
+/// A call that may be made.
+pub(crate) struct Allowed<'a> {
+    pub(crate) caller: &'a Caller,
+    pub(crate) call: &'a Call,
+    pub(crate) era: Era,
+    pub(crate) session: Option<&'a str>,
+    pub(crate) headers: &'a HeaderMap,
+    pub(crate) trace: Option<HeaderMap>,
+    pub(crate) body: Bytes,
+    /// Whether its answer is answered alone, and not with those of a batch.
+    pub(crate) is_alone: bool,
+}
+
+impl Inner {
+    pub(crate) async fn post(
+        &self,
+        caller: &Caller,
+        parts: &Parts,
+        body: Body,
+    ) -> Result<Response<Body>, Refused> {
+        let body = self.body(caller, &parts.headers, body).await?;
+        self.take(caller, &parts.headers, body).await
+    }
+
+    /// What came, whole: one message, or several where the revision has batches.
+    pub(crate) async fn take(
+        &self,
+        caller: &Caller,
+        headers: &HeaderMap,
+        body: Bytes,
+    ) -> Result<Response<Body>, Refused> {
+        let since = Instant::now();
+        let anew = self.still(caller).await?;
+        let caller = anew.as_ref().unwrap_or(caller);
+        if is_batch(headers, &body) {
+            // Apart, as few take this way, and it would make room for itself in every call.
+            return Box::pin(self.post_batch(caller, headers, &body, since)).await;
+        }
+        let mut call = parse(&body, &caller.token, self.settings.limits.json_depth).map_err(|bad| {
+            let mut refused = Refused::from(Refusal::Unreadable(bad.reason));
+            refused.id = bad.id;
+            refused
+        })?;
+        self.look_up(caller, &mut call);
+        let span = self.span_of(headers, &call, caller.door.server.name.as_str());
+        let served = span.around(self.post_call((caller, since), headers, (&call, body), &span)).await;
+        span.served(served)
+    }
+
+    /// A message that could be read; `since` when it was complete.
+    async fn post_call(
+        &self,
+        (caller, since): (&Caller, Instant),
+        headers: &HeaderMap,
+        (call, body): (&Call, Bytes),
+        span: &Span<'_>,
+    ) -> Result<Response<Body>, Refused> {
+        let era =
+            headers::check(headers, call).map_err(|bad| Refused::of(Refusal::Headers(bad), call, None))?;
+        let refused = |refusal| Refused::of(refusal, call, Some(era));
+        let deciding = span.part("decide", SpanKind::Internal);
+        let session = self.session_of(caller, headers, call, era).map_err(refused)?;
+        let arguments = arguments_of(call, &body);
+        let by_name = policy_of(caller).map_err(refused)?.asks_for_arguments();
+        parameters::check(headers, &body, by_name).map_err(|bad| refused(Refusal::Headers(bad)))?;
+        let permits = self.permits(caller, call, era, &arguments).map_err(refused)?;
+        let slot = self.slot(caller, call).map_err(|full| refused(Refusal::TooManyAtOnce(full)))?;
+        let recorded = self.record(caller, &permits, What::of(call)).await.map_err(refused)?;
+        span.allowed(&permits);
+        deciding.ended(ALLOWED);
+        recorded.decided_since(since);
+        let allowed = Allowed { caller, call, era, session, headers, trace: None, body, is_alone: true };
+        let carried = self.carry((permits, slot, recorded), allowed, span).await;
+        carried.map_err(|refusal| refused(refusal).recorded())
+    }
+
+    /// Room for it; what is listened to for as long as the caller likes is no call that ends by itself.
+    fn slot(&self, caller: &Caller, call: &Call) -> Result<Slot, Full> {
+        if let Aim::Listen(_) = call.aim { self.slots.stream(caller) } else { self.slots.call(caller) }
+    }
+
+    /// What is allowed, has its room and is recorded: to the upstream and back.
+    pub(crate) async fn carry(
+        &self,
+        (permits, slot, mut recorded): (Permits, Slot, Recorded),
+        mut allowed: Allowed<'_>,
+        span: &Span<'_>,
+    ) -> Result<Response<Body>, Refusal> {
+        let asking = span.part("upstream", SpanKind::Client);
+        allowed.trace = asking.headers();
+        let answered = self.pass_on(Permitted::message(permits, &allowed), &allowed).await;
+        asking.ended(answered.as_ref().map_or_else(Refusal::reason, |_| ANSWERED));
+        recorded.upstream_answered();
+        let delivered = match answered {
+            Ok(answer) => {
+                self.deliver(answer, Delivery::of(&allowed, slot, &mut recorded, &self.tasks)).await
+            }
+            Err(refusal) => Err(refusal),
+        };
+        self.conclude(recorded, delivered)
+    }
+
+    /// The body, whole and bounded; refused by its headers alone where that is possible (RPC-15, RPC-19, HTTP-18).
+    pub(crate) async fn body(
+        &self,
+        caller: &Caller,
+        headers: &HeaderMap,
+        body: Body,
+    ) -> Result<Bytes, Refusal> {
+        let limits = &self.settings.limits;
+        if headers.get_all(header::CONTENT_TYPE).iter().count() > 1
+            || content_type(headers).is_none_or(|stated| stated != "application/json")
+        {
+            return Err(Refusal::ContentType);
+        }
+        if headers.contains_key(header::CONTENT_ENCODING) {
+            return Err(Refusal::ContentEncoding);
+        }
+        let stated_length =
+            headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+        let most = self.longest_body(caller);
+        if stated_length.is_some_and(|length| length > most as u64) {
+            return Err(Refusal::BodyTooLarge);
+        }
+        let share = self.room.of(&caller.principal.subject);
+        let collected = tokio::time::timeout(limits.body_timeout, share.collect(body, most)).await;
+        // Trailers are dropped there: nothing in them counts (BEAR-05).
+        collected.map_err(|_| Refusal::BodyLate)?.map_err(|unread| match unread {
+            Unread::Broken => Refusal::BodyBroken,
+            Unread::NoRoom => Refusal::NoRoom,
+            Unread::TooLarge => Refusal::BodyTooLarge,
+        })
+    }
+
+    /// The longest body that is taken from a caller: what holds everywhere, or less where the server says so.
+    pub(crate) fn longest_body(&self, caller: &Caller) -> usize {
+        let of_server = caller.door.server.limits.body.map(|most| most.get() as usize);
+        self.settings.limits.body_bytes.min(of_server.unwrap_or(usize::MAX))
+    }
+
+    /// The caller as of now, if that may be another than before: a body may take its time, and what was believed before it came
+    /// may have ended since (PC-45).
+    async fn still(&self, caller: &Caller) -> Result<Option<Caller>, Refusal> {
+        let now = (self.settings.clock)();
+        if self.knowledge.is_as_it_was(caller, now) {
+            return Ok(None);
+        }
+        let known = self.knowledge.known().ok_or(Refusal::Stale)?;
+        let ready = self.knowledge.ready((&known, &caller.door), &caller.token, now, || Ok(())).await;
+        ready.map_err(Refusal::Disbelieved)?;
+        // Somebody may have been asked, and taken their time.
+        let (now, news) = ((self.settings.clock)(), self.knowledge.news());
+        let known = self.knowledge.known().filter(|_| self.knowledge.is_fresh(now)).ok_or(Refusal::Stale)?;
+        let believed = self.knowledge.believe(&known, &caller.door, &caller.token, now);
+        let principal = believed.map_err(Refusal::Disbelieved)?;
+        let (token, door) = (Arc::clone(&caller.token), Arc::clone(&caller.door));
+        Ok(Some(Caller { principal, token, door, known, now, news, address: caller.address }))
+    }
+
+    /// The caller as of now, whether that is another than before or not.
+    pub(crate) async fn caller_now(&self, caller: &Caller) -> Result<Caller, Refusal> {
+        Ok(self.still(caller).await?.unwrap_or_else(|| caller.clone()))
+    }
+
+    /// The session that the message belongs to: known, and the caller's own. Ignored where there are none (RPC-20).
+    pub(crate) fn session_of<'h>(
+        &self,
+        caller: &Caller,
+        headers: &'h HeaderMap,
+        call: &Call,
+        era: Era,
+    ) -> Result<Option<&'h str>, Refusal> {
+        if era == Era::Stateless {
+            return match call.kind {
+                Kind::Request | Kind::Notification => Ok(None),
+                Kind::Response => Err(Refusal::ResponseOutsideSession),
+            };
+        }
+        if call.aim == Aim::Initialize {
+            return Ok(None);
+        }
+        let session = headers::single(headers, &SESSION_ID).map_err(Refusal::Headers)?;
+        match session {
+            Some(id) if self.sessions.belongs_to(caller.door.server.id, id, &caller.principal) => {
+                Ok(Some(id))
+            }
+            Some(_) => Err(Refusal::UnknownSession),
+            None if call.kind == Kind::Response => Err(Refusal::ResponseOutsideSession),
+            None => Ok(None),
+        }
+    }
+
+    /// Which call made a task. What is not the caller's own is not there.
+    pub(crate) fn look_up(&self, caller: &Caller, call: &mut Call) {
+        if let Aim::Task(task) = &mut call.aim {
+            task.made_by = self.tasks.of(caller.door.server.id, &task.id, &caller.principal);
+        }
+    }
+
+    /// Takes an allowed call to its upstream; consumes what permits it.
+    pub(crate) async fn pass_on(
+        &self,
+        permitted: Permitted<'_>,
+        allowed: &Allowed<'_>,
+    ) -> Result<Answer, Refusal> {
+        // 2026-07-28 knows no notification of a client over HTTP (RPC-17): taken, with no effect.
+        if allowed.era == Era::Stateless && allowed.call.kind == Kind::Notification {
+            return Ok(Answer::Accepted);
+        }
+        match &allowed.caller.door.behind {
+            Behind::Address(to) => {
+                let forwarded = Forwarded {
+                    method: Method::POST,
+                    headers: allowed.headers,
+                    era: allowed.era,
+                    session: allowed.session,
+                    id: allowed.call.id.as_deref(),
+                    is_endless: matches!(allowed.call.aim, Aim::Listen(_)),
+                    trace: allowed.trace.clone(),
+                    timeout: self.patience(allowed.caller),
+                    share: self.room.of(&allowed.caller.principal.subject),
+                    body: allowed.body.clone(),
+                };
+                let answered = self.forward(permitted, to, forwarded).await;
+                answered.map_err(|refusal| self.as_asked(refusal, allowed))
+            }
+            Behind::Program(name) => self.to_program(permitted, name, allowed).await,
+            Behind::Nothing => Err(Refusal::Upstream(UpstreamFailure::NoAddress)),
+        }
+    }
+
+    /// From the end of a call to the first byte of the answer.
+    pub(crate) fn patience(&self, caller: &Caller) -> Duration {
+        let of_server = caller.door.server.limits.upstream_timeout;
+        of_server.map_or(self.settings.limits.upstream_timeout, |seconds| {
+            Duration::from_secs(seconds.get().into())
+        })
+    }
+
+    /// Who has to connect first is told so in the way of their revision.
+    fn as_asked(&self, refusal: Refusal, allowed: &Allowed<'_>) -> Refusal {
+        let Refusal::NotConnected { place, .. } = refusal else { return refusal };
+        let ask = Ask::of(allowed.call, allowed.era, &allowed.body, || self.unique());
+        Refusal::NotConnected { place, ask }
+    }
+
+    pub(crate) fn permits(
+        &self,
+        caller: &Caller,
+        call: &Call,
+        era: Era,
+        arguments: &InMessage,
+    ) -> Result<Permits, Refusal> {
+        // 2026-07-28 has no handshake.
+        if era == Era::Stateless && call.aim == Aim::Initialize {
+            return Err(Refusal::Denied(Denial::UnknownMethod));
+        }
+        if let Aim::Task(OfTask { made_by: None, .. }) = &call.aim {
+            return Err(Refusal::UnknownTask);
+        }
+        let circumstances = Circumstances { arguments: Some(arguments), ..caller.circumstances() };
+        let rules = (policy_of(caller)?, &self.pins_of(caller)?);
+        authorize(rules, &caller.principal, call, &circumstances).map_err(Refusal::Denied)
+    }
+
+    /// Within one snapshot a door always has its pins.
+    pub(crate) fn pins_of<'c>(&self, caller: &'c Caller) -> Result<ServerPins<'c>, Refusal> {
+        self.pins.of(&caller.known, &caller.door).ok_or(Refusal::UnknownServer)
+    }
+}
+
+/// What conditions on arguments look at: of a task, those of the call that made it.
+pub(crate) fn arguments_of(call: &Call, body: &Bytes) -> InMessage {
+    if let Aim::Task(OfTask { made_by: Some(made_by), .. }) = &call.aim {
+        InMessage(made_by.message.clone().unwrap_or_default())
+    } else {
+        InMessage(body.clone())
+    }
+}
+
+/// Within one snapshot a door always has its policy.
+pub(crate) fn policy_of(caller: &Caller) -> Result<&ServerPolicy, Refusal> {
+    caller.known.policy_of(&caller.door).ok_or(Refusal::UnknownServer)
+}

@@ -1,0 +1,229 @@
+//! The way of a request through the gateway, up to the caller: address, host, origin, freshness, token. In this order.
+
+use crate::Inner;
+use crate::decide::refusal::{Context, Refusal};
+use crate::known::door::Door;
+use crate::known::state::Known;
+use crate::request::authenticate::{Caller, authenticate};
+use crate::request::exchange::Refused;
+use crate::request::{cors, metadata};
+use axum::body::Body;
+use http::request::Parts;
+use http::{HeaderValue, Method, Request, Response, header};
+use portcullis_domain::registry::OtherTransport;
+use std::sync::Arc;
+
+/// Where a request was sent.
+enum Place {
+    /// A server's MCP endpoint.
+    Endpoint(Arc<Door>),
+    /// Where a server takes another transport.
+    Line(Arc<Door>, OtherTransport),
+    /// A server's metadata.
+    Metadata(Arc<Door>),
+}
+
+/// How a server is spoken to.
+#[derive(Clone, Copy)]
+enum Way {
+    Streamable,
+    Other(OtherTransport),
+}
+
+impl Way {
+    fn allows(self, method: &Method) -> Result<(), Refusal> {
+        let (allowed, all): (&[Method], _) = match self {
+            Self::Streamable => (&[Method::POST, Method::GET, Method::DELETE], "POST, GET, DELETE, OPTIONS"),
+            Self::Other(OtherTransport::HttpSse) => (&[Method::GET, Method::POST], "GET, POST, OPTIONS"),
+            Self::Other(OtherTransport::Websocket) => (&[Method::GET], "GET, OPTIONS"),
+        };
+        if allowed.contains(method) { Ok(()) } else { Err(Refusal::MethodNotAllowed(all)) }
+    }
+}
+
+impl Inner {
+    /// Answers a request, whatever it is.
+    pub(crate) async fn serve(self: Arc<Self>, request: Request<Body>) -> Response<Body> {
+        let (parts, body) = request.into_parts();
+        let Some(known) = self.knowledge.known() else {
+            return self.refuse_stranger(&Refusal::Stale, None);
+        };
+        match find(&known, &parts) {
+            Ok(Place::Metadata(door)) => self.describe(&door, &parts),
+            Ok(Place::Endpoint(door)) => self.at_door((&known, &door), Way::Streamable, parts, body).await,
+            Ok(Place::Line(door, transport)) => {
+                self.at_door((&known, &door), Way::Other(transport), parts, body).await
+            }
+            Err(refusal) => self.refuse_stranger(&refusal, None),
+        }
+    }
+
+    /// Whether something is served at this path, under some host.
+    pub(crate) fn owns(&self, path: &str) -> bool {
+        self.knowledge.known().is_some_and(|known| {
+            !known.doors_at(path).is_empty()
+                || !known.doors_described_at(path).is_empty()
+                || !known.lines_at(path).is_empty()
+        })
+    }
+
+    fn describe(&self, door: &Door, parts: &Parts) -> Response<Body> {
+        match parts.method {
+            Method::GET | Method::HEAD => metadata::document(door, &self.settings.issuer),
+            Method::OPTIONS => cors::public_preflight(),
+            _ => self.refuse_stranger(&Refusal::MethodNotAllowed("GET, HEAD, OPTIONS"), Some(door)),
+        }
+    }
+
+    async fn at_door(
+        self: &Arc<Self>,
+        (known, door): (&Arc<Known>, &Arc<Door>),
+        way: Way,
+        parts: Parts,
+        body: Body,
+    ) -> Response<Body> {
+        let origin = match self.allowed_origin(door, &parts) {
+            Ok(origin) => origin,
+            Err(refusal) => return self.refuse_stranger(&refusal, Some(door)),
+        };
+        let response = if parts.method == Method::OPTIONS {
+            cors::preflight(&parts.headers)
+        } else {
+            match self.admit((known, door), way, &parts).await {
+                Ok(caller) => self.for_caller(&caller, way, &parts, body).await,
+                Err(refusal) => self.refuse_stranger(&refusal, Some(door)),
+            }
+        };
+        match origin {
+            Some(origin) => cors::readable_by(origin, response),
+            None => response,
+        }
+    }
+
+    /// HTTP-01, HTTP-15: no `Origin`, or that of a page that may call.
+    fn allowed_origin(&self, door: &Door, parts: &Parts) -> Result<Option<HeaderValue>, Refusal> {
+        let mut values = parts.headers.get_all(header::ORIGIN).iter();
+        let Some(origin) = values.next() else {
+            return Ok(None);
+        };
+        let stated = origin.to_str().unwrap_or_default();
+        let is_allowed = stated == door.origin()
+            || stated == self.settings.issuer.origin()
+            || self.settings.allowed_origins.iter().any(|allowed| allowed == stated);
+        if is_allowed && values.next().is_none() {
+            Ok(Some(origin.clone()))
+        } else {
+            Err(Refusal::ForeignOrigin)
+        }
+    }
+
+    async fn admit(
+        &self,
+        (known, door): (&Arc<Known>, &Arc<Door>),
+        way: Way,
+        parts: &Parts,
+    ) -> Result<Caller, Refusal> {
+        way.allows(&parts.method)?;
+        let now = (self.settings.clock)();
+        if !self.knowledge.is_fresh(now) {
+            return Err(Refusal::Stale);
+        }
+        let place = (Arc::clone(known), Arc::clone(door));
+        authenticate((&self.knowledge, &self.rates), place, parts, now).await
+    }
+
+    async fn for_caller(
+        self: &Arc<Self>,
+        caller: &Caller,
+        way: Way,
+        parts: &Parts,
+        body: Body,
+    ) -> Response<Body> {
+        if let Err(too_often) = self.rates.messages(caller, 1) {
+            return self.refuse_caller(caller, &Refusal::TooOften(too_often).into());
+        }
+        let served = match way {
+            Way::Streamable => self.streamable(caller, parts, body).await,
+            Way::Other(OtherTransport::HttpSse) => Box::pin(self.http_sse(caller, parts, body)).await,
+            Way::Other(OtherTransport::Websocket) => self.websocket(caller, parts).await,
+        };
+        match served {
+            Ok(response) => response,
+            Err(refused) => self.refuse_caller(caller, &refused),
+        }
+    }
+
+    async fn streamable(
+        &self,
+        caller: &Caller,
+        parts: &Parts,
+        body: Body,
+    ) -> Result<Response<Body>, Refused> {
+        let at = caller.door.server.name.as_str();
+        match parts.method {
+            // Who calls is looked at again there, and of what has a body when that is there.
+            Method::GET => {
+                let span = self.span_of_verb(&parts.headers, "GET", at);
+                let done = span.around(self.listen(caller, parts, &span)).await;
+                span.served(done)
+            }
+            Method::DELETE => {
+                let span = self.span_of_verb(&parts.headers, "DELETE", at);
+                let done = span.around(self.end_session(caller, parts, &span)).await;
+                span.served(done)
+            }
+            _ => self.post(caller, parts, body).await,
+        }
+    }
+
+    /// PC-51: refusals of strangers are counted, not recorded one by one; nor do they fill the log.
+    fn refuse_stranger(&self, refusal: &Refusal, door: Option<&Door>) -> Response<Body> {
+        let server = door.map(|door| door.server.name.as_str());
+        tracing::debug!(reason = refusal.reason(), server, "refused a stranger");
+        self.strangers.count(refusal.reason(), server);
+        refusal.answer(&Context { door, ..Context::default() })
+    }
+
+    pub(crate) fn refuse_caller(&self, caller: &Caller, refused: &Refused) -> Response<Body> {
+        self.record_refusal(caller, refused);
+        refused.refusal.answer(&Context {
+            door: Some(&caller.door),
+            id: refused.id.as_deref(),
+            in_session: refused.in_session,
+        })
+    }
+}
+
+/// By the exact path, undecoded and un-normalised (HTTP-06), under the host that it belongs to (HTTP-14).
+fn find(known: &Known, parts: &Parts) -> Result<Place, Refusal> {
+    let path = parts.uri.path();
+    let endpoints = known.doors_at(path);
+    let described = known.doors_described_at(path);
+    let lines = known.lines_at(path);
+    if endpoints.is_empty() && described.is_empty() && lines.is_empty() {
+        return Err(Refusal::UnknownServer);
+    }
+    let stated = stated_hosts(parts)?;
+    let is_here = |door: &Door| stated.iter().all(|host| door.is_addressed_by(host));
+    let here = |doors: &[Arc<Door>]| doors.iter().find(|door| is_here(door)).cloned();
+    let line = || lines.iter().find(|(door, _)| is_here(door)).cloned();
+    here(endpoints)
+        .map(Place::Endpoint)
+        .or_else(|| line().map(|(door, transport)| Place::Line(door, transport)))
+        .or_else(|| here(described).map(Place::Metadata))
+        .ok_or(Refusal::ForeignHost)
+}
+
+/// Every host that the request names: in its target (absolute form, HTTP/2) and in `Host`. At least one.
+fn stated_hosts(parts: &Parts) -> Result<Vec<&str>, Refusal> {
+    let mut hosts: Vec<&str> = Vec::new();
+    hosts.extend(parts.uri.authority().map(http::uri::Authority::as_str));
+    let mut values = parts.headers.get_all(header::HOST).iter();
+    if let Some(value) = values.next() {
+        hosts.push(value.to_str().map_err(|_| Refusal::HostUnclear)?);
+    }
+    if hosts.is_empty() || values.next().is_some() {
+        return Err(Refusal::HostUnclear);
+    }
+    Ok(hosts)
+}
