@@ -5,3 +5,4 @@ pub(crate) mod answer;
 pub(crate) mod call;
 pub(crate) mod events;
 pub(crate) mod headers;
+pub(crate) mod rpc;

@@ -14,9 +14,9 @@ pub(crate) use hearing::{Heard, Hearing};
 pub(crate) use watch::{Closing, Over, Watch};
 
 use crate::bounds::slots::Slot;
-use crate::decide::refusal::{code, rpc_error};
 use crate::message::call::Aim;
 use crate::message::events::{self, BrokenOff};
+use crate::message::rpc::{code, rpc_error};
 use crate::record::account::Account;
 use axum::body::Body;
 use bytes::Bytes;

@@ -1,7 +1,7 @@
 //! What an upstream answered, over HTTP or stdio alike, and what of it may be passed on.
 
-use crate::decide::refusal::code;
 use crate::message::events::BrokenOff;
+use crate::message::rpc::code;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use http::StatusCode;

@@ -1,10 +1,10 @@
 //! The one answer to a batch: an array, or a stream when one of the answers is one.
 
 use crate::bounds::room::keeping;
-use crate::decide::refusal::{code, rpc_error};
 use crate::message::answer::is_response_to;
 use crate::message::call::{Call, Kind};
 use crate::message::events;
+use crate::message::rpc::{code, rpc_error};
 use crate::request::deliver::{event_stream, json};
 use axum::body::Body;
 use bytes::Bytes;
