@@ -14,6 +14,10 @@ pub(crate) const NAME: HeaderName = HeaderName::from_static("mcp-name");
 pub(crate) const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 pub(crate) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
+/// W3C Trace Context s3.2 and s3.3.
+pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+pub(crate) const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
 /// Revisions that are served, newest first.
 const SUPPORTED: &[&str] = &["2026-07-28", "2025-11-25", "2025-06-18", FIRST_WITH_HTTP];
 

@@ -4,6 +4,7 @@
 use crate::Inner;
 use crate::decide::authorize::Permits;
 use crate::message::call::{Aim, Call};
+use crate::message::headers::{TRACEPARENT, TRACESTATE};
 use crate::record::figures::ANSWERED;
 use crate::request::exchange::Refused;
 use axum::body::Body;
@@ -16,10 +17,6 @@ use opentelemetry::{Context, KeyValue};
 use portcullis_domain::policy::RuleRef;
 use portcullis_domain::secret::may_hold_ours;
 use std::fmt;
-
-/// W3C Trace Context s3.2 and s3.3.
-pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-pub(crate) const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// W3C Trace Context s3.3.1.5: at least so much of a `tracestate` should be passed on; more is left out.
 const LONGEST_STATE: usize = 512;

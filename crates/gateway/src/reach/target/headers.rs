@@ -2,7 +2,7 @@
 
 use crate::message::headers::parameters;
 use crate::message::headers::{Era, LAST_EVENT_ID, METHOD, NAME, PROTOCOL_VERSION, SESSION_ID};
-use crate::record::spans::{TRACEPARENT, TRACESTATE};
+use crate::message::headers::{TRACEPARENT, TRACESTATE};
 use crate::upstream::forward::Forwarded;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
