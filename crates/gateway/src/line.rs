@@ -15,7 +15,7 @@ use crate::Inner;
 use crate::bounds::slots::Slot;
 use crate::decide::authorize::authorize_connection;
 use crate::decide::refusal::Refusal;
-use crate::known::sessions::Owner;
+use crate::message::owner::Owner;
 use crate::record::ledger::{Recorded, What};
 use crate::request::authenticate::Caller;
 use crate::request::exchange::{Refused, policy_of};

@@ -5,4 +5,5 @@ pub(crate) mod answer;
 pub(crate) mod call;
 pub(crate) mod events;
 pub(crate) mod headers;
+pub(crate) mod owner;
 pub(crate) mod rpc;

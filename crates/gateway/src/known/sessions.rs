@@ -1,21 +1,14 @@
 //! `Mcp-Session-Id` (2025 revisions): a session belongs to the principal that began it, whatever its token's bytes
 //! (PC-01). The id is the upstream's and authenticates nobody.
 
+use crate::message::owner::Owner;
 use portcullis_domain::id::ServerId;
-use portcullis_domain::principal::{Principal, Subject};
+use portcullis_domain::principal::Principal;
 use portcullis_guard::bounded::BoundedMap;
-use portcullis_oauth::client::ClientId;
 use std::sync::{Mutex, PoisonError};
 
 /// Longest session id that is taken from an upstream.
 const MAX_ID: usize = 512;
-
-/// Whose session it is. There is one issuer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Owner {
-    subject: Subject,
-    client: ClientId,
-}
 
 /// Sessions that were begun here, as many as are remembered. A forgotten one is answered 404, and begun anew.
 pub(crate) struct Sessions {
@@ -65,11 +58,5 @@ impl Sessions {
     /// The session has ended.
     pub(crate) fn end(&self, server: ServerId, id: &str) {
         self.owners.lock().unwrap_or_else(PoisonError::into_inner).remove(&(server, id.to_owned()));
-    }
-}
-
-impl Owner {
-    pub(crate) fn of(principal: &Principal) -> Self {
-        Self { subject: principal.subject.clone(), client: principal.client_id.clone() }
     }
 }

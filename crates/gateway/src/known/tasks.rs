@@ -3,10 +3,10 @@
 //!
 //! Remembered by this node, as many as are remembered; one that is not is answered as one that never was.
 
-use crate::known::sessions::Owner;
 use crate::message::answer::is_response_to;
-use crate::message::call::{Aim, Call};
+use crate::message::call::{Aim, Call, MadeBy};
 use crate::message::headers::Era;
+use crate::message::owner::Owner;
 use crate::request::authenticate::Caller;
 use bytes::Bytes;
 use portcullis_domain::id::ServerId;
@@ -24,22 +24,6 @@ const MAX_MESSAGE: usize = 16 * 1024;
 
 /// Longest name of a tool whose tasks are tied to their maker. Those of others are nobody's, so nobody gets at them.
 const MAX_NAME: usize = 1024;
-
-/// What made a task.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct MadeBy {
-    owner: Owner,
-    pub(crate) tool: String,
-    /// The call itself, where conditions look at arguments.
-    pub(crate) message: Option<Bytes>,
-}
-
-impl MadeBy {
-    /// About what it takes, in bytes.
-    pub(crate) fn length(&self) -> usize {
-        self.tool.len() + self.message.as_ref().map_or(0, Bytes::len)
-    }
-}
 
 /// Every task that was made here.
 pub(crate) struct Tasks {

@@ -11,7 +11,8 @@ mod tests;
 
 pub(crate) use reader::parse;
 
-use crate::known::tasks::MadeBy;
+use crate::message::owner::Owner;
+use bytes::Bytes;
 use portcullis_domain::policy::Operation;
 use serde_json::value::RawValue;
 use std::sync::Arc;
@@ -93,6 +94,22 @@ pub(crate) struct OfTask {
 impl OfTask {
     fn tool(&self) -> Option<&str> {
         self.made_by.as_ref().map(|made_by| &*made_by.tool)
+    }
+}
+
+/// What made a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct MadeBy {
+    pub(crate) owner: Owner,
+    pub(crate) tool: String,
+    /// The call itself, where conditions look at arguments.
+    pub(crate) message: Option<Bytes>,
+}
+
+impl MadeBy {
+    /// About what it takes, in bytes.
+    pub(crate) fn length(&self) -> usize {
+        self.tool.len() + self.message.as_ref().map_or(0, Bytes::len)
     }
 }
 
