@@ -1,6 +1,7 @@
 //! What is known: the snapshot with its doors, revocations, who calls, and which sessions and tasks are whose. May import how
 //! others are reached, and what is below that; decides nothing.
 
+pub(crate) mod caller;
 pub(crate) mod door;
 pub(crate) mod external;
 pub(crate) mod sessions;

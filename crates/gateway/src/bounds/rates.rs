@@ -5,7 +5,7 @@
 //! checked, for checking is what is dear. Tokens that were seen before are not asked about. Counted by itself is about how many
 //! another issuer gave no answer: that may be its own failure, and must not stand in the way of tokens of ours.
 
-use crate::request::authenticate::Caller;
+use crate::known::caller::Caller;
 use crate::settings::CallRates;
 use portcullis_domain::rate::{Buckets, Rate, Source, Wait};
 use portcullis_oauth::time::Timestamp;

@@ -4,7 +4,7 @@
 //! Callers are counted by subject, whatever the client: whoever can register clients has as many of them as they like.
 //! Listening is counted apart, so that who listens to many servers can still call them.
 
-use crate::request::authenticate::Caller;
+use crate::known::caller::Caller;
 use crate::settings::AtOnce;
 use portcullis_domain::id::ServerId;
 use portcullis_domain::principal::Subject;

@@ -1,6 +1,6 @@
 //! What conditions may ask about a request (PC-24): when, from where, with which arguments.
 
-use crate::request::authenticate::Caller;
+use crate::known::caller::Caller;
 use bytes::Bytes;
 use portcullis_domain::condition::{Arguments, Circumstances, is_other_spelling};
 use serde::Deserialize;

@@ -5,9 +5,9 @@
 use crate::Inner;
 use crate::decide::authorize::{Permits, authorize_connection};
 use crate::decide::refusal::Refusal;
+use crate::known::caller::Caller;
 use crate::message::call::Call;
 use crate::message::headers::Era;
-use crate::request::authenticate::Caller;
 use crate::request::exchange::{Allowed, arguments_of, policy_of};
 use crate::survey::Probe;
 use bytes::Bytes;

@@ -3,10 +3,10 @@
 mod revocations;
 
 use crate::bounds::rates::TooOften;
+use crate::known::caller::Caller;
 use crate::known::door::Door;
 use crate::known::external::{self, Believed, Here, Trusts};
 use crate::reach::target::{self, Targets};
-use crate::request::authenticate::Caller;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use portcullis_domain::id::{ConnectionId, ServerId};
 use portcullis_domain::pins::PinnedTools;

@@ -3,11 +3,11 @@
 //!
 //! Remembered by this node, as many as are remembered; one that is not is answered as one that never was.
 
+use crate::known::caller::Caller;
 use crate::message::answer::is_response_to;
 use crate::message::call::{Aim, Call, MadeBy};
 use crate::message::headers::Era;
 use crate::message::owner::Owner;
-use crate::request::authenticate::Caller;
 use bytes::Bytes;
 use portcullis_domain::id::ServerId;
 use portcullis_domain::principal::Principal;

@@ -1,12 +1,12 @@
 //! What comes back, and is put on the line message by message.
 
 use super::{Line, SLOW, versions};
+use crate::known::caller::Caller;
 use crate::message::answer::is_response_to;
 use crate::message::call::{Aim, Call};
 use crate::message::events::{self, BrokenOff};
 use crate::message::headers::SESSION_ID;
 use crate::message::rpc::{code, rpc_error};
-use crate::request::authenticate::Caller;
 use crate::request::batch::reply::{is_stream, whole};
 use axum::body::Body;
 use bytes::Bytes;

@@ -1,9 +1,9 @@
 //! The session behind a line: what it says of itself, and its end.
 
 use super::{ACCEPT, LISTEN_AGAIN, Line};
+use crate::known::caller::Caller;
 use crate::known::door::{Behind, Door};
 use crate::message::headers::{PROTOCOL_VERSION, SESSION_ID};
-use crate::request::authenticate::Caller;
 use crate::request::batch::reply::is_stream;
 use axum::body::Body;
 use http::request::Parts;

@@ -5,9 +5,9 @@ mod machine;
 
 use crate::Inner;
 use crate::decide::refusal::Refusal;
+use crate::known::caller::Caller;
 use crate::message::answer::UpstreamFailure;
 use crate::reach::target::Means;
-use crate::request::authenticate::Caller;
 use crate::request::exchange::policy_of;
 use crate::upstream::connections::CopyId;
 use bearer::Bearer;

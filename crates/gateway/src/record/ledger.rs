@@ -3,11 +3,11 @@
 use crate::Inner;
 use crate::decide::authorize::Permits;
 use crate::decide::refusal::Refusal;
+use crate::known::caller::Caller;
 use crate::message::call::Call;
 use crate::record::account::Account;
 use crate::record::figures::{ANSWERED, OfServer};
 use crate::record::spool::{Decided, Durability, Ended, Judgement, Reserved};
-use crate::request::authenticate::Caller;
 use crate::request::exchange::Refused;
 use crate::settings::Clock;
 use axum::body::Body;

@@ -3,31 +3,15 @@
 use crate::bounds::rates::Rates;
 use crate::decide::circumstances::ClientAddress;
 use crate::decide::refusal::Refusal;
+use crate::known::caller::Caller;
 use crate::known::door::Door;
 use crate::known::state::{Disbelief, Knowledge, Known};
 use http::request::Parts;
 use http::{HeaderValue, header};
-use portcullis_domain::principal::Principal;
 use portcullis_guard::bearer::bearer_token;
 use portcullis_oauth::jwt::TokenRefusal;
 use portcullis_oauth::time::Timestamp;
-use std::net::IpAddr;
 use std::sync::Arc;
-
-/// An authenticated caller at a door, by one snapshot.
-#[derive(Clone)]
-pub(crate) struct Caller {
-    pub(crate) principal: Arc<Principal>,
-    /// Asked about again for as long as a stream is open; goes nowhere else.
-    pub(crate) token: Arc<str>,
-    pub(crate) door: Arc<Door>,
-    pub(crate) known: Arc<Known>,
-    pub(crate) now: Timestamp,
-    /// Of the last news before it was believed.
-    pub(crate) news: u64,
-    /// Where the request comes from, if that is known.
-    pub(crate) address: Option<IpAddr>,
-}
 
 /// Who calls.
 pub(crate) async fn authenticate(

@@ -2,9 +2,10 @@
 
 use crate::Inner;
 use crate::decide::refusal::{Context, Refusal};
+use crate::known::caller::Caller;
 use crate::known::door::Door;
 use crate::known::state::Known;
-use crate::request::authenticate::{Caller, authenticate};
+use crate::request::authenticate::authenticate;
 use crate::request::exchange::Refused;
 use crate::request::{cors, metadata};
 use axum::body::Body;

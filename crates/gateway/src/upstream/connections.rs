@@ -4,12 +4,12 @@
 //! The question and the answer are plain data, so that a gateway that runs alone can ask over the network.
 
 use crate::decide::refusal::Refusal;
+use crate::known::caller::Caller;
 use crate::known::state::Knowledge;
 use crate::message::answer::UpstreamFailure;
 use crate::message::call::Call;
 use crate::message::events::BrokenOff;
 use crate::message::headers::Era;
-use crate::request::authenticate::Caller;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;

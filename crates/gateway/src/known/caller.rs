@@ -1,0 +1,23 @@
+//! Who calls.
+
+use crate::known::door::Door;
+use crate::known::state::Known;
+use portcullis_domain::principal::Principal;
+use portcullis_oauth::time::Timestamp;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// An authenticated caller at a door, by one snapshot.
+#[derive(Clone)]
+pub(crate) struct Caller {
+    pub(crate) principal: Arc<Principal>,
+    /// Asked about again for as long as a stream is open; goes nowhere else.
+    pub(crate) token: Arc<str>,
+    pub(crate) door: Arc<Door>,
+    pub(crate) known: Arc<Known>,
+    pub(crate) now: Timestamp,
+    /// Of the last news before it was believed.
+    pub(crate) news: u64,
+    /// Where the request comes from, if that is known.
+    pub(crate) address: Option<IpAddr>,
+}
