@@ -125,7 +125,7 @@ impl Inner {
         let rules = (policy_of(&caller)?, &self.pins_of(&caller)?);
         let permits = authorize_connection(rules, &caller.principal, &caller.circumstances());
         let permits = permits.map_err(Refusal::Denied)?;
-        let slot = self.slots.stream(&caller).map_err(Refusal::TooManyAtOnce)?;
+        let slot = self.slots.stream(&caller.principal.subject).map_err(Refusal::TooManyAtOnce)?;
         let what = match transport {
             OtherTransport::HttpSse => "http_sse",
             OtherTransport::Websocket => "websocket",

@@ -5,9 +5,10 @@
 //! checked, for checking is what is dear. Tokens that were seen before are not asked about. Counted by itself is about how many
 //! another issuer gave no answer: that may be its own failure, and must not stand in the way of tokens of ours.
 
-use crate::known::caller::Caller;
 use crate::settings::CallRates;
+use portcullis_domain::principal::Principal;
 use portcullis_domain::rate::{Buckets, Rate, Source, Wait};
+use portcullis_domain::registry::Server;
 use portcullis_oauth::time::Timestamp;
 use std::hash::Hash;
 use std::net::IpAddr;
@@ -66,22 +67,26 @@ impl Rates {
     }
 
     /// `count` more messages of a caller. One that is refused by one bound is not counted by the others.
-    pub(crate) fn messages(&self, caller: &Caller, count: u32) -> Result<(), TooOften> {
-        let (subject, client) = (&caller.principal.subject, &caller.principal.client_id);
-        let more = (count, caller.now);
+    pub(crate) fn messages(
+        &self,
+        (principal, server): (&Principal, &Server),
+        count: u32,
+        now: Timestamp,
+    ) -> Result<(), TooOften> {
+        let (subject, client) = (&principal.subject, &principal.client_id);
+        let more = (count, now);
         let [by_principal, by_client] = [self.principal.as_ref(), self.client.as_ref()];
         spend(by_principal, subject, more, Bound::Principal)?;
         spend(by_client, client, more, Bound::Client)
             .inspect_err(|_| give_back(by_principal, subject, count))?;
-        self.to_server(caller, more).inspect_err(|_| {
+        self.to_server(server, more).inspect_err(|_| {
             give_back(by_principal, subject, count);
             give_back(by_client, client, count);
         })
     }
 
     /// What holds for every server, then what holds for this one.
-    fn to_server(&self, caller: &Caller, (count, now): (u32, Timestamp)) -> Result<(), TooOften> {
-        let server = &caller.door.server;
+    fn to_server(&self, server: &Server, (count, now): (u32, Timestamp)) -> Result<(), TooOften> {
         spend(self.server.as_ref(), &server.id, (count, now), Bound::Server)?;
         let Some(most) = server.limits.calls_per_minute else {
             return Ok(());

@@ -4,14 +4,15 @@
 //! Callers are counted by subject, whatever the client: whoever can register clients has as many of them as they like.
 //! Listening is counted apart, so that who listens to many servers can still call them.
 
-use crate::known::caller::Caller;
 use crate::settings::AtOnce;
 use portcullis_domain::id::ServerId;
-use portcullis_domain::principal::Subject;
+use portcullis_domain::principal::{Principal, Subject};
 use portcullis_domain::rate::Source;
+use portcullis_domain::registry::Server;
 use portcullis_oauth::client::ClientId;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
@@ -65,8 +66,11 @@ impl Slots {
     }
 
     /// Room for one more call.
-    pub(crate) fn call(&self, caller: &Caller) -> Result<Slot, Full> {
-        let (principal, server) = (&caller.principal, &caller.door.server);
+    pub(crate) fn call(
+        &self,
+        (principal, server): (&Principal, &Server),
+        from: Option<IpAddr>,
+    ) -> Result<Slot, Full> {
         let of_server = [self.most.server, server.limits.calls_at_once].into_iter().flatten().min();
         let bound = |most: Option<u32>, key: &dyn Fn() -> Key, full| most.map(|most| (key(), most, full));
         self.take([
@@ -77,17 +81,13 @@ impl Slots {
                 Full::Client,
             ),
             bound(of_server.map(u32::from), &|| Key::Server(server.id), Full::Server),
-            bound(
-                self.most.address.map(u32::from),
-                &|| Key::Address(caller.address.map(Source::from)),
-                Full::Address,
-            ),
+            bound(self.most.address.map(u32::from), &|| Key::Address(from.map(Source::from)), Full::Address),
         ])
     }
 
     /// Room for one more stream that is listened to.
-    pub(crate) fn stream(&self, caller: &Caller) -> Result<Slot, Full> {
-        let listener = Key::Listener(caller.principal.subject.clone());
+    pub(crate) fn stream(&self, subject: &Subject) -> Result<Slot, Full> {
+        let listener = Key::Listener(subject.clone());
         self.take([Some((listener, self.most.streams, Full::Streams)), None, None, None])
     }
 

@@ -3,6 +3,7 @@
 use crate::known::door::Door;
 use crate::known::state::Known;
 use portcullis_domain::principal::Principal;
+use portcullis_domain::registry::Server;
 use portcullis_oauth::time::Timestamp;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -20,4 +21,11 @@ pub(crate) struct Caller {
     pub(crate) news: u64,
     /// Where the request comes from, if that is known.
     pub(crate) address: Option<IpAddr>,
+}
+
+impl Caller {
+    /// By whom and by what their calls are counted.
+    pub(crate) fn counted_as(&self) -> (&Principal, &Server) {
+        (&self.principal, &self.door.server)
+    }
 }

@@ -341,7 +341,7 @@ async fn take(line: &Arc<Line>, body: Bytes) -> Option<Ending> {
         Err(refusal) => return Some(Ending::of(&refusal)),
     };
     let counted = gateway.rates.request(caller.address, caller.now);
-    let counted = counted.and_then(|()| gateway.rates.messages(&caller, 1));
+    let counted = counted.and_then(|()| gateway.rates.messages(caller.counted_as(), 1, caller.now));
     if let Err(too_often) = counted {
         line.refuse(&caller, &body, Refusal::TooOften(too_often)).await;
         return None;

@@ -71,7 +71,7 @@ impl Inner {
         }
         // One was counted before the body was read.
         let more = u32::try_from(messages.len().saturating_sub(1)).unwrap_or(u32::MAX);
-        self.rates.messages(caller, more).map_err(Refusal::TooOften)?;
+        self.rates.messages(caller.counted_as(), more, caller.now).map_err(Refusal::TooOften)?;
         let session = match self.decided(caller, headers, &messages) {
             Ok((session, permits)) => match self.made_ready(caller, &messages, permits, since).await {
                 Ok(ready) => Ok((session, ready)),
@@ -131,7 +131,8 @@ impl Inner {
         permits: Vec<Permits>,
         since: Instant,
     ) -> Result<Vec<Ready<'b>>, Reasons> {
-        let slots: Vec<_> = messages.iter().map(|_| self.slots.call(caller)).collect();
+        let slots: Vec<_> =
+            messages.iter().map(|_| self.slots.call(caller.counted_as(), caller.address)).collect();
         if slots.iter().any(Result::is_err) {
             let of = slots.into_iter().map(|slot| slot.err().map(Refusal::TooManyAtOnce));
             return Err(of.collect::<Vec<_>>().into());

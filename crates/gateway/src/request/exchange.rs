@@ -161,7 +161,11 @@ impl Inner {
 
     /// Room for it; what is listened to for as long as the caller likes is no call that ends by itself.
     fn slot(&self, caller: &Caller, call: &Call) -> Result<Slot, Full> {
-        if let Aim::Listen(_) = call.aim { self.slots.stream(caller) } else { self.slots.call(caller) }
+        if let Aim::Listen(_) = call.aim {
+            self.slots.stream(&caller.principal.subject)
+        } else {
+            self.slots.call(caller.counted_as(), caller.address)
+        }
     }
 
     /// What is allowed, has its room and is recorded: to the upstream and back.

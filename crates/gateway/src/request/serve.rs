@@ -140,7 +140,7 @@ impl Inner {
         parts: &Parts,
         body: Body,
     ) -> Response<Body> {
-        if let Err(too_often) = self.rates.messages(caller, 1) {
+        if let Err(too_often) = self.rates.messages(caller.counted_as(), 1, caller.now) {
             return self.refuse_caller(caller, &Refusal::TooOften(too_often).into());
         }
         let served = match way {

@@ -54,7 +54,7 @@ impl Inner {
         let caller = &self.caller_now(caller).await?;
         let (session, permits) = self.in_session(caller, parts)?;
         span.allowed(&permits);
-        let slot = self.slots.stream(caller).map_err(Refusal::TooManyAtOnce)?;
+        let slot = self.slots.stream(&caller.principal.subject).map_err(Refusal::TooManyAtOnce)?;
         let mut recorded = self.record(caller, &permits, What::verb("GET")).await?;
         let answered = match &caller.door.behind {
             Behind::Program(_) => self.of_program(caller, session),
