@@ -21,6 +21,7 @@ mod testing;
 mod upstream;
 
 pub use decide::circumstances::ClientAddress;
+pub use decide::pins::Survey;
 pub use known::state::FeedError;
 pub use reach::connector::Connector;
 pub use reach::tls::{NoTls, Unusable, check as check_tls, connector};
@@ -30,7 +31,7 @@ pub use record::spool::SpoolSegment;
 pub use settings::{
     AtOnce, CallRates, Clock, IssuerTimes, Limits, Program, Secrets, Settings, SpoolSettings,
 };
-pub use survey::{Survey, SurveyFailure};
+pub use survey::SurveyFailure;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub use testing::fuzzing;

@@ -4,10 +4,10 @@
 //! without scopes. Nothing that it answers goes anywhere but into the comparison.
 
 use crate::decide::permitted::Permitted;
-use crate::decide::pins::Look;
+use crate::decide::pins::{Look, Survey};
 use crate::decide::refusal::Refusal;
 use crate::filter::list::{self, Reader};
-use crate::known::caller::Caller;
+use crate::known::caller::{Caller, PROBE};
 use crate::known::door::Behind;
 use crate::known::state::Known;
 use crate::message::answer::Answer;
@@ -22,19 +22,14 @@ use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use http::{HeaderMap, HeaderValue, Method, header};
 use portcullis_domain::id::{ServerId, SessionId, TokenId};
-use portcullis_domain::pins::Sighting;
 use portcullis_domain::principal::{Principal, Subject};
 use portcullis_oauth::client::ClientId;
 use portcullis_oauth::scope::ScopeSet;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
-
-/// The subject and client of the probe. No client that registers has such an id, and no token is made for it.
-const PROBE: &str = "portcullis-probe";
 
 /// All that is asked takes no longer.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -47,15 +42,6 @@ const MOST_PAGES: usize = 100;
 
 /// Messages before the answer that are read.
 const MOST_EVENTS: usize = 1000;
-
-/// A look at a whole list.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Survey {
-    /// What is not as it was approved; everything where nothing is pinned yet.
-    pub sighting: Sighting,
-    /// The names of all tools.
-    pub names: BTreeSet<String>,
-}
 
 /// Why a server could not be looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -78,14 +64,6 @@ pub enum SurveyFailure {
     /// It cannot be reached; the word of the gateway's records.
     #[error("it cannot be asked: {0}")]
     Upstream(&'static str),
-}
-
-/// Whether it is our own probe, which looks at several servers at once.
-pub(crate) fn is_probe(subject: &Subject) -> bool {
-    match subject {
-        Subject::Agent(client) => client.as_str() == PROBE,
-        Subject::External { .. } | Subject::User(_) => false,
-    }
 }
 
 /// Lets a message of ours go upstream. Made here only.

@@ -11,13 +11,12 @@ pub(crate) use look::Look;
 use crate::known::door::Door;
 use crate::known::state::Known;
 use crate::settings::Clock;
-use crate::survey::Survey;
 use arc_swap::{ArcSwap, Guard};
 use portcullis_domain::id::ServerId;
 use portcullis_domain::pins::{Digest, Pin, PinnedTools, SeenTool, Sighting, Standing};
 use portcullis_domain::policy::Operation;
 use portcullis_oauth::time::Timestamp;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -42,6 +41,15 @@ pub(crate) enum Unpinned {
     Changed,
     /// Nobody approved it.
     NotApproved,
+}
+
+/// A look at a whole list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Survey {
+    /// What is not as it was approved; everything where nothing is pinned yet.
+    pub sighting: Sighting,
+    /// The names of all tools.
+    pub names: BTreeSet<String>,
 }
 
 /// Everything that this node saw.

@@ -1,12 +1,15 @@
-//! Who calls.
+//! Who calls; our own probe does, too.
 
 use crate::known::door::Door;
 use crate::known::state::Known;
-use portcullis_domain::principal::Principal;
+use portcullis_domain::principal::{Principal, Subject};
 use portcullis_domain::registry::Server;
 use portcullis_oauth::time::Timestamp;
 use std::net::IpAddr;
 use std::sync::Arc;
+
+/// The subject and client of the probe. No client that registers has such an id, and no token is made for it.
+pub(crate) const PROBE: &str = "portcullis-probe";
 
 /// An authenticated caller at a door, by one snapshot.
 #[derive(Clone)]
@@ -27,5 +30,13 @@ impl Caller {
     /// By whom and by what their calls are counted.
     pub(crate) fn counted_as(&self) -> (&Principal, &Server) {
         (&self.principal, &self.door.server)
+    }
+}
+
+/// Whether it is our own probe, which looks at several servers at once.
+pub(crate) fn is_probe(subject: &Subject) -> bool {
+    match subject {
+        Subject::Agent(client) => client.as_str() == PROBE,
+        Subject::External { .. } | Subject::User(_) => false,
     }
 }
