@@ -1,7 +1,6 @@
 //! From a principal and a call to permits. The only question is put to the one decision function (PC-22).
 
 use crate::decide::pins::{AsPinned, ServerPins, Unpinned};
-use crate::decide::refusal::denial_reason;
 use crate::message::call::{Aim, Call};
 use crate::survey::Probe;
 use portcullis_domain::condition::Circumstances;
@@ -59,6 +58,23 @@ pub(crate) enum Denial {
     UnknownMethod,
     /// The tool of this server is not as it was approved (PC-33).
     Unpinned(Unpinned, Name),
+}
+
+/// A stable word.
+pub(crate) fn denial_reason(denial: &Denial) -> &'static str {
+    match denial {
+        Denial::StepUp(_) => "insufficient_scope",
+        Denial::Never(Never::BeyondAgent(_)) => "beyond_agent",
+        Denial::Never(Never::BeyondIssuer(_)) => "beyond_issuer",
+        Denial::Never(Never::BeyondUser(_)) => "beyond_user",
+        Denial::Never(Never::Forbidden(_)) => "forbidden",
+        Denial::Never(Never::NothingLeft) => "nothing_left",
+        Denial::Never(Never::NoRule) => "no_rule",
+        Denial::Never(Never::Unclear(_)) => "unclear_uri",
+        Denial::UnknownMethod => "unknown_method",
+        Denial::Unpinned(Unpinned::Changed, _) => "tool_changed",
+        Denial::Unpinned(Unpinned::NotApproved, _) => "tool_not_approved",
+    }
 }
 
 /// Decides about everything that `call` wants.

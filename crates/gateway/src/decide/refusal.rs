@@ -4,8 +4,6 @@
 
 mod sentence;
 
-pub(crate) use sentence::denial_reason;
-
 use crate::bounds::rates::TooOften;
 use crate::bounds::slots::Full;
 use crate::decide::authorize::Denial;

@@ -3,7 +3,7 @@
 use super::Refusal;
 use crate::bounds::rates::{Bound, TooOften};
 use crate::bounds::slots::Full;
-use crate::decide::authorize::Denial;
+use crate::decide::authorize::{Denial, denial_reason};
 use crate::decide::pins::Unpinned;
 use crate::known::state::Disbelief;
 use crate::message::answer::UpstreamFailure;
@@ -252,22 +252,6 @@ fn denial_sentence(denial: &Denial) -> String {
         Denial::Unpinned(Unpinned::NotApproved, server) => format!(
             "nobody approved this tool yet: the operator must look (portcullis server tools {server})"
         ),
-    }
-}
-
-pub(crate) fn denial_reason(denial: &Denial) -> &'static str {
-    match denial {
-        Denial::StepUp(_) => "insufficient_scope",
-        Denial::Never(Never::BeyondAgent(_)) => "beyond_agent",
-        Denial::Never(Never::BeyondIssuer(_)) => "beyond_issuer",
-        Denial::Never(Never::BeyondUser(_)) => "beyond_user",
-        Denial::Never(Never::Forbidden(_)) => "forbidden",
-        Denial::Never(Never::NothingLeft) => "nothing_left",
-        Denial::Never(Never::NoRule) => "no_rule",
-        Denial::Never(Never::Unclear(_)) => "unclear_uri",
-        Denial::UnknownMethod => "unknown_method",
-        Denial::Unpinned(Unpinned::Changed, _) => "tool_changed",
-        Denial::Unpinned(Unpinned::NotApproved, _) => "tool_not_approved",
     }
 }
 
