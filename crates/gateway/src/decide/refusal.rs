@@ -2,7 +2,10 @@
 //!
 //! Sentences are fixed but for names of scopes and of the server; nothing of a request but its `id` is repeated.
 
+mod ask;
 mod sentence;
+
+pub(crate) use ask::Ask;
 
 use crate::bounds::rates::TooOften;
 use crate::bounds::slots::Full;
@@ -13,7 +16,6 @@ use crate::message::answer::UpstreamFailure;
 use crate::message::call::ParseRefusal;
 use crate::message::headers::{HeaderRefusal, WITH_SESSIONS};
 use crate::message::rpc::{code, rpc_error};
-use crate::upstream::connections::Ask;
 use axum::body::Body;
 use http::{HeaderValue, Response, StatusCode, header};
 use portcullis_domain::policy::Never;
