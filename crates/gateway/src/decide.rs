@@ -6,3 +6,4 @@ pub(crate) mod circumstances;
 pub(crate) mod permitted;
 pub(crate) mod pins;
 pub(crate) mod refusal;
+pub(crate) mod refused;

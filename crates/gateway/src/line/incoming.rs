@@ -3,10 +3,10 @@
 use super::{Line, Taken, words};
 use crate::bounds::slots::Full;
 use crate::decide::refusal::Refusal;
+use crate::decide::refused::Refused;
 use crate::known::caller::Caller;
 use crate::message::call::{Aim, Call, Kind, ParseRefusal, parse};
 use crate::message::headers::{Era, needs_session};
-use crate::request::exchange::Refused;
 use axum::body::Body;
 use bytes::Bytes;
 use http::Response;

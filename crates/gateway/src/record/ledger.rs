@@ -3,12 +3,12 @@
 use crate::Inner;
 use crate::decide::authorize::Permits;
 use crate::decide::refusal::Refusal;
+use crate::decide::refused::Refused;
 use crate::known::caller::Caller;
 use crate::message::call::Call;
 use crate::record::account::Account;
 use crate::record::figures::{ANSWERED, OfServer};
 use crate::record::spool::{Decided, Durability, Ended, Judgement, Reserved};
-use crate::request::exchange::Refused;
 use crate::settings::Clock;
 use axum::body::Body;
 use http::Response;

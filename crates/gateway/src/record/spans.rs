@@ -3,10 +3,10 @@
 
 use crate::Inner;
 use crate::decide::authorize::Permits;
+use crate::decide::refused::Refused;
 use crate::message::call::{Aim, Call};
 use crate::message::headers::{TRACEPARENT, TRACESTATE};
 use crate::record::figures::ANSWERED;
-use crate::request::exchange::Refused;
 use axum::body::Body;
 use futures_util::future::Either;
 use http::{HeaderMap, HeaderName, HeaderValue, Response};

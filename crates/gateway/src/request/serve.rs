@@ -2,11 +2,11 @@
 
 use crate::Inner;
 use crate::decide::refusal::{Context, Refusal};
+use crate::decide::refused::Refused;
 use crate::known::caller::Caller;
 use crate::known::door::Door;
 use crate::known::state::Known;
 use crate::request::authenticate::authenticate;
-use crate::request::exchange::Refused;
 use crate::request::{cors, metadata};
 use axum::body::Body;
 use http::request::Parts;

@@ -4,6 +4,7 @@ use crate::Inner;
 use crate::decide::authorize::{Permits, authorize_connection};
 use crate::decide::permitted::Permitted;
 use crate::decide::refusal::Refusal;
+use crate::decide::refused::Refused;
 use crate::known::caller::Caller;
 use crate::known::door::Behind;
 use crate::message::answer::{Answer, UpstreamFailure};
@@ -11,7 +12,7 @@ use crate::message::headers::{self, Era, LAST_EVENT_ID, PROTOCOL_VERSION, SESSIO
 use crate::record::ledger::{Recorded, What};
 use crate::record::spans::Span;
 use crate::request::deliver::empty;
-use crate::request::exchange::{Refused, policy_of};
+use crate::request::exchange::policy_of;
 use crate::upstream::forward::Forwarded;
 use crate::upstream::program;
 use axum::body::Body;

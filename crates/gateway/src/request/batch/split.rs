@@ -1,9 +1,9 @@
 //! From an array to its messages.
 
 use crate::decide::refusal::Refusal;
+use crate::decide::refused::Refused;
 use crate::message::call::{Aim, Call, Kind, ParseRefusal, parse};
 use crate::message::headers::{self, FIRST_WITH_HTTP, PROTOCOL_VERSION};
-use crate::request::exchange::Refused;
 use bytes::Bytes;
 use http::HeaderMap;
 use serde::de::{Deserialize, Deserializer, Error as _, SeqAccess, Visitor};
