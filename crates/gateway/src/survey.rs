@@ -3,6 +3,8 @@
 //! The upstream is asked as any client would ask it, over HTTP or as a program of the probe's own, and gets an assertion
 //! without scopes. Nothing that it answers goes anywhere but into the comparison.
 
+use crate::decide::authorize::policy_of;
+use crate::decide::permitted::Allowed;
 use crate::decide::permitted::Permitted;
 use crate::decide::pins::{Look, Survey};
 use crate::decide::refusal::Refusal;
@@ -14,7 +16,6 @@ use crate::message::answer::Answer;
 use crate::message::call::parse;
 use crate::message::events::{self, BrokenOff};
 use crate::message::headers::{Era, METHOD, PROTOCOL_VERSION};
-use crate::request::exchange::{Allowed, policy_of};
 use crate::upstream::forward::Forwarded;
 use crate::{Gateway, Inner};
 use bytes::Bytes;

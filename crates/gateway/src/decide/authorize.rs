@@ -1,7 +1,12 @@
 //! From a principal and a call to permits. The only question is put to the one decision function (PC-22).
 
+use crate::Inner;
+use crate::decide::circumstances::InMessage;
 use crate::decide::pins::{AsPinned, ServerPins, Unpinned};
-use crate::message::call::{Aim, Call};
+use crate::decide::refusal::Refusal;
+use crate::known::caller::Caller;
+use crate::message::call::{Aim, Call, OfTask};
+use crate::message::headers::Era;
 use crate::survey::Probe;
 use portcullis_domain::condition::Circumstances;
 use portcullis_domain::policy::{Decision, Never, Operation, Permit, Refused, ServerPolicy, Shortfall};
@@ -147,4 +152,35 @@ pub(crate) fn authorize_connection(
         Decision::StepUp(shortfall) => Err(Denial::StepUp(shortfall)),
         Decision::Never(never) => Err(Denial::Never(never)),
     }
+}
+
+impl Inner {
+    pub(crate) fn permits(
+        &self,
+        caller: &Caller,
+        call: &Call,
+        era: Era,
+        arguments: &InMessage,
+    ) -> Result<Permits, Refusal> {
+        // 2026-07-28 has no handshake.
+        if era == Era::Stateless && call.aim == Aim::Initialize {
+            return Err(Refusal::Denied(Denial::UnknownMethod));
+        }
+        if let Aim::Task(OfTask { made_by: None, .. }) = &call.aim {
+            return Err(Refusal::UnknownTask);
+        }
+        let circumstances = Circumstances { arguments: Some(arguments), ..caller.circumstances() };
+        let rules = (policy_of(caller)?, &self.pins_of(caller)?);
+        authorize(rules, &caller.principal, call, &circumstances).map_err(Refusal::Denied)
+    }
+
+    /// Within one snapshot a door always has its pins.
+    pub(crate) fn pins_of<'c>(&self, caller: &'c Caller) -> Result<ServerPins<'c>, Refusal> {
+        self.pins.of(&caller.known, &caller.door).ok_or(Refusal::UnknownServer)
+    }
+}
+
+/// Within one snapshot a door always has its policy.
+pub(crate) fn policy_of(caller: &Caller) -> Result<&ServerPolicy, Refusal> {
+    caller.known.policy_of(&caller.door).ok_or(Refusal::UnknownServer)
 }

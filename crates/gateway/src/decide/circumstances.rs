@@ -1,6 +1,7 @@
 //! What conditions may ask about a request (PC-24): when, from where, with which arguments.
 
 use crate::known::caller::Caller;
+use crate::message::call::{Aim, Call, OfTask};
 use bytes::Bytes;
 use portcullis_domain::condition::{Arguments, Circumstances, is_other_spelling};
 use serde::Deserialize;
@@ -46,6 +47,15 @@ impl Arguments for InMessage {
         }
         let value = arguments.get(name)?;
         serde_json::from_str::<String>(value.get()).ok().map(Cow::Owned)
+    }
+}
+
+/// What conditions on arguments look at: of a task, those of the call that made it.
+pub(crate) fn arguments_of(call: &Call, body: &Bytes) -> InMessage {
+    if let Aim::Task(OfTask { made_by: Some(made_by), .. }) = &call.aim {
+        InMessage(made_by.message.clone().unwrap_or_default())
+    } else {
+        InMessage(body.clone())
     }
 }
 

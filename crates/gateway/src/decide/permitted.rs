@@ -3,14 +3,29 @@
 //! So whatever goes out shows a [`Current`], and of what is no longer of this moment that is got by deciding again.
 
 use crate::Inner;
+use crate::decide::authorize::policy_of;
 use crate::decide::authorize::{Permits, authorize_connection};
+use crate::decide::circumstances::arguments_of;
 use crate::decide::refusal::Refusal;
 use crate::known::caller::Caller;
 use crate::message::call::Call;
 use crate::message::headers::Era;
-use crate::request::exchange::{Allowed, arguments_of, policy_of};
 use crate::survey::Probe;
 use bytes::Bytes;
+use http::HeaderMap;
+
+/// A call that may be made.
+pub(crate) struct Allowed<'a> {
+    pub(crate) caller: &'a Caller,
+    pub(crate) call: &'a Call,
+    pub(crate) era: Era,
+    pub(crate) session: Option<&'a str>,
+    pub(crate) headers: &'a HeaderMap,
+    pub(crate) trace: Option<HeaderMap>,
+    pub(crate) body: Bytes,
+    /// Whether its answer is answered alone, and not with those of a batch.
+    pub(crate) is_alone: bool,
+}
 
 /// What was permitted, by whom it was asked for, and what it was: enough to decide again.
 pub(crate) struct Permitted<'a> {

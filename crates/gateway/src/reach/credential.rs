@@ -4,11 +4,11 @@ mod bearer;
 mod machine;
 
 use crate::Inner;
+use crate::decide::authorize::policy_of;
 use crate::decide::refusal::Refusal;
 use crate::known::caller::Caller;
 use crate::message::answer::UpstreamFailure;
 use crate::reach::target::Means;
-use crate::request::exchange::policy_of;
 use crate::upstream::connections::CopyId;
 use bearer::Bearer;
 use http::HeaderValue;

@@ -3,17 +3,16 @@
 use crate::Inner;
 use crate::bounds::room::Unread;
 use crate::bounds::slots::{Full, Slot};
-use crate::decide::authorize::{Denial, Permits, authorize};
-use crate::decide::circumstances::InMessage;
-use crate::decide::permitted::Permitted;
-use crate::decide::pins::ServerPins;
+use crate::decide::authorize::{Permits, policy_of};
+use crate::decide::circumstances::arguments_of;
+use crate::decide::permitted::{Allowed, Permitted};
 use crate::decide::refusal::Ask;
 use crate::decide::refusal::Refusal;
 use crate::decide::refused::Refused;
 use crate::known::caller::Caller;
 use crate::known::door::Behind;
 use crate::message::answer::{Answer, UpstreamFailure};
-use crate::message::call::{Aim, Call, Kind, OfTask, parse};
+use crate::message::call::{Aim, Call, Kind, parse};
 use crate::message::headers::{self, Era, SESSION_ID, parameters};
 use crate::record::figures::ANSWERED;
 use crate::record::ledger::{Recorded, What};
@@ -26,24 +25,9 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, Method, Response, header};
 use opentelemetry::trace::SpanKind;
-use portcullis_domain::condition::Circumstances;
-use portcullis_domain::policy::ServerPolicy;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
-
-/// A call that may be made.
-pub(crate) struct Allowed<'a> {
-    pub(crate) caller: &'a Caller,
-    pub(crate) call: &'a Call,
-    pub(crate) era: Era,
-    pub(crate) session: Option<&'a str>,
-    pub(crate) headers: &'a HeaderMap,
-    pub(crate) trace: Option<HeaderMap>,
-    pub(crate) body: Bytes,
-    /// Whether its answer is answered alone, and not with those of a batch.
-    pub(crate) is_alone: bool,
-}
 
 impl Inner {
     pub(crate) async fn post(
@@ -281,42 +265,4 @@ impl Inner {
         let ask = Ask::of(allowed.call, allowed.era, &allowed.body, || self.unique());
         Refusal::NotConnected { place, ask }
     }
-
-    pub(crate) fn permits(
-        &self,
-        caller: &Caller,
-        call: &Call,
-        era: Era,
-        arguments: &InMessage,
-    ) -> Result<Permits, Refusal> {
-        // 2026-07-28 has no handshake.
-        if era == Era::Stateless && call.aim == Aim::Initialize {
-            return Err(Refusal::Denied(Denial::UnknownMethod));
-        }
-        if let Aim::Task(OfTask { made_by: None, .. }) = &call.aim {
-            return Err(Refusal::UnknownTask);
-        }
-        let circumstances = Circumstances { arguments: Some(arguments), ..caller.circumstances() };
-        let rules = (policy_of(caller)?, &self.pins_of(caller)?);
-        authorize(rules, &caller.principal, call, &circumstances).map_err(Refusal::Denied)
-    }
-
-    /// Within one snapshot a door always has its pins.
-    pub(crate) fn pins_of<'c>(&self, caller: &'c Caller) -> Result<ServerPins<'c>, Refusal> {
-        self.pins.of(&caller.known, &caller.door).ok_or(Refusal::UnknownServer)
-    }
-}
-
-/// What conditions on arguments look at: of a task, those of the call that made it.
-pub(crate) fn arguments_of(call: &Call, body: &Bytes) -> InMessage {
-    if let Aim::Task(OfTask { made_by: Some(made_by), .. }) = &call.aim {
-        InMessage(made_by.message.clone().unwrap_or_default())
-    } else {
-        InMessage(body.clone())
-    }
-}
-
-/// Within one snapshot a door always has its policy.
-pub(crate) fn policy_of(caller: &Caller) -> Result<&ServerPolicy, Refusal> {
-    caller.known.policy_of(&caller.door).ok_or(Refusal::UnknownServer)
 }

@@ -1,6 +1,7 @@
 //! GET and DELETE of the revisions with sessions: a stream for what the server has to say, and the end of a session.
 
 use crate::Inner;
+use crate::decide::authorize::policy_of;
 use crate::decide::authorize::{Permits, authorize_connection};
 use crate::decide::permitted::Permitted;
 use crate::decide::refusal::Refusal;
@@ -12,7 +13,6 @@ use crate::message::headers::{self, Era, LAST_EVENT_ID, PROTOCOL_VERSION, SESSIO
 use crate::record::ledger::{Recorded, What};
 use crate::record::spans::Span;
 use crate::request::deliver::empty;
-use crate::request::exchange::policy_of;
 use crate::upstream::forward::Forwarded;
 use crate::upstream::program;
 use axum::body::Body;

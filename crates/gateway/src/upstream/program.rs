@@ -2,6 +2,7 @@
 
 use crate::Inner;
 use crate::bounds::room::NoRoom;
+use crate::decide::permitted::Allowed;
 use crate::decide::permitted::{Current, Permitted};
 use crate::decide::refusal::Refusal;
 use crate::known::caller::Caller;
@@ -9,7 +10,6 @@ use crate::message::answer::{Answer, UpstreamFailure, status_of_error};
 use crate::message::call::{Aim, Kind};
 use crate::message::events::BrokenOff;
 use crate::message::headers::Era;
-use crate::request::exchange::Allowed;
 use crate::upstream::contract::{CallInfo, StdioAnswer, StdioRequest};
 use crate::upstream::stdio::{LastWord, StdioFailure, Unposted};
 use bytes::Bytes;
