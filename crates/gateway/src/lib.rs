@@ -28,9 +28,7 @@ pub use reach::tls::{NoTls, Unusable, check as check_tls, connector};
 pub use record::figures::{Figures, Histogram, ServerFigures};
 pub use record::spans::Spans;
 pub use record::spool::SpoolSegment;
-pub use settings::{
-    AtOnce, CallRates, Clock, IssuerTimes, Limits, Program, Secrets, Settings, SpoolSettings,
-};
+pub use settings::{AtOnce, CallRates, Clock, IssuerTimes, Limits, Program, Secrets, SpoolSettings};
 pub use survey::SurveyFailure;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
@@ -71,6 +69,33 @@ use upstream::assertion::Assertions;
 use upstream::connections::Copies;
 use upstream::forward::usual_tls;
 use upstream::stdio;
+
+/// What a gateway needs besides snapshots and its assertion key.
+#[derive(Clone)]
+pub struct Settings {
+    /// Whose tokens count; its origin is also the public origin of the gateway.
+    pub issuer: Issuer,
+    /// `iss` of our assertions: `ISSUER/assertions`.
+    pub assertion_issuer: String,
+    /// The machine's own `[command]` table: the only programs that may be upstreams.
+    pub programs: BTreeMap<String, Program>,
+    /// Sizes and times.
+    pub limits: Limits,
+    /// Web origins, besides the issuer's own, whose pages may call.
+    pub allowed_origins: Vec<String>,
+    /// How old the newest update may be before every call is refused.
+    pub max_staleness: Duration,
+    /// Where decisions are recorded.
+    pub spool: SpoolSettings,
+    /// The present.
+    pub clock: Clock,
+    /// Reads a secret of this machine: for issuers that are asked about tokens, and for programs.
+    pub secrets: Secrets,
+    /// Who keeps people's connections to third-party servers; without anybody there are none.
+    pub connections: Option<Arc<dyn Connections>>,
+    /// Where spans of calls go, if anywhere.
+    pub spans: Option<Arc<Spans>>,
+}
 
 /// The gateway. Cheap to clone; clones are the same gateway.
 #[derive(Clone)]

@@ -1,9 +1,6 @@
-//! What a gateway is told once, at its start.
+//! What a gateway is told once, at its start, part by part: [`Settings`](crate::Settings) holds them.
 
-use crate::record::spans::Spans;
-use crate::upstream::connections::Connections;
 use portcullis_domain::registry::SecretPlace;
-use portcullis_oauth::issuer::Issuer;
 use portcullis_oauth::time::Timestamp;
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -16,33 +13,6 @@ pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// Reads the secret at a place of this machine; `None` when it cannot be read.
 pub type Secrets = Arc<dyn Fn(&SecretPlace) -> Option<String> + Send + Sync>;
-
-/// What a gateway needs besides snapshots and its assertion key.
-#[derive(Clone)]
-pub struct Settings {
-    /// Whose tokens count; its origin is also the public origin of the gateway.
-    pub issuer: Issuer,
-    /// `iss` of our assertions: `ISSUER/assertions`.
-    pub assertion_issuer: String,
-    /// The machine's own `[command]` table: the only programs that may be upstreams.
-    pub programs: BTreeMap<String, Program>,
-    /// Sizes and times.
-    pub limits: Limits,
-    /// Web origins, besides the issuer's own, whose pages may call.
-    pub allowed_origins: Vec<String>,
-    /// How old the newest update may be before every call is refused.
-    pub max_staleness: Duration,
-    /// Where decisions are recorded.
-    pub spool: SpoolSettings,
-    /// The present.
-    pub clock: Clock,
-    /// Reads a secret of this machine: for issuers that are asked about tokens, and for programs.
-    pub secrets: Secrets,
-    /// Who keeps people's connections to third-party servers; without anybody there are none.
-    pub connections: Option<Arc<dyn Connections>>,
-    /// Where spans of calls go, if anywhere.
-    pub spans: Option<Arc<Spans>>,
-}
 
 /// A program that may be a server's upstream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
