@@ -56,7 +56,7 @@ use portcullis_oauth::jwt::{self, SigningKey};
 use rand::rngs::{StdRng, SysRng};
 use rand::{RngExt as _, SeedableRng as _};
 use reach::fetch::Fetcher;
-use reach::target;
+use reach::{target, tls};
 use record::figures::Counters;
 use record::spool::Spool;
 use std::collections::BTreeMap;
@@ -67,7 +67,6 @@ use stream::{Asked, Closing};
 use tokio::sync::{mpsc, watch};
 use upstream::assertion::Assertions;
 use upstream::connections::Copies;
-use upstream::forward::usual_tls;
 use upstream::stdio;
 
 /// What a gateway needs besides snapshots and its assertion key.
@@ -336,7 +335,7 @@ fn means(settings: &Settings) -> Result<Means, NoTls> {
             capacity: settings.limits.signatures,
         },
         upstreams: target::Means {
-            tls: usual_tls()?,
+            tls: tls::usual()?,
             limits: settings.limits.clone(),
             clock,
             secrets,

@@ -16,7 +16,7 @@ use crate::message::answer::Answer;
 use crate::message::call::parse;
 use crate::message::events::{self, BrokenOff};
 use crate::message::headers::{Era, METHOD, PROTOCOL_VERSION};
-use crate::upstream::forward::Forwarded;
+use crate::reach::target::Forwarded;
 use crate::{Gateway, Inner};
 use bytes::Bytes;
 use futures_util::StreamExt as _;

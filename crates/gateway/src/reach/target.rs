@@ -1,19 +1,20 @@
 //! One upstream over HTTP: connections of its own, so that none that was made for another server ever carries its calls, and
 //! what is known of its health.
 
-pub(crate) mod headers;
+mod headers;
 
 use super::breaker::{Breaker, Resting, Try};
 use super::connector::Connector;
 use super::tls::{self, Material, Unusable};
+use crate::bounds::room::Share;
 use crate::decide::permitted::Current;
 use crate::message::answer::UpstreamFailure;
+use crate::message::headers::Era;
 use crate::reach::credential::Source;
 use crate::reach::fetch::Fetcher;
 use crate::settings::{Clock, Limits, Secrets};
-use crate::upstream::forward::Forwarded;
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, Uri};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
@@ -22,6 +23,7 @@ use portcullis_domain::id::ServerId;
 use portcullis_domain::registry::{Placement, Server, Upstream, UpstreamTls};
 use portcullis_oauth::time::Timestamp;
 use rustls::ClientConfig;
+use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::error::Error;
@@ -76,6 +78,26 @@ enum Connections {
 struct Own {
     looked_at: Option<Timestamp>,
     made: Option<(Material, HttpClient)>,
+}
+
+/// One message for an HTTP upstream.
+pub(crate) struct Forwarded<'a> {
+    pub(crate) method: Method,
+    /// As the caller sent them.
+    pub(crate) headers: &'a HeaderMap,
+    pub(crate) era: Era,
+    /// Known to belong to the caller.
+    pub(crate) session: Option<&'a str>,
+    pub(crate) id: Option<&'a RawValue>,
+    /// Whether its answer may be silent for as long as it likes.
+    pub(crate) is_endless: bool,
+    /// Our own span's, instead of the caller's.
+    pub(crate) trace: Option<HeaderMap>,
+    /// Until the first byte of the answer.
+    pub(crate) timeout: Duration,
+    /// For a long answer.
+    pub(crate) share: Share,
+    pub(crate) body: Bytes,
 }
 
 impl Targets {
@@ -211,6 +233,12 @@ impl Own {
         let config = tls::own(&material)?;
         Ok(Some((material, config)))
     }
+}
+
+/// The header fields that an upstream gets besides our credential.
+#[cfg(test)]
+pub(crate) fn sent_headers(forwarded: &Forwarded<'_>) -> Option<HeaderMap> {
+    headers::for_upstream(forwarded, None)
 }
 
 fn failure(error: &hyper_util::client::legacy::Error) -> UpstreamFailure {

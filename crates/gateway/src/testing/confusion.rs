@@ -3,8 +3,8 @@
 use crate::bounds::room::Room;
 use crate::message::call::{Aim, Call, parse};
 use crate::message::headers::{self, Era, METHOD, NAME, PROTOCOL_VERSION, parameters};
+use crate::reach::target::{Forwarded, sent_headers};
 use crate::testing::readers::{agree, agree_on_lines};
-use crate::upstream::forward::{Forwarded, sent_headers};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;

@@ -2,53 +2,25 @@
 //! (PC-04, PC-05). No redirects, no proxies, no cookies, no second try of a call that the upstream may have seen (UPS-10).
 
 use crate::Inner;
-use crate::bounds::room::{Share, Unread};
+use crate::bounds::room::Unread;
 use crate::decide::permitted::Permitted;
 use crate::decide::refusal::Refusal;
 use crate::message::answer::{Answer, UpstreamFailure, is_error_for};
 use crate::message::events;
-use crate::message::headers::{Era, SESSION_ID};
-use crate::reach::target::Target;
-use crate::reach::tls::{self, NoTls};
+use crate::message::headers::SESSION_ID;
+use crate::reach::target::{Forwarded, Target};
 use crate::settings::Limits;
 use crate::upstream::connections::until_it_ends;
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt as _};
-use http::{HeaderMap, Method, Response, StatusCode, header};
+use http::{HeaderMap, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use rustls::ClientConfig;
-use serde_json::value::RawValue;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// The longest error body of an upstream that is looked at.
 const MAX_ERROR_BODY: usize = 64 * 1024;
-
-/// One message for an HTTP upstream.
-pub(crate) struct Forwarded<'a> {
-    pub(crate) method: Method,
-    /// As the caller sent them.
-    pub(crate) headers: &'a HeaderMap,
-    pub(crate) era: Era,
-    /// Known to belong to the caller.
-    pub(crate) session: Option<&'a str>,
-    pub(crate) id: Option<&'a RawValue>,
-    /// Whether its answer may be silent for as long as it likes.
-    pub(crate) is_endless: bool,
-    /// Our own span's, instead of the caller's.
-    pub(crate) trace: Option<HeaderMap>,
-    /// Until the first byte of the answer.
-    pub(crate) timeout: Duration,
-    /// For a long answer.
-    pub(crate) share: Share,
-    pub(crate) body: Bytes,
-}
-
-/// The TLS of upstreams about which nothing is special.
-pub(crate) fn usual_tls() -> Result<Arc<ClientConfig>, NoTls> {
-    tls::usual()
-}
 
 impl Inner {
     /// Sends a permitted message with our own credential, and waits for the beginning of the answer. Whatever was waited for,
@@ -152,12 +124,6 @@ impl Reading<'_> {
             Unread::TooLarge => UpstreamFailure::TooLarge,
         })
     }
-}
-
-/// The header fields that an upstream gets besides our credential.
-#[cfg(test)]
-pub(crate) fn sent_headers(forwarded: &Forwarded<'_>) -> Option<HeaderMap> {
-    crate::reach::target::headers::for_upstream(forwarded, None)
 }
 
 /// Breaks off when nothing comes for so long.

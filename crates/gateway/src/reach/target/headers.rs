@@ -1,9 +1,9 @@
 //! The headers that an upstream gets: an allow-list, and then our own (HDR-01, HDR-02, HDR-03).
 
+use super::Forwarded;
 use crate::message::headers::parameters;
 use crate::message::headers::{Era, LAST_EVENT_ID, METHOD, NAME, PROTOCOL_VERSION, SESSION_ID};
 use crate::message::headers::{TRACEPARENT, TRACESTATE};
-use crate::upstream::forward::Forwarded;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
 /// Passed on as they come. What is not named here or below stays behind: cookies, `X-Forwarded-*`, `X-User`, every
@@ -15,7 +15,7 @@ const PASSED: [HeaderName; 3] = [header::ACCEPT, TRACEPARENT, TRACESTATE];
 const CHECKED: [HeaderName; 3] = [PROTOCOL_VERSION, METHOD, NAME];
 
 /// `shown` is our own credential. `None` when a value of ours is no header value.
-pub(crate) fn for_upstream(forwarded: &Forwarded<'_>, shown: Option<&HeaderValue>) -> Option<HeaderMap> {
+pub(super) fn for_upstream(forwarded: &Forwarded<'_>, shown: Option<&HeaderValue>) -> Option<HeaderMap> {
     let theirs = forwarded.headers;
     let mut headers = HeaderMap::new();
     // Hop-by-hop first (RFC 9110 s7.6.1), so that nothing we add can be named there.
