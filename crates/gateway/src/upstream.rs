@@ -4,6 +4,7 @@
 pub(crate) mod assertion;
 pub(crate) mod connections;
 pub(crate) mod contract;
+pub(crate) mod credential;
 pub(crate) mod forward;
 pub(crate) mod program;
 pub(crate) mod stdio;

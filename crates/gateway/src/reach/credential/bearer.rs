@@ -28,7 +28,7 @@ impl Bearer {
     }
 
     /// `None` when there is nothing that can be shown.
-    pub(super) fn current(&self) -> Option<HeaderValue> {
+    pub(crate) fn current(&self) -> Option<HeaderValue> {
         let now = (self.clock)();
         let kept = self.read().clone();
         match kept.filter(|(_, at)| *at <= now && now.since(*at) < KEPT) {
@@ -37,7 +37,7 @@ impl Bearer {
         }
     }
 
-    pub(super) fn another_than(&self, refused: &HeaderValue) -> Option<HeaderValue> {
+    pub(crate) fn another_than(&self, refused: &HeaderValue) -> Option<HeaderValue> {
         self.read_anew((self.clock)()).filter(|read| read != refused)
     }
 

@@ -104,7 +104,7 @@ impl Machine {
     }
 
     /// A token that counts; `None` when there is none and none can be got now.
-    pub(super) async fn current(self: &Arc<Self>) -> Option<HeaderValue> {
+    pub(crate) async fn current(self: &Arc<Self>) -> Option<HeaderValue> {
         let now = (self.means.clock)();
         let mut settled = self.settled.subscribe();
         {
@@ -131,7 +131,7 @@ impl Machine {
     }
 
     /// What is got instead of a token that the upstream refused.
-    pub(super) async fn another_than(self: &Arc<Self>, refused: &HeaderValue) -> Option<HeaderValue> {
+    pub(crate) async fn another_than(self: &Arc<Self>, refused: &HeaderValue) -> Option<HeaderValue> {
         let now = (self.means.clock)();
         {
             let mut state = self.state();
