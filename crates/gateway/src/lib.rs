@@ -3,6 +3,24 @@
 //! A token becomes a principal (`authenticate`), a body a call (`call`), both a permit (`authorize`); the decision is
 //! recorded (`spool`) before the original bytes go upstream (`forward`, `stdio`). What the gateway knows arrives as bytes
 //! ([`Gateway::feed`]), so that it can run alone: it can name neither SQL nor the key that signs access tokens.
+//!
+//! The folders are layers, the lowest first; each imports those before it only (`cargo xtask check` reads this list):
+//!
+//! - `settings`: what a gateway is told at its start, part by part
+//! - `bounds`: how much there may be, of memory and of calls
+//! - `message`: the messages, as they stand in bodies, events and headers
+//! - `reach`: how upstreams and issuers are reached
+//! - `known`: the snapshot and its doors, who calls, whose a session or a task is
+//! - `decide`: permits and refusals
+//! - `filter`: what of an answer is for its reader
+//! - `record`: decisions, outcomes, figures and spans
+//! - `upstream`: a permitted message on its way there and back
+//! - `stream`: answers that stay open
+//! - `request`: one HTTP request, from its headers to its answer
+//! - `line`: older transports, which carry the same messages
+//!
+//! Above them stand this file and `survey`, our own look at a server's tools. `Inner` holds everything of one gateway; its
+//! methods stand where their subject is.
 
 mod bounds;
 mod decide;

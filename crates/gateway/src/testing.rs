@@ -4,5 +4,6 @@
 mod confusion;
 #[cfg(test)]
 mod corpus;
+#[doc(hidden)]
 pub mod fuzzing;
 pub(crate) mod readers;
