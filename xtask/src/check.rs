@@ -4,6 +4,7 @@
 mod bans;
 mod edges;
 mod generated;
+mod layers;
 mod licence;
 mod links;
 mod words;
@@ -20,6 +21,7 @@ type Check = fn(&Workspace) -> Result<Vec<String>>;
 const CHECKS: &[(&str, Check)] = &[
     ("format", format),
     ("edges between crates", edges::problems),
+    ("layers of the gateway", layers::problems),
     ("dependencies", bans::problems),
     ("cargo-deny", cargo_deny),
     ("links in documents", links::problems),
