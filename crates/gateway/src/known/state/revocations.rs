@@ -3,6 +3,7 @@
 use portcullis_domain::id::{ConnectionId, ServerId, SessionId, TokenId};
 use portcullis_domain::principal::{Principal, Revocation, RevokedTarget, Subject};
 use portcullis_oauth::time::Timestamp;
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::sync::Arc;
@@ -23,13 +24,18 @@ pub(crate) struct Revocations {
     next: usize,
 }
 
-/// There may be very many sessions and tokens, so of them nothing is kept but until when they count.
+/// There may be very many sessions and tokens, so of them nothing is kept but until when they count, and no room is left
+/// between them.
 #[derive(Clone, Default)]
 struct Part {
-    sessions: HashMap<SessionId, End>,
-    tokens: HashMap<TokenId, End>,
+    sessions: Ends<SessionId>,
+    tokens: Ends<TokenId>,
     others: HashMap<RevokedTarget, Entry>,
 }
+
+/// In the order of their ids, each once.
+#[derive(Clone)]
+struct Ends<Id>(Vec<(Id, End)>);
 
 /// Seconds since 1970. One beyond them all never ends.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,9 +58,11 @@ impl Revocations {
     /// additions as there are parts.
     pub(crate) fn with(&self, new: &[Revocation], now: Timestamp) -> Self {
         let mut log = self.clone();
-        for revocation in new {
-            let place = log.place_of(&revocation.target);
-            Arc::make_mut(&mut log.parts[place]).add(revocation);
+        let mut new: Vec<_> = new.iter().map(|new| (self.place_of(&new.target), new)).collect();
+        new.sort_by_key(|(place, _)| *place);
+        for of_part in new.chunk_by(|(one, _), (next, _)| one == next) {
+            let (place, _) = of_part[0];
+            Arc::make_mut(&mut log.parts[place]).add(of_part.iter().map(|(_, new)| *new));
         }
         let swept = &mut log.parts[log.next];
         if swept.holds_what_is_over(now) {
@@ -82,8 +90,8 @@ impl Revocations {
             entry.is_some_and(|entry| principal.issued_at <= entry.at + ahead)
         };
         let Principal { token, session, .. } = principal;
-        self.parts[self.place(token)].tokens.contains_key(token)
-            || self.parts[self.place(session)].sessions.contains_key(session)
+        self.parts[self.place(token)].tokens.contain(token)
+            || self.parts[self.place(session)].sessions.contain(session)
             || up_to(RevokedTarget::All)
             || up_to(RevokedTarget::Server(server))
             || match &principal.subject {
@@ -116,40 +124,72 @@ impl Revocations {
 }
 
 impl Part {
-    fn add(&mut self, revocation: &Revocation) {
-        let end = End::of(revocation.until);
-        let longer = |known: &mut End| *known = end.max(*known);
-        match &revocation.target {
-            RevokedTarget::Session(session) => {
-                self.sessions.entry(*session).and_modify(longer).or_insert(end);
-            }
-            RevokedTarget::Token(token) => {
-                self.tokens.entry(*token).and_modify(longer).or_insert(end);
-            }
-            target @ (RevokedTarget::All
-            | RevokedTarget::Client(_)
-            | RevokedTarget::Connection(_)
-            | RevokedTarget::Server(_)
-            | RevokedTarget::User(_)) => {
-                let entry = Entry { at: revocation.at, until: revocation.until };
-                let known = self.others.entry(target.clone()).or_insert(entry);
-                known.at = known.at.max(entry.at);
-                known.until = known.until.max(entry.until);
+    fn add<'r>(&mut self, new: impl Iterator<Item = &'r Revocation>) {
+        let (mut sessions, mut tokens) = (Vec::new(), Vec::new());
+        for revocation in new {
+            let end = End::of(revocation.until);
+            match &revocation.target {
+                RevokedTarget::Session(session) => sessions.push((*session, end)),
+                RevokedTarget::Token(token) => tokens.push((*token, end)),
+                target @ (RevokedTarget::All
+                | RevokedTarget::Client(_)
+                | RevokedTarget::Connection(_)
+                | RevokedTarget::Server(_)
+                | RevokedTarget::User(_)) => {
+                    let entry = Entry { at: revocation.at, until: revocation.until };
+                    let known = self.others.entry(target.clone()).or_insert(entry);
+                    known.at = known.at.max(entry.at);
+                    known.until = known.until.max(entry.until);
+                }
             }
         }
+        self.sessions.add(&sessions);
+        self.tokens.add(&tokens);
     }
 
     fn holds_what_is_over(&self, now: Timestamp) -> bool {
-        self.sessions.values().chain(self.tokens.values()).any(|end| end.is_over(now))
+        self.sessions.hold_what_is_over(now)
+            || self.tokens.hold_what_is_over(now)
             || self.others.values().any(|entry| is_over(entry.until, now))
     }
 
     fn sweep(&mut self, now: Timestamp) {
-        self.sessions.retain(|_, end| !end.is_over(now));
-        self.tokens.retain(|_, end| !end.is_over(now));
+        self.sessions.sweep(now);
+        self.tokens.sweep(now);
         self.others.retain(|_, entry| !is_over(entry.until, now));
-        self.sessions.shrink_to_fit();
-        self.tokens.shrink_to_fit();
+    }
+}
+
+impl<Id> Default for Ends<Id> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<Id: Copy + Ord> Ends<Id> {
+    fn contain(&self, id: &Id) -> bool {
+        self.0.binary_search_by_key(id, |(id, _)| *id).is_ok()
+    }
+
+    /// Of what is there twice the later end counts.
+    fn add(&mut self, new: &[(Id, End)]) {
+        if new.is_empty() {
+            return;
+        }
+        self.0.reserve_exact(new.len());
+        self.0.extend_from_slice(new);
+        self.0.sort_by_key(|(id, end)| (*id, Reverse(*end)));
+        self.0.dedup_by_key(|(id, _)| *id);
+        self.0.shrink_to_fit();
+    }
+
+    fn hold_what_is_over(&self, now: Timestamp) -> bool {
+        self.0.iter().any(|(_, end)| end.is_over(now))
+    }
+
+    fn sweep(&mut self, now: Timestamp) {
+        self.0.retain(|(_, end)| !end.is_over(now));
+        self.0.shrink_to_fit();
     }
 }
 
@@ -245,6 +285,24 @@ mod tests {
         let long_after = NOW + Duration::from_mins(15) + MARGIN;
         let swept = (0..PARTS).fold(log, |log, _| log.with(&[], long_after));
         assert!(!swept.concern(&principal(NOW), HERE, LEEWAY));
+    }
+
+    #[test]
+    fn pc_45_of_what_is_revoked_twice_the_later_end_counts() {
+        let (soon, late) = (NOW + Duration::from_mins(15), NOW + Duration::from_hours(1));
+        let at_once = NOW + Duration::from_mins(30);
+        for target in
+            [RevokedTarget::Token(principal(NOW).token), RevokedTarget::Session(principal(NOW).session)]
+        {
+            for ends in [[soon, late], [late, soon]] {
+                let [one, other] = ends.map(|until| Revocation { target: target.clone(), at: NOW, until });
+                let together = Revocations::default().with(&[one.clone(), other.clone()], NOW);
+                for log in [together, Revocations::default().with(&[one], NOW).with(&[other], NOW)] {
+                    let swept = (0..PARTS).fold(log, |log, _| log.with(&[], at_once));
+                    assert!(swept.concern(&principal(NOW), HERE, LEEWAY), "{target:?} {ends:?}");
+                }
+            }
+        }
     }
 
     #[test]
