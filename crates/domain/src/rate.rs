@@ -3,8 +3,9 @@
 //! Not `governor`, because its keyed limiter can neither be asked without paying nor give back. A right password costs
 //! nothing here, so that nobody who knows it is slowed down by having signed in often.
 
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 use portcullis_oauth::time::Timestamp;
-use std::collections::HashMap;
 use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -62,7 +63,8 @@ impl Rate {
     }
 }
 
-/// Generic cell rate algorithm: for each key the moment, in nanoseconds, at which its bucket is full again.
+/// Generic cell rate algorithm: for each key, of which nothing but a hash is kept, the moment, in nanoseconds, at which its
+/// bucket is full again.
 #[derive(Debug)]
 pub struct Buckets {
     rate: Rate,
@@ -72,7 +74,7 @@ pub struct Buckets {
 
 #[derive(Debug)]
 struct State {
-    full_at: HashMap<u64, i64>,
+    full_at: HashTable<(u64, i64)>,
     pruned_at: Timestamp,
     refused: u64,
 }
@@ -89,7 +91,7 @@ impl Buckets {
     }
 
     fn of(rate: Rate) -> Self {
-        let state = State { full_at: HashMap::new(), pruned_at: Timestamp::from_seconds(0), refused: 0 };
+        let state = State { full_at: HashTable::new(), pruned_at: Timestamp::from_seconds(0), refused: 0 };
         Self { rate, hasher: RandomState::new(), state: Mutex::new(state) }
     }
 
@@ -110,7 +112,7 @@ impl Buckets {
         let key = state.slot(self.hasher.hash_one(key), now);
         match rate.after(&state, key, count, now) {
             Ok(full_at) => {
-                state.full_at.insert(key, full_at);
+                state.set(key, full_at);
                 Ok(())
             }
             Err(wait) => {
@@ -135,10 +137,10 @@ impl Buckets {
         let mut state = self.state();
         let key = self.hasher.hash_one(key);
         // Where there is room, a bucket that is not there is full.
-        let is_own = state.full_at.len() < MAX_KEYS || state.full_at.contains_key(&key);
+        let is_own = state.full_at.len() < MAX_KEYS || state.full_at(key).is_some();
         let slot = if is_own { key } else { SHARED };
-        if let Some(full_at) = state.full_at.get_mut(&slot) {
-            *full_at = full_at.saturating_sub(self.rate.period.saturating_mul(count.into()));
+        if let Some(full_at) = state.full_at(slot) {
+            state.set(slot, full_at.saturating_sub(self.rate.period.saturating_mul(count.into())));
         }
     }
 
@@ -157,7 +159,7 @@ impl Rate {
     /// When the bucket would be full again after `count` more.
     fn after(self, state: &State, key: u64, count: u32, now: Timestamp) -> Result<i64, Wait> {
         let now = nanos(now);
-        let full_at = state.full_at.get(&key).copied().unwrap_or(now);
+        let full_at = state.full_at(key).unwrap_or(now);
         let next = full_at.max(now).saturating_add(self.period.saturating_mul(count.into()));
         let latest = now.saturating_add(self.period.saturating_mul(self.burst));
         if next > latest {
@@ -173,16 +175,27 @@ fn nanos(moment: Timestamp) -> i64 {
 }
 
 impl State {
+    fn full_at(&self, key: u64) -> Option<i64> {
+        self.full_at.find(key, |(known, _)| *known == key).map(|(_, full_at)| *full_at)
+    }
+
+    fn set(&mut self, key: u64, full_at: i64) {
+        match self.full_at.entry(key, |(known, _)| *known == key, |(known, _)| *known) {
+            Entry::Occupied(mut known) => known.get_mut().1 = full_at,
+            Entry::Vacant(place) => drop(place.insert((key, full_at))),
+        }
+    }
+
     /// The key under which to count: `key` itself, or the shared one when there is no room.
     fn slot(&mut self, key: u64, now: Timestamp) -> u64 {
-        if self.full_at.len() < MAX_KEYS || self.full_at.contains_key(&key) {
+        if self.full_at.len() < MAX_KEYS || self.full_at(key).is_some() {
             return key;
         }
         // At most once a second, so that a flood of new keys costs no more than that.
         if self.pruned_at != now {
             self.pruned_at = now;
             let now = nanos(now);
-            self.full_at.retain(|_, full_at| *full_at > now);
+            self.full_at.retain(|(_, full_at)| *full_at > now);
         }
         if self.full_at.len() < MAX_KEYS { key } else { SHARED }
     }

@@ -5,13 +5,14 @@
 //! Listening is counted apart, so that who listens to many servers can still call them.
 
 use crate::settings::AtOnce;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 use portcullis_domain::id::ServerId;
 use portcullis_domain::principal::{Principal, Subject};
 use portcullis_domain::rate::Source;
 use portcullis_domain::registry::Server;
 use portcullis_oauth::client::ClientId;
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::hash::{BuildHasher as _, RandomState};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
@@ -20,6 +21,7 @@ use tokio::sync::Notify;
 #[derive(Clone)]
 pub(crate) struct Slots {
     most: AtOnce,
+    hasher: RandomState,
     taken: Arc<Mutex<Taken>>,
     /// Told when nothing goes on any more.
     over: Arc<Notify>,
@@ -27,24 +29,25 @@ pub(crate) struct Slots {
 
 #[derive(Default)]
 struct Taken {
-    by: HashMap<Key, u32>,
+    /// How many there are, beside the hash of what is counted: two that share one, too rare to matter, count together.
+    by: HashTable<(u64, u32)>,
     total: usize,
 }
 
 /// One call or stream; over when dropped.
 pub(crate) struct Slot {
-    keys: [Option<Key>; 4],
+    keys: [Option<u64>; 4],
     slots: Slots,
 }
 
 /// What is counted.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Key {
+#[derive(Hash)]
+enum Key<'a> {
     /// Those whose address is not known count together.
     Address(Option<Source>),
-    Client(ClientId),
-    Listener(Subject),
-    Principal(Subject),
+    Client(&'a ClientId),
+    Listener(&'a Subject),
+    Principal(&'a Subject),
     Server(ServerId),
 }
 
@@ -62,7 +65,7 @@ pub(crate) enum Full {
 
 impl Slots {
     pub(crate) fn new(most: AtOnce) -> Self {
-        Self { most, taken: Arc::default(), over: Arc::default() }
+        Self { most, hasher: RandomState::new(), taken: Arc::default(), over: Arc::default() }
     }
 
     /// Room for one more call.
@@ -72,31 +75,29 @@ impl Slots {
         from: Option<IpAddr>,
     ) -> Result<Slot, Full> {
         let of_server = [self.most.server, server.limits.calls_at_once].into_iter().flatten().min();
-        let bound = |most: Option<u32>, key: &dyn Fn() -> Key, full| most.map(|most| (key(), most, full));
+        let at_most =
+            |most: Option<u32>, key: Key<'_>, full| most.map(|most| (self.hasher.hash_one(key), most, full));
+        let AtOnce { client, address, .. } = self.most;
         self.take([
-            bound(Some(self.most.principal), &|| Key::Principal(principal.subject.clone()), Full::Principal),
-            bound(
-                self.most.client.map(u32::from),
-                &|| Key::Client(principal.client_id.clone()),
-                Full::Client,
-            ),
-            bound(of_server.map(u32::from), &|| Key::Server(server.id), Full::Server),
-            bound(self.most.address.map(u32::from), &|| Key::Address(from.map(Source::from)), Full::Address),
+            at_most(Some(self.most.principal), Key::Principal(&principal.subject), Full::Principal),
+            at_most(client.map(u32::from), Key::Client(&principal.client_id), Full::Client),
+            at_most(of_server.map(u32::from), Key::Server(server.id), Full::Server),
+            at_most(address.map(u32::from), Key::Address(from.map(Source::from)), Full::Address),
         ])
     }
 
     /// Room for one more stream that is listened to.
     pub(crate) fn stream(&self, subject: &Subject) -> Result<Slot, Full> {
-        let listener = Key::Listener(subject.clone());
+        let listener = self.hasher.hash_one(Key::Listener(subject));
         self.take([Some((listener, self.most.streams, Full::Streams)), None, None, None])
     }
 
     /// All of them, or none.
-    fn take(&self, wanted: [Option<(Key, u32, Full)>; 4]) -> Result<Slot, Full> {
+    fn take(&self, wanted: [Option<(u64, u32, Full)>; 4]) -> Result<Slot, Full> {
         let mut taken = self.taken();
-        let mut keys: [Option<Key>; 4] = Default::default();
+        let mut keys = [None; 4];
         for (place, (key, most, full)) in keys.iter_mut().zip(wanted.into_iter().flatten()) {
-            if !taken.one_more(&key, most) {
+            if !taken.one_more(key, most) {
                 taken.give_back(keys);
                 return Err(full);
             }
@@ -131,34 +132,36 @@ impl Slots {
 
 impl Taken {
     /// False, and nothing done, where there are `most` already.
-    fn one_more(&mut self, key: &Key, most: u32) -> bool {
-        let known = self.by.get_mut(key);
-        if known.as_ref().map_or(0, |count| **count) >= most {
-            return false;
-        }
-        match known {
-            Some(count) => *count += 1,
-            None => drop(self.by.insert(key.clone(), 1)),
+    fn one_more(&mut self, key: u64, most: u32) -> bool {
+        match self.entry(key) {
+            Entry::Occupied(known) if known.get().1 >= most => return false,
+            Entry::Occupied(mut known) => known.get_mut().1 += 1,
+            Entry::Vacant(_) if most == 0 => return false,
+            Entry::Vacant(place) => drop(place.insert((key, 1))),
         }
         true
     }
 
-    fn give_back(&mut self, keys: [Option<Key>; 4]) {
+    fn give_back(&mut self, keys: [Option<u64>; 4]) {
         for key in keys.into_iter().flatten() {
-            if let Entry::Occupied(mut count) = self.by.entry(key) {
-                *count.get_mut() -= 1;
-                if *count.get() == 0 {
-                    count.remove();
+            if let Entry::Occupied(mut known) = self.entry(key) {
+                known.get_mut().1 -= 1;
+                if known.get().1 == 0 {
+                    known.remove();
                 }
             }
         }
+    }
+
+    fn entry(&mut self, key: u64) -> Entry<'_, (u64, u32)> {
+        self.by.entry(key, |(known, _)| *known == key, |(known, _)| *known)
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
         let mut taken = self.slots.taken();
-        taken.give_back(std::mem::take(&mut self.keys));
+        taken.give_back(self.keys);
         taken.total -= 1;
         if taken.total == 0 {
             self.slots.over.notify_waiters();
