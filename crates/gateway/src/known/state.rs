@@ -74,8 +74,32 @@ pub(crate) struct Means {
     pub(crate) upstreams: target::Means,
 }
 
-/// A door, and another transport that it takes.
-type Carried = (Arc<Door>, OtherTransport);
+/// What stands at a path. In this order, where several of one host do.
+#[derive(Clone)]
+pub(crate) enum Place {
+    /// A server's MCP endpoint.
+    Endpoint(Arc<Door>),
+    /// Where a server takes another transport.
+    Line(Arc<Door>, OtherTransport),
+    /// A server's metadata.
+    Metadata(Arc<Door>),
+}
+
+impl Place {
+    pub(crate) fn door(&self) -> &Arc<Door> {
+        match self {
+            Self::Endpoint(door) | Self::Line(door, _) | Self::Metadata(door) => door,
+        }
+    }
+
+    fn order(&self) -> u8 {
+        match self {
+            Self::Endpoint(_) => 0,
+            Self::Line(..) => 1,
+            Self::Metadata(_) => 2,
+        }
+    }
+}
 
 /// One snapshot, made ready to serve with.
 #[derive(Clone)]
@@ -90,9 +114,7 @@ pub(crate) struct Known {
     verifier: Arc<Verifier>,
     trusts: Arc<Trusts>,
     targets: Arc<Targets>,
-    by_path: Arc<HashMap<String, Vec<Arc<Door>>>>,
-    by_metadata_path: Arc<HashMap<String, Vec<Arc<Door>>>>,
-    by_line_path: Arc<HashMap<String, Vec<Carried>>>,
+    by_path: Arc<HashMap<String, Vec<Place>>>,
 }
 
 impl Known {
@@ -105,22 +127,9 @@ impl Known {
             _ => Arc::new(Verifier::new(&snapshot.keys, means.issuers.capacity)?),
         };
         let policy = Policy::compile(snapshot)?;
-        let mut by_path: HashMap<String, Vec<Arc<Door>>> = HashMap::new();
-        let mut by_metadata_path: HashMap<String, Vec<Arc<Door>>> = HashMap::new();
         let targets = Targets::of(&snapshot.servers, before.map(|before| &*before.targets), &means.upstreams);
-        let mut by_line_path: HashMap<String, Vec<Carried>> = HashMap::new();
-        for door in policy.servers().filter_map(|policy| Door::of(policy, &targets)) {
-            let door = Arc::new(door);
-            let same_path = by_path.entry(door.path().to_owned()).or_default();
-            if same_path.iter().any(|other| other.authority == door.authority) {
-                return Err(FeedError::SharedAddress);
-            }
-            same_path.push(Arc::clone(&door));
-            for (path, transport) in door.line_paths() {
-                by_line_path.entry(path).or_default().push((Arc::clone(&door), transport));
-            }
-            by_metadata_path.entry(door.metadata_path.clone()).or_default().push(door);
-        }
+        let doors = policy.servers().filter_map(|policy| Door::of(policy, &targets)).map(Arc::new);
+        let by_path = by_path(doors)?;
         let mut names: Vec<_> = policy.servers().map(|entry| &entry.server().name).collect();
         names.sort_unstable();
         if names.windows(2).any(|pair| pair[0] == pair[1]) {
@@ -146,8 +155,6 @@ impl Known {
             )),
             targets: Arc::new(targets),
             by_path: Arc::new(by_path),
-            by_metadata_path: Arc::new(by_metadata_path),
-            by_line_path: Arc::new(by_line_path),
             policy,
         })
     }
@@ -162,19 +169,9 @@ impl Known {
         Some(known)
     }
 
-    /// The doors that stand at exactly this path; more than one only under different hosts.
-    pub(crate) fn doors_at(&self, path: &str) -> &[Arc<Door>] {
+    /// What stands at exactly this path, under whatever host.
+    pub(crate) fn places_at(&self, path: &str) -> &[Place] {
         self.by_path.get(path).map_or(&[], Vec::as_slice)
-    }
-
-    /// The doors that take another transport at exactly this path.
-    pub(crate) fn lines_at(&self, path: &str) -> &[(Arc<Door>, OtherTransport)] {
-        self.by_line_path.get(path).map_or(&[], Vec::as_slice)
-    }
-
-    /// The doors whose metadata stands at exactly this path.
-    pub(crate) fn doors_described_at(&self, path: &str) -> &[Arc<Door>] {
-        self.by_metadata_path.get(path).map_or(&[], Vec::as_slice)
     }
 
     /// The policy of a server, if it still is behind this gateway.
@@ -204,7 +201,10 @@ impl Known {
 
     /// Every door.
     pub(crate) fn doors(&self) -> impl Iterator<Item = &Arc<Door>> {
-        self.by_path.values().flatten()
+        self.by_path.values().flatten().filter_map(|place| match place {
+            Place::Endpoint(door) => Some(door),
+            Place::Line(..) | Place::Metadata(_) => None,
+        })
     }
 
     /// The door of a server.
@@ -226,6 +226,29 @@ impl Known {
     pub(crate) fn leeway(&self) -> Duration {
         self.leeway
     }
+}
+
+/// Everything that stands at some path. Endpoints that share one have different hosts.
+fn by_path(doors: impl Iterator<Item = Arc<Door>>) -> Result<HashMap<String, Vec<Place>>, FeedError> {
+    let mut by_path: HashMap<String, Vec<Place>> = HashMap::new();
+    for door in doors {
+        let at_its_own = by_path.entry(door.path().to_owned()).or_default();
+        let is_another =
+            |place: &Place| matches!(place, Place::Endpoint(other) if other.authority == door.authority);
+        if at_its_own.iter().any(is_another) {
+            return Err(FeedError::SharedAddress);
+        }
+        at_its_own.push(Place::Endpoint(Arc::clone(&door)));
+        for (path, transport) in door.line_paths() {
+            by_path.entry(path).or_default().push(Place::Line(Arc::clone(&door), transport));
+        }
+        by_path.entry(door.metadata_path.clone()).or_default().push(Place::Metadata(door));
+    }
+    for places in by_path.values_mut() {
+        places.sort_by_key(Place::order);
+        places.shrink_to_fit();
+    }
+    Ok(by_path)
 }
 
 /// Why a token was not believed.

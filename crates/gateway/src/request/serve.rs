@@ -5,7 +5,7 @@ use crate::decide::refusal::{Context, Refusal};
 use crate::decide::refused::Refused;
 use crate::known::caller::Caller;
 use crate::known::door::Door;
-use crate::known::state::Known;
+use crate::known::state::{Known, Place};
 use crate::request::authenticate::authenticate;
 use crate::request::{cors, metadata};
 use axum::body::Body;
@@ -13,16 +13,6 @@ use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, header};
 use portcullis_domain::registry::OtherTransport;
 use std::sync::Arc;
-
-/// Where a request was sent.
-enum Place {
-    /// A server's MCP endpoint.
-    Endpoint(Arc<Door>),
-    /// Where a server takes another transport.
-    Line(Arc<Door>, OtherTransport),
-    /// A server's metadata.
-    Metadata(Arc<Door>),
-}
 
 /// How a server is spoken to.
 #[derive(Clone, Copy)]
@@ -61,11 +51,7 @@ impl Inner {
 
     /// Whether something is served at this path, under some host.
     pub(crate) fn owns(&self, path: &str) -> bool {
-        self.knowledge.known().is_some_and(|known| {
-            !known.doors_at(path).is_empty()
-                || !known.doors_described_at(path).is_empty()
-                || !known.lines_at(path).is_empty()
-        })
+        self.knowledge.known().is_some_and(|known| !known.places_at(path).is_empty())
     }
 
     fn describe(&self, door: &Door, parts: &Parts) -> Response<Body> {
@@ -197,22 +183,13 @@ impl Inner {
 
 /// By the exact path, undecoded and un-normalised (HTTP-06), under the host that it belongs to (HTTP-14).
 fn find(known: &Known, parts: &Parts) -> Result<Place, Refusal> {
-    let path = parts.uri.path();
-    let endpoints = known.doors_at(path);
-    let described = known.doors_described_at(path);
-    let lines = known.lines_at(path);
-    if endpoints.is_empty() && described.is_empty() && lines.is_empty() {
+    let places = known.places_at(parts.uri.path());
+    if places.is_empty() {
         return Err(Refusal::UnknownServer);
     }
     let stated = stated_hosts(parts)?;
-    let is_here = |door: &Door| stated.iter().all(|host| door.is_addressed_by(host));
-    let here = |doors: &[Arc<Door>]| doors.iter().find(|door| is_here(door)).cloned();
-    let line = || lines.iter().find(|(door, _)| is_here(door)).cloned();
-    here(endpoints)
-        .map(Place::Endpoint)
-        .or_else(|| line().map(|(door, transport)| Place::Line(door, transport)))
-        .or_else(|| here(described).map(Place::Metadata))
-        .ok_or(Refusal::ForeignHost)
+    let is_here = |place: &&Place| stated.iter().all(|host| place.door().is_addressed_by(host));
+    places.iter().find(is_here).cloned().ok_or(Refusal::ForeignHost)
 }
 
 /// Every host that the request names: in its target (absolute form, HTTP/2) and in `Host`. At least one.
