@@ -92,6 +92,11 @@ impl Share {
                 first = data;
                 continue;
             }
+            if all.is_empty() {
+                // What is said to come is believed as far as nothing is counted.
+                let rest = usize::try_from(body.size_hint().lower()).unwrap_or(SHORT);
+                all.reserve(length + rest.min(SHORT.saturating_sub(length)));
+            }
             all.extend_from_slice(&std::mem::take(&mut first));
             all.extend_from_slice(&data);
         }
