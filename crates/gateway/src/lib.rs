@@ -54,7 +54,6 @@ pub use testing::fuzzing;
 pub use upstream::connections::{Connections, CopyId, NoCopy, TokenCopy, Wanted};
 
 use axum::body::Body;
-use axum::routing::any;
 use bounds::rates::Rates;
 use bounds::room::Room;
 use bounds::slots::Slots;
@@ -229,29 +228,14 @@ impl Gateway {
         self.inner.knowledge.feed(bytes, now)
     }
 
-    /// The routes below the issuer's own host: `/mcp/{name}`, other transports below it, and the metadata of protected resources. To be merged
-    /// beside other routes, not nested: paths are compared whole.
-    pub fn router(&self) -> axum::Router {
-        let base = self.inner.settings.issuer.path();
-        let serve = || {
-            let inner = Arc::clone(&self.inner);
-            any(move |request: Request<Body>| Arc::clone(&inner).serve(request))
-        };
-        axum::Router::new()
-            .route(&format!("{base}/mcp/{{name}}"), serve())
-            .route(&format!("{base}/mcp/{{name}}/sse"), serve())
-            .route(&format!("{base}/mcp/{{name}}/ws"), serve())
-            .route("/.well-known/oauth-protected-resource/{*path}", serve())
-            .route("/.well-known/oauth-protected-resource", serve())
-    }
-
-    /// Whether some server, or its metadata, stands at `path`, exactly so written. For servers whose canonical URI is
-    /// not of the form that [`Gateway::router`] routes.
+    /// Whether some server, or its metadata, stands at `path`, exactly so written. For paths that are not of the usual form.
     pub fn owns(&self, path: &str) -> bool {
         self.inner.owns(path)
     }
 
-    /// Answers a request that [`Gateway::owns`] claims.
+    /// Answers a request to a server or for its metadata: one at `ISSUER/mcp/{name}` and below it, at
+    /// `/.well-known/oauth-protected-resource` and below it, or at a path that [`Gateway::owns`]. What is not there is said as a
+    /// gateway says it, and counted.
     pub async fn answer(&self, request: Request<Body>) -> Response<Body> {
         Arc::clone(&self.inner).serve(request).await
     }

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse as _, Response};
 use futures_util::FutureExt as _;
 use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
+use std::borrow::Cow;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,28 +37,35 @@ pub(crate) async fn traced(State(app): State<Arc<App>>, request: Request, next: 
     telemetry::request(&app, request, next).await
 }
 
-pub(crate) enum Named {
-    One(String),
+pub(crate) enum Named<'r> {
+    /// In lower case.
+    One(Cow<'r, str>),
     Unclear,
 }
 
 /// RFC 9112 s3.2.2: an absolute target overrides `Host`; here both must agree.
-pub(crate) fn named_host(request: &Request) -> Named {
+pub(crate) fn named_host(request: &Request) -> Named<'_> {
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let host = match (hosts.next(), hosts.next()) {
         (None, _) => None,
-        (Some(host), None) => match host.to_str().ok().and_then(|host| host.parse::<Authority>().ok()) {
-            Some(host) => Some(host.as_str().to_ascii_lowercase()),
+        (Some(host), None) => match host.to_str().ok().filter(|host| host.parse::<Authority>().is_ok()) {
+            Some(host) => Some(in_lower_case(host)),
             None => return Named::Unclear,
         },
         (Some(_), Some(_)) => return Named::Unclear,
     };
-    let target = request.uri().authority().map(|authority| authority.as_str().to_ascii_lowercase());
+    let target = request.uri().authority().map(|authority| in_lower_case(authority.as_str()));
     match (target, host) {
         (Some(target), Some(host)) if target != host => Named::Unclear,
         (Some(name), _) | (None, Some(name)) => Named::One(name),
         (None, None) => Named::Unclear,
     }
+}
+
+/// Nearly always it is.
+fn in_lower_case(host: &str) -> Cow<'_, str> {
+    let is_other = host.bytes().any(|byte| byte.is_ascii_uppercase());
+    if is_other { host.to_ascii_lowercase().into() } else { host.into() }
 }
 
 pub(crate) fn is_ours(app: &App, host: &str) -> bool {

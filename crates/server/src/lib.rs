@@ -21,7 +21,7 @@ pub mod feed;
 mod fetch;
 pub mod fleet;
 mod flow;
-mod front;
+pub mod front;
 pub mod gateways;
 mod issuer;
 mod jobs;

@@ -15,9 +15,12 @@ mod tap;
 pub mod tls;
 
 use axum::Router;
+use axum::extract::Request;
+use axum::response::Response;
 use connection::Site;
 use forwarded::TrustedProxies;
 use places::{Most, Peer, Place, Places};
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,6 +29,20 @@ use tls::Tls;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+
+/// Answers requests.
+pub trait Answers: Clone + Send + Sync + 'static {
+    /// Answers one. Not boxed: its room is in the connection's own task.
+    fn answer(&self, request: Request) -> impl Future<Output = Response> + Send;
+}
+
+impl Answers for Router {
+    async fn answer(&self, request: Request) -> Response {
+        let Ok::<_, Infallible>(response) = self.clone().oneshot(request).await;
+        response
+    }
+}
 
 /// After an error of accept that is not the connection's own, such as too many open files.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -131,7 +148,7 @@ impl Listener {
     }
 
     /// Serves until `stop`, then lets open connections finish what they are doing until the grace is over.
-    pub async fn serve(self, router: Router, bounds: Bounds, stop: CancellationToken) {
+    pub async fn serve(self, answers: impl Answers, bounds: Bounds, stop: CancellationToken) {
         let most = Most { of_anybody: bounds.of_one_address, of_a_proxy: bounds.of_one_proxy };
         let places = Places::new(bounds.connections, most);
         let mut open = JoinSet::new();
@@ -141,7 +158,7 @@ impl Listener {
                 accepted = self.accept(&places) => accepted,
             };
             if let Some((stream, peer, place)) = accepted {
-                let site = Site { router: router.clone(), peer, proxies: Arc::clone(&self.proxies) };
+                let site = Site { answers: answers.clone(), peer, proxies: Arc::clone(&self.proxies) };
                 let life = (bounds.idle, stop.clone());
                 open.spawn(connection::serve((stream, self.tls.clone()), site, life, place));
             }

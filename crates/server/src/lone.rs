@@ -4,11 +4,11 @@
 mod connections;
 mod control;
 mod follow;
+mod front;
 mod identity;
 mod kept;
 mod ops;
 mod records;
-mod router;
 pub mod serve;
 mod sightings;
 
@@ -124,11 +124,6 @@ impl Lone {
         if let Some(every) = self.config.survey {
             tasks.spawn(survey::run(Arc::clone(self), every, stop.clone()));
         }
-    }
-
-    /// What it serves to callers.
-    pub fn router(self: &Arc<Self>) -> axum::Router {
-        router::router(self)
     }
 
     /// What it tells the machines of its operator.

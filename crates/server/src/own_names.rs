@@ -6,10 +6,8 @@
 use crate::app::{App, host_of};
 use crate::config::Role;
 use crate::layers;
-use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::Response;
-use axum::routing::any;
 use std::sync::Arc;
 
 /// What no route is about: a server at a path that is not of the usual form, or nothing.
@@ -21,22 +19,16 @@ pub(crate) async fn other_path(State(app): State<Arc<App>>, request: Request) ->
     }
 }
 
-/// Metadata of servers, where calls go to gateways that run alone: the addresses are those of the gateway.
-pub(crate) fn described(app: &Arc<App>) -> Router {
-    let base = app.config.issuer.path();
-    let known = || any(async |State(app): State<Arc<App>>, request: Request| answer(&app, request).await);
-    Router::new()
-        .route(&format!("{base}/mcp/{{name}}"), known())
-        .route("/.well-known/oauth-protected-resource/{*path}", known())
-        .route("/.well-known/oauth-protected-resource", known())
-        .with_state(Arc::clone(app))
+/// Whether metadata of a protected resource is asked for (RFC 9728 s3.1).
+pub(crate) fn is_description(path: &str) -> bool {
+    path.strip_prefix("/.well-known/oauth-protected-resource")
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// Hands it to the gateway, where calls are served here.
+/// Hands it to the gateway, where calls are served here. Metadata is served everywhere: it says where calls go.
 pub(crate) async fn answer(app: &App, request: Request) -> Response {
-    let is_described = request.uri().path().starts_with("/.well-known/oauth-protected-resource");
     match app.config.role {
-        Role::Control if !is_described => layers::elsewhere(),
+        Role::Control if !is_description(request.uri().path()) => layers::elsewhere(),
         Role::All | Role::Control | Role::Gateway(_) => app.gateway.answer(request).await,
     }
 }

@@ -1,13 +1,13 @@
 //! Every route of the listener, on one page.
 
 use crate::app::App;
-use crate::config::Role;
 use crate::connections::{CALLBACK, DOCUMENT};
 use crate::console::{self, overview};
+use crate::front::Front;
 use crate::issuer::{authorize, consent, cors, introspect, jwks, metadata, register, revoke, token};
 use crate::login::{password, sign_in, sign_out};
 use crate::pages::{self, account, connect, connections};
-use crate::{api, front, gateways, layers, own_names};
+use crate::{api, gateways, layers, own_names};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state, map_response};
@@ -18,7 +18,7 @@ use std::sync::Arc;
 const BODY: usize = 64 * 1024;
 
 /// Everything that the listener serves. `demo` holds the upstream that the demo serves itself.
-pub fn router(app: &Arc<App>, demo: Router) -> Router {
+pub fn front(app: &Arc<App>, demo: Router) -> Front {
     let below = Router::new().merge(open_to_any_origin()).merge(endpoints()).merge(people());
     let authority = match app.config.issuer.path() {
         "" => below,
@@ -31,14 +31,9 @@ pub fn router(app: &Arc<App>, demo: Router) -> Router {
         // And answered soon.
         .layer(from_fn(layers::patience))
         .with_state(Arc::clone(app));
-    // `/mcp/{name}` and the metadata of protected resources.
-    let gateway = match app.config.role {
-        Role::All | Role::Gateway(_) => app.gateway.router(),
-        Role::Control => own_names::described(app),
-    };
     let elsewhere = Router::new().fallback(own_names::other_path).with_state(Arc::clone(app));
     let apis = api::public(app).merge(gateways::router(app));
-    layered(app, authority.merge(apis).merge(gateway).merge(demo).merge(elsewhere))
+    layered(app, authority.merge(apis).merge(demo).merge(elsewhere))
 }
 
 /// RFC 8414 s3.1: the issuer's path is inserted after the well-known part; OpenID's form appends. Each address answers
@@ -94,11 +89,11 @@ fn people() -> Router<Arc<App>> {
 }
 
 /// What holds for everything above, and before it what every request meets. The last one listed is the first to see a request.
-fn layered(app: &Arc<App>, router: Router) -> Router {
+fn layered(app: &Arc<App>, router: Router) -> Front {
     let careful = router
         // A panic below ends in 500.
         .layer(from_fn(layers::survive))
         // And that in the span.
         .layer(from_fn_with_state(Arc::clone(app), layers::traced));
-    front::before(app, careful)
+    Front::before(app, careful)
 }

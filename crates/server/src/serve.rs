@@ -15,7 +15,7 @@ use crate::listener::tls::Tls;
 use crate::listener::{Bounds, Listener};
 use crate::lone::{self, Claim};
 use crate::ops;
-use crate::router::router;
+use crate::router::front;
 use crate::setup::{self, ADMINISTRATOR};
 use crate::telemetry::{self, LogFormat};
 use anyhow::{Context as _, bail};
@@ -77,7 +77,7 @@ pub async fn run(mut serve: Serve, out: &mut (dyn Write + Send)) -> anyhow::Resu
         return Err(refusal.into());
     }
     // Nobody is answered before the fleet is what the file says: the address is ours, and who calls already waits.
-    if let Err(error) = greet(&app, file.as_mut().zip(fleet.as_ref()), &program, out).await {
+    if let Err(error) = greet(&app, file.as_mut().zip(fleet), &program, out).await {
         close(&app).await;
         return Err(error);
     }
@@ -98,10 +98,10 @@ pub async fn run(mut serve: Serve, out: &mut (dyn Write + Send)) -> anyhow::Resu
     Ok(())
 }
 
-/// Fleet and first accounts, then the words on the terminal.
+/// Fleet and first accounts, then the words on the terminal. The fleet ends here: what it says is in the database then.
 async fn greet(
     app: &Arc<App>,
-    fleet: Option<(&mut FleetFile, &Fleet)>,
+    fleet: Option<(&mut FleetFile, Fleet)>,
     program: &Path,
     out: &mut (dyn Write + Send),
 ) -> anyhow::Result<()> {
@@ -113,7 +113,7 @@ async fn greet(
         return Ok(());
     }
     if let Some((file, fleet)) = fleet {
-        let applied = file.apply(app, fleet).await?;
+        let applied = file.apply(app, &fleet).await?;
         let (put, removed, secrets) = (applied.put, applied.removed, applied.secrets);
         tracing::info!(put, removed, secrets, "fleet applied");
     }
@@ -168,14 +168,14 @@ impl Running {
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
         let demo = if app.config.demo { demo::upstream(app, &stop) } else { Router::new() };
-        let router = router(app, demo);
+        let front = front(app, demo);
         let connections = descriptors::room_for(app.config.limits.connections);
         let bounds = Bounds::of(connections, GRACE);
         if let Some(tls) = tls {
             listener = listener.with_tls(tls.clone());
             tasks.spawn(tls.follow(stop.clone()));
         }
-        tasks.spawn(listener.serve(router, bounds, stop.clone()));
+        tasks.spawn(listener.serve(front, bounds, stop.clone()));
         if let Some(ops) = ops {
             tasks.spawn(ops.serve(ops::router(app), ops::bounds(GRACE), stop.clone()));
         }

@@ -1,7 +1,7 @@
 //! The lone gateway (PC-62): a process of its own that is fed snapshot bytes over its standard input, and serves.
 //! It has no database and no issuer key: this test binary runs itself again in that role.
 
-use crate::world::{ISSUER, NOW, World, settings_for, tool};
+use crate::world::{ISSUER, NOW, World, router, settings_for, tool};
 use portcullis_domain::principal::{Revocation, RevokedTarget};
 use portcullis_domain::snapshot::Update;
 use portcullis_gateway::Gateway;
@@ -138,6 +138,6 @@ fn the_lone_gateway_itself() {
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         println!("listening on {}", listener.local_addr().unwrap());
-        axum::serve(listener, gateway.router()).await.unwrap();
+        axum::serve(listener, router(&gateway)).await.unwrap();
     });
 }

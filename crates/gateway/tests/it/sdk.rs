@@ -116,7 +116,7 @@ async fn strm_01_a_call_of_the_rust_sdk_outlives_its_token() {
     let address = listener.local_addr().unwrap();
     let asking = Arc::clone(&store);
     let layer = from_fn(move |request, next| Arc::clone(&asking).ask(request, next));
-    let router = world.gateway.router().layer(layer);
+    let router = world.router().layer(layer);
     tokio::spawn(async move { axum::serve(listener, router).await });
 
     let config = StreamableHttpClientTransportConfig::with_uri(format!("http://{address}/mcp/notes"));

@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 async fn listening(world: &World) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let router = world.gateway.router();
+    let router = world.router();
     tokio::spawn(async move { axum::serve(listener, router).await });
     address
 }

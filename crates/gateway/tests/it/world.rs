@@ -20,7 +20,6 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tower::ServiceExt as _;
 
 pub(crate) const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
 pub(crate) const ISSUER: &str = "https://as.test";
@@ -229,9 +228,14 @@ impl World {
         Answered { status: parts.status, headers: parts.headers, body }
     }
 
+    /// For a listener.
+    pub(crate) fn router(&self) -> Router {
+        router(&self.gateway)
+    }
+
     /// The response with its body unread.
     pub(crate) async fn open(&self, ask: Ask) -> Response<Body> {
-        self.gateway.router().oneshot(ask.into_request()).await.unwrap()
+        self.gateway.answer(ask.into_request()).await
     }
 
     /// Sends `ask`, whose body is complete only after `meanwhile`; the status of the answer.
@@ -245,12 +249,13 @@ impl World {
             receiver.await
         });
         let request = Request::from_parts(parts, Body::from_stream(late));
-        let answer = tokio::spawn(self.gateway.router().oneshot(request));
+        let gateway = self.gateway.clone();
+        let answer = tokio::spawn(async move { gateway.answer(request).await });
         // The gateway has looked at the headers when it asks for the body.
         asked.await.unwrap();
         meanwhile();
         sender.send(whole).unwrap();
-        answer.await.unwrap().unwrap().status().as_u16()
+        answer.await.unwrap().status().as_u16()
     }
 
     /// Sends `ask`; it must be served, and reach the upstream once.
@@ -546,4 +551,10 @@ impl Answered {
     pub(crate) fn challenge(&self) -> &str {
         self.header("www-authenticate")
     }
+}
+
+/// A gateway and nothing beside it.
+pub(crate) fn router(gateway: &Gateway) -> Router {
+    let gateway = gateway.clone();
+    Router::new().fallback(async move |request: Request<Body>| gateway.answer(request).await)
 }

@@ -1,5 +1,6 @@
 //! One connection: HTTP/1.1 or HTTP/2 by its first bytes, with every bound set by hand.
 
+use super::Answers;
 use super::activity::{Activity, Watched};
 use super::forwarded::{TrustedProxies, Unclear};
 use super::head;
@@ -9,11 +10,10 @@ use super::stream::{Agreed, Stream};
 use super::taken::Patient;
 use super::tap::{Tap, Tapped};
 use super::tls::Tls;
-use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
-use http::{HeaderValue, Request, Response, StatusCode, header};
-use hyper::body::Incoming;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -26,7 +26,6 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt as _;
 
 /// Beyond it: 431.
 const HEADER_BYTES: usize = 32 * 1024;
@@ -61,14 +60,19 @@ type Life = (Duration, CancellationToken);
 
 /// Everything that is served, to one peer.
 #[derive(Clone)]
-pub(super) struct Site {
-    pub(super) router: Router,
+pub(super) struct Site<A> {
+    pub(super) answers: A,
     pub(super) peer: SocketAddr,
     pub(super) proxies: Arc<TrustedProxies>,
 }
 
 /// `place` is held for as long as anybody has the connection, whatever it became.
-pub(super) async fn serve((stream, tls): (TcpStream, Option<Tls>), site: Site, life: Life, place: Place) {
+pub(super) async fn serve(
+    (stream, tls): (TcpStream, Option<Tls>),
+    site: Site<impl Answers>,
+    life: Life,
+    place: Place,
+) {
     let stream = match tls {
         None => Stream::Plain(stream),
         Some(tls) => match Box::pin(shaken(stream, &tls, life.0)).await {
@@ -110,17 +114,19 @@ async fn shaken(stream: TcpStream, tls: &Tls, patience: Duration) -> Option<Stre
     }
 }
 
-impl Site {
+impl<A: Answers> Site<A> {
     /// Whose request it is stands in each request: a layer over all routes would be built, and kept, for every connection.
-    async fn answer(self, mut request: Request<Body>) -> Result<Response<Body>, Infallible> {
+    async fn answer(self, mut request: Request<Body>) -> Response<Body> {
         let client = match self.proxies.client(self.peer.ip(), request.headers()) {
             Ok(client) => client,
-            Err(unclear) => return Ok(of_nobody(unclear)),
+            Err(unclear) => return of_nobody(unclear),
         };
+        let is_head = request.method() == Method::HEAD;
         let extensions = request.extensions_mut();
         extensions.insert(ConnectInfo(self.peer));
         extensions.insert(ClientAddress(client));
-        self.router.oneshot(request).await
+        let answer = self.answers.answer(request).await;
+        if is_head { without_body(answer) } else { answer }
     }
 }
 
@@ -139,7 +145,7 @@ async fn first_bytes(mut stream: Stream) -> std::io::Result<(Stream, Vec<u8>)> {
     Ok((stream, first))
 }
 
-async fn serve_1((stream, tap): (Tapped, Tap), site: Site, life: Life) -> hyper::Result<()> {
+async fn serve_1((stream, tap): (Tapped, Tap), site: Site<impl Answers>, life: Life) -> hyper::Result<()> {
     let activity = Activity::new();
     let watched = activity.clone();
     let service = service_fn(move |request: Request<Incoming>| {
@@ -150,12 +156,11 @@ async fn serve_1((stream, tap): (Tapped, Tap), site: Site, life: Life) -> hyper:
         Box::pin(async move {
             match strict {
                 Ok(()) => {
-                    let answered = watch(&activity, answer_1(site, request)).await;
-                    answered.inspect(|answer| {
-                        if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-                            tap.leave();
-                        }
-                    })
+                    let answer = watch(&activity, answer_1(site, request)).await;
+                    if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+                        tap.leave();
+                    }
+                    Ok::<_, Infallible>(answer)
                 }
                 Err(fault) => Ok(refuse(fault)),
             }
@@ -175,13 +180,14 @@ async fn serve_1((stream, tap): (Tapped, Tap), site: Site, life: Life) -> hyper:
     live(connection, http1::UpgradeableConnection::graceful_shutdown, &activity, life).await
 }
 
-async fn serve_2(stream: Tapped, site: Site, life: Life) -> hyper::Result<()> {
+async fn serve_2(stream: Tapped, site: Site<impl Answers>, life: Life) -> hyper::Result<()> {
     let activity = Activity::new();
     let watched = activity.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         let site = site.clone();
         let activity = watched.clone();
-        Box::pin(async move { watch(&activity, site.answer(request.map(Body::new))).await })
+        let answer = site.answer(request.map(Body::new));
+        Box::pin(async move { Ok::<_, Infallible>(watch(&activity, answer).await) })
     });
     let connection = pin!(
         http2::Builder::new(Patient(life.0))
@@ -201,14 +207,11 @@ async fn serve_2(stream: Tapped, site: Site, life: Life) -> hyper::Result<()> {
 }
 
 /// A request counts as work from its head to the last of its answer that is taken.
-async fn watch<E>(
-    activity: &Activity,
-    answered: impl Future<Output = Result<Response<Body>, E>>,
-) -> Result<Response<Body>, E> {
+async fn watch(activity: &Activity, answer: impl Future<Output = Response<Body>>) -> Response<Body> {
     let busy = activity.busy();
-    let response = answered.await?;
+    let response = answer.await;
     drop(busy);
-    Ok(response.map(|body| Body::new(Watched::new(body, activity.clone()))))
+    response.map(|body| Body::new(Watched::new(body, activity.clone())))
 }
 
 /// Serves until the peer goes, or nothing went on for long enough, or everything ends. Whoever does not go when told to is
@@ -232,12 +235,21 @@ async fn live<C: Future<Output = hyper::Result<()>>>(
     }
 }
 
-async fn answer_1(site: Site, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+async fn answer_1(site: Site<impl Answers>, request: Request<Incoming>) -> Response<Body> {
     let lender = Lender::default();
     let expects_continue = request.headers().contains_key(header::EXPECT);
-    let mut response = site.answer(request.map(|body| Body::new(lender.lend(body)))).await?;
+    let mut response = site.answer(request.map(|body| Body::new(lender.lend(body)))).await;
     lender.settle(expects_continue, response.headers_mut()).await;
-    Ok(response)
+    response
+}
+
+/// RFC 9110 s9.3.2: as long as it would be, and nothing of it. Over HTTP/2 nobody else sees to that.
+fn without_body(answer: Response<Body>) -> Response<Body> {
+    let (mut head, body) = answer.into_parts();
+    if let Some(length) = body.size_hint().exact() {
+        head.headers.entry(header::CONTENT_LENGTH).or_insert(length.into());
+    }
+    Response::from_parts(head, Body::empty())
 }
 
 /// HTTP-04, HTTP-05: two readers could cut such a message differently, so nothing after it is believed either.

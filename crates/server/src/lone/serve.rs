@@ -13,6 +13,7 @@ use crate::serve::{GRACE, Serve, Signals};
 use crate::telemetry;
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -38,7 +39,7 @@ pub(crate) async fn run(mut serve: Serve, claim: &Claim, out: &mut (dyn Write + 
         listener = listener.with_tls(tls.clone());
         tasks.spawn(tls.follow(stop.clone()));
     }
-    tasks.spawn(listener.serve(lone.router(), Bounds::of(connections, GRACE), stop.clone()));
+    tasks.spawn(listener.serve(Arc::clone(&lone), Bounds::of(connections, GRACE), stop.clone()));
     if let Some(listener) = ops_listener {
         tasks.spawn(listener.serve(lone.ops(), ops::bounds(GRACE), stop.clone()));
     }

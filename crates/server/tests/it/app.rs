@@ -12,7 +12,9 @@ use portcullis_server::clock::Clock;
 use portcullis_server::config::{Config, Options};
 use portcullis_server::entropy::Entropy;
 use portcullis_server::fleet::{self, Applied};
-use portcullis_server::router::router;
+use portcullis_server::front::Front;
+use portcullis_server::listener::Answers as _;
+use portcullis_server::router::front;
 use portcullis_server::setup::{Power, Validity, create_user};
 use portcullis_store::testing::TestDatabase;
 use serde::de::DeserializeOwned;
@@ -20,7 +22,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
-use tower::ServiceExt as _;
 
 /// When all tests begin.
 pub(crate) const START: Timestamp = Timestamp::from_seconds(1_800_000_000);
@@ -77,7 +78,7 @@ access = { notes = ["notes:read", "notes:write"], ops = ["ops:read"] }
 
 pub(crate) struct TestApp {
     pub(crate) app: Arc<App>,
-    pub(crate) router: Router,
+    pub(crate) front: Front,
     pub(crate) database: TestDatabase,
     pub(crate) folder: TempDir,
 }
@@ -114,8 +115,8 @@ impl TestApp {
     pub(crate) async fn open(config: &str, database: TestDatabase, folder: TempDir) -> Self {
         let config = config_at(config, &database, folder.path());
         let app = App::open(config, Clock::fixed(START), Entropy::insecure_seeded(1)).await.unwrap();
-        let router = router(&app, Router::new());
-        Self { app, router, database, folder }
+        let front = front(&app, Router::new());
+        Self { app, front, database, folder }
     }
 
     /// Another node on the same database, with its own clock and folder.
@@ -167,7 +168,7 @@ impl TestApp {
         let issuer = self.app.config.issuer.origin();
         let host = issuer.split_once("://").unwrap().1.parse().unwrap();
         request.headers_mut().entry(header::HOST).or_insert(host);
-        let response = self.router.clone().oneshot(request).await.unwrap();
+        let response = self.front.answer(request).await;
         let (head, body) = response.into_parts();
         Answer {
             status: head.status,

@@ -10,11 +10,11 @@ use portcullis_server::app::App;
 use portcullis_server::clock::Clock;
 use portcullis_server::entropy::Entropy;
 use portcullis_server::fleet::{self, Applied, Ending, preview, remarks};
-use portcullis_server::router::router;
+use portcullis_server::listener::Answers as _;
+use portcullis_server::router::front;
 use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
-use tower::ServiceExt as _;
 
 async fn events(test: &TestApp) -> Vec<Kind> {
     let mut handle = test.app.store.read().await.unwrap();
@@ -149,7 +149,7 @@ async fn pc_21_no_token_is_made_by_a_registry_that_has_changed() {
             [("grant_type", "refresh_token"), ("client_id", &program.id), ("refresh_token", refresh)];
         let mut request = form("/oauth/token", &fields);
         request.headers_mut().insert("host", "127.0.0.1:8080".parse().unwrap());
-        let response = router(&other, axum::Router::new()).oneshot(request).await.unwrap();
+        let response = front(&other, axum::Router::new()).answer(request).await;
         let status = response.status();
         (status, axum::body::to_bytes(response.into_body(), 10_000).await.unwrap())
     };

@@ -5,7 +5,7 @@ use crate::transport::raw;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::routing::get;
-use portcullis_server::listener::{Bounds, Listener};
+use portcullis_server::listener::{Answers, Bounds, Listener};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,12 +21,12 @@ const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
 /// Long enough for whoever is slow; nothing is decided by it.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-async fn listening(router: Router, idle: Duration) -> (SocketAddr, DropGuard) {
+async fn listening(answers: impl Answers, idle: Duration) -> (SocketAddr, DropGuard) {
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let address = listener.address();
     let stop = CancellationToken::new();
     let bounds = Bounds { idle, ..Bounds::of(4000, Duration::from_secs(1)) };
-    tokio::spawn(listener.serve(router, bounds, stop.clone()));
+    tokio::spawn(listener.serve(answers, bounds, stop.clone()));
     (address, stop.drop_guard())
 }
 
@@ -259,7 +259,7 @@ async fn http_13_requests_beyond_the_bound_of_a_connection_are_refused() {
 /// A whole server at a real listener.
 async fn real() -> (TestApp, SocketAddr, DropGuard) {
     let test = TestApp::start().await;
-    let (address, running) = listening(test.router.clone(), Duration::from_secs(15)).await;
+    let (address, running) = listening(test.front.clone(), Duration::from_secs(15)).await;
     (test, address, running)
 }
 

@@ -8,7 +8,7 @@ use portcullis_server::clock::Clock;
 use portcullis_server::entropy::Entropy;
 use portcullis_server::feed::FeedError;
 use portcullis_server::keys::{KeyError, master::MasterKeyError};
-use portcullis_server::router::router;
+use portcullis_server::router::front;
 use portcullis_server::setup::{SetupError, first_administrator};
 use portcullis_store::testing::TestDatabase;
 use std::fs;
@@ -106,5 +106,5 @@ async fn two_servers_fit_in_one_process() {
     let [one, two] = [TestApp::start().await, TestApp::start_with("", "").await];
     assert_ne!(one.app.keys.load().public, two.app.keys.load().public);
     assert!(two.app.current.load().policy.server("notes").is_none());
-    let _router = router(&two.app, Router::new());
+    let _front = front(&two.app, Router::new());
 }

@@ -5,10 +5,11 @@ use axum::Router;
 use axum::body::Body;
 use axum::routing::{get, post};
 use http::{Request, StatusCode};
+use http_body_util::BodyExt as _;
 use hyper_util::rt::TokioIo;
 use portcullis_gateway::ClientAddress;
 use portcullis_server::listener::forwarded::{ForwardedHeader, TrustedProxies};
-use portcullis_server::listener::{BindError, Bounds, Listener};
+use portcullis_server::listener::{Answers, BindError, Bounds, Listener};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -59,11 +60,11 @@ async fn listening() -> (std::net::SocketAddr, DropGuard) {
     listening_with(router, Bounds::of(100, Duration::from_secs(1))).await
 }
 
-async fn listening_with(router: Router, bounds: Bounds) -> (std::net::SocketAddr, DropGuard) {
+async fn listening_with(answers: impl Answers, bounds: Bounds) -> (std::net::SocketAddr, DropGuard) {
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let address = listener.address();
     let stop = CancellationToken::new();
-    tokio::spawn(listener.serve(router, bounds, stop.clone()));
+    tokio::spawn(listener.serve(answers, bounds, stop.clone()));
     (address, stop.drop_guard())
 }
 
@@ -298,6 +299,26 @@ async fn http2(
 async fn is_ended(connection: tokio::task::JoinHandle<()>) {
     let ended = tokio::time::timeout(Duration::from_secs(20), connection).await;
     ended.expect("the server ends the connection").unwrap();
+}
+
+#[tokio::test]
+async fn an_answer_to_head_has_a_length_and_no_body_over_http2_either() {
+    let test = TestApp::start().await;
+    let (address, _running) =
+        listening_with(test.front.clone(), Bounds::of(100, Duration::from_secs(1))).await;
+    let (mut asking, _open) = http2(address, 65_535).await;
+    for (url, status) in [
+        ("http://127.0.0.1:8080/.well-known/oauth-protected-resource/mcp/notes", StatusCode::OK),
+        ("http://127.0.0.1:8080/mcp/notes", StatusCode::UNAUTHORIZED),
+        ("http://127.0.0.1:8080/nothing", StatusCode::NOT_FOUND),
+        ("http://evil.example/mcp/notes", StatusCode::MISDIRECTED_REQUEST),
+    ] {
+        let request = Request::head(url).body(Body::empty()).unwrap();
+        let answer = asking.send_request(request).await.unwrap();
+        assert_eq!(answer.status(), status, "{url}");
+        assert_ne!(answer.headers()["content-length"], "0", "{url}");
+        assert!(answer.collect().await.unwrap().to_bytes().is_empty(), "{url}");
+    }
 }
 
 fn ask(path: &str) -> Request<Body> {

@@ -3,12 +3,14 @@
 use crate::app::{Answer, TestApp, form};
 use crate::oauth::actors::{Browser, Program, challenge, flow_of, is_consent, is_sign_in, native};
 use crate::upstream::Upstream;
+use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request as Incoming, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use http::{Request, StatusCode};
 use portcullis_domain::audit::Kind;
+use portcullis_server::listener::Answers as _;
 use portcullis_store::testing::TestDatabase;
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
@@ -85,7 +87,9 @@ impl World {
         let third = TestApp::open(&config, TestDatabase::create().await, folder).await;
         third.apply(&fleet("Tracker", &upstream, "\"assertion\"")).await.unwrap();
         let wire: Arc<Mutex<Wire>> = Arc::default();
-        let router = third.router.clone().layer(from_fn_with_state(Arc::clone(&wire), between));
+        let front = third.front.clone();
+        let router = Router::new().fallback(async move |request: Request<Body>| front.answer(request).await);
+        let router = router.layer(from_fn_with_state(Arc::clone(&wire), between));
         tokio::spawn(async move { axum::serve(door, router).await });
 
         let config = "registration.dynamic = true\nregistration.internal_hosts = [\"127.0.0.1\"]";

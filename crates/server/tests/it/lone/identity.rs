@@ -8,6 +8,7 @@ use portcullis_oauth::time::Timestamp;
 use portcullis_server::gateways::wire::{
     CONNECTIONS, IDENTITY_TYPE, IdentityClaims, RECORDS, SIGHTINGS, SNAPSHOT, assertion_kid, identity_kid,
 };
+use portcullis_server::listener::Answers as _;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -59,7 +60,7 @@ async fn ask(room: &Room, path: &str, token: Option<&str>) -> (StatusCode, Strin
     }
     let host = room.issuer().trim_start_matches("http://");
     let request = request.header("host", host).body(Body::from(content)).unwrap();
-    let response = tower::ServiceExt::oneshot(room.test.router.clone(), request).await.unwrap();
+    let response = room.test.front.answer(request).await;
     let status = response.status();
     if status == StatusCode::OK {
         return (status, String::new());

@@ -9,9 +9,9 @@ use http::{Request, StatusCode};
 use http_body_util::BodyExt as _;
 use portcullis_domain::snapshot::Update;
 use portcullis_server::gateways::wire::{IDENTITY_TYPE, SNAPSHOT};
-use portcullis_server::router::router;
+use portcullis_server::listener::Answers as _;
+use portcullis_server::router::front;
 use std::time::Duration;
-use tower::ServiceExt as _;
 
 /// The next line of a stream; each is a piece of its own.
 async fn next(body: &mut Body) -> Update {
@@ -32,7 +32,7 @@ async fn pc_21_pc_62_a_stream_that_stood_still_for_long_begins_anew() {
         .header("host", room.issuer().trim_start_matches("http://"))
         .header("authorization", format!("Bearer {token}"));
     let request = request.body(Body::empty()).unwrap();
-    let answer = router(&node, Router::new()).oneshot(request).await.unwrap();
+    let answer = front(&node, Router::new()).answer(request).await;
     assert_eq!(answer.status(), StatusCode::OK);
     let mut told = answer.into_body();
     assert!(matches!(next(&mut told).await, Update::Full { .. }));

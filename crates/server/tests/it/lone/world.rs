@@ -12,9 +12,9 @@ use portcullis_server::app::App;
 use portcullis_server::clock::Clock;
 use portcullis_server::config::{Config, Options, Role};
 use portcullis_server::entropy::Entropy;
-use portcullis_server::listener::{Bounds, Listener};
+use portcullis_server::listener::{Answers, Bounds, Listener};
 use portcullis_server::lone::{Claim, Identity, Lone, LoneError};
-use portcullis_server::router::router;
+use portcullis_server::router::front;
 use portcullis_store::testing::TestDatabase;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -27,7 +27,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower::ServiceExt as _;
 
 /// Two servers at one upstream, and an agent that may read both.
 const FLEET: &str = r#"
@@ -160,7 +159,7 @@ impl Room {
         let options = Options { data: Some(folder.path().to_owned()), role, ..Options::default() };
         let config = Config::parse(&written, &options).unwrap();
         let app = App::open(config, Clock::fixed(START), Entropy::insecure_seeded(1)).await.unwrap();
-        let test = TestApp { router: router(&app, Router::new()), app, database, folder };
+        let test = TestApp { front: front(&app, Router::new()), app, database, folder };
         let behind = Arc::new(Mutex::new(outside.local_addr().unwrap()));
         let wire = Wire::lay(outside, Arc::clone(&behind));
         let mut room = Self { test, upstream, wire, address, upstream_at, behind, serving: None };
@@ -191,7 +190,7 @@ impl Room {
         *self.behind.lock().unwrap() = listener.address();
         let stop = CancellationToken::new();
         let bounds = Bounds::of(100, Duration::ZERO);
-        let serving = tokio::spawn(listener.serve(self.test.router.clone(), bounds, stop.clone()));
+        let serving = tokio::spawn(listener.serve(self.test.front.clone(), bounds, stop.clone()));
         self.serving = Some((stop, serving));
     }
 
@@ -338,13 +337,13 @@ impl Far {
         if let Some(tool) = tool {
             request = request.header("mcp-name", tool);
         }
-        send(self.lone.router(), request.body(Body::from(body.to_string())).unwrap()).await
+        send(&self.lone, request.body(Body::from(body.to_string())).unwrap()).await
     }
 
     /// `/readyz`
     pub(super) async fn ready(&self) -> (StatusCode, Value) {
         let request = Request::get("/readyz").header("host", "127.0.0.1").body(Body::empty()).unwrap();
-        let (status, body) = send(self.lone.ops(), request).await;
+        let (status, body) = send(&self.lone.ops(), request).await;
         (status, serde_json::from_str(&body).unwrap())
     }
 
@@ -368,8 +367,8 @@ impl Drop for Far {
     }
 }
 
-async fn send(router: Router, request: Request<Body>) -> (StatusCode, String) {
-    let (head, body) = router.oneshot(request).await.unwrap().into_parts();
+async fn send(to: &impl Answers, request: Request<Body>) -> (StatusCode, String) {
+    let (head, body) = to.answer(request).await.into_parts();
     let body = to_bytes(body, 1024 * 1024).await.unwrap();
     (head.status, String::from_utf8(body.to_vec()).unwrap())
 }
