@@ -16,8 +16,7 @@ const MARK: &str = "STDIO_TEST_PROGRAM";
 /// moved out of the way first.
 pub(super) fn sdk() -> Program {
     let binary = std::env::current_exe().unwrap();
-    let script =
-        r#"exec 3>&1 1>/dev/null; exec "$0" --exact stdio::tests::program::is_the_program --nocapture"#;
+    let script = r#"exec 3>&1 1>/dev/null; exec "$0" --exact upstream::stdio::tests::program::is_the_program --nocapture"#;
     Program {
         env: BTreeMap::from([(MARK.to_owned(), "1".to_owned())]),
         ..shell(&[script, binary.to_str().unwrap()])
