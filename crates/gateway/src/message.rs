@@ -1,5 +1,5 @@
-//! The messages themselves, as they stand in bodies, events and headers: read, compared, written. Knows bounds; nothing of
-//! servers, callers or policy.
+//! The messages themselves, as they stand in bodies, events and headers: read, compared, written. Knows bounds; no
+//! server and no caller.
 
 pub(crate) mod answer;
 pub(crate) mod call;

@@ -16,7 +16,7 @@ const WHOLE: &str = "Inner";
 const PROOFS: &[(&str, &str)] = &[
     // Nothing is sent without a permit of this moment.
     ("reach/target.rs", "decide::permitted::Current"),
-    // Nothing goes out without one but our own look at a server.
+    // Nothing but our own look at a server goes out without one.
     ("decide/authorize.rs", "survey::Probe"),
     ("decide/permitted.rs", "survey::Probe"),
 ];
