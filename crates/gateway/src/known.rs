@@ -2,8 +2,11 @@
 //! others are reached, and what is below that; decides nothing.
 
 pub(crate) mod caller;
+pub(crate) mod disbelief;
 pub(crate) mod door;
 pub(crate) mod external;
+pub(crate) mod feed_error;
 pub(crate) mod sessions;
+pub(crate) mod snapshot;
 pub(crate) mod state;
 pub(crate) mod tasks;

@@ -40,7 +40,7 @@ mod upstream;
 
 pub use decide::circumstances::ClientAddress;
 pub use decide::pins::Survey;
-pub use known::state::FeedError;
+pub use known::feed_error::FeedError;
 pub use reach::connector::Connector;
 pub use reach::tls::{NoTls, Unusable, check as check_tls, connector};
 pub use record::figures::{Figures, Histogram, ServerFigures};
@@ -64,7 +64,8 @@ use http::{Request, Response};
 use known::door::{Behind, Door};
 use known::external;
 use known::sessions::Sessions;
-use known::state::{Knowledge, Means};
+use known::snapshot::Means;
+use known::state::Knowledge;
 use known::tasks::Tasks;
 use line::Lines;
 use portcullis_domain::pins::Sighting;

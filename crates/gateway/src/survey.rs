@@ -11,7 +11,7 @@ use crate::decide::refusal::Refusal;
 use crate::filter::list::{self, Reader};
 use crate::known::caller::{Caller, PROBE};
 use crate::known::door::Behind;
-use crate::known::state::Known;
+use crate::known::snapshot::Known;
 use crate::message::answer::Answer;
 use crate::message::call::parse;
 use crate::message::events::{self, BrokenOff};

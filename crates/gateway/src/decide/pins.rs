@@ -9,7 +9,7 @@ mod look;
 pub(crate) use look::Look;
 
 use crate::known::door::Door;
-use crate::known::state::Known;
+use crate::known::snapshot::Known;
 use crate::settings::Clock;
 use arc_swap::{ArcSwap, Guard};
 use portcullis_domain::id::ServerId;

@@ -1,7 +1,7 @@
 //! Who calls; our own probe does, too.
 
 use crate::known::door::Door;
-use crate::known::state::Known;
+use crate::known::snapshot::Known;
 use portcullis_domain::principal::{Principal, Subject};
 use portcullis_domain::registry::Server;
 use portcullis_oauth::time::Timestamp;

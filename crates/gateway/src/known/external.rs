@@ -7,7 +7,7 @@ mod asked;
 mod keys;
 
 use crate::bounds::rates::TooOften;
-use crate::known::state::Disbelief;
+use crate::known::disbelief::Disbelief;
 use crate::reach::fetch::Fetcher;
 use crate::settings::{Clock, IssuerTimes, Secrets};
 use asked::Desk;

@@ -9,7 +9,7 @@ use crate::bounds::slots::Slot;
 use crate::decide::refusal::Refusal;
 use crate::decide::refused::Refused;
 use crate::known::caller::Caller;
-use crate::known::state::Disbelief;
+use crate::known::disbelief::Disbelief;
 use crate::message::call::Aim;
 use crate::record::account::Account;
 use crate::stream::{Over, Watch};

@@ -14,7 +14,7 @@ use crate::decide::refusal::Refusal;
 use crate::filter::cache_scope::private;
 use crate::filter::list::{Reader, Undecodable};
 use crate::known::caller::Caller;
-use crate::known::state::Known;
+use crate::known::snapshot::Known;
 use crate::known::tasks::{MayBegin, Tasks};
 use crate::message::answer::{Answer, UpstreamFailure, is_response_to};
 use crate::message::call::{Aim, Call, Kind};

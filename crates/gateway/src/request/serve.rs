@@ -5,7 +5,7 @@ use crate::decide::refusal::{Context, Refusal};
 use crate::decide::refused::Refused;
 use crate::known::caller::Caller;
 use crate::known::door::Door;
-use crate::known::state::{Known, Place};
+use crate::known::snapshot::{Known, Place};
 use crate::request::authenticate::authenticate;
 use crate::request::{cors, metadata};
 use axum::body::Body;

@@ -4,8 +4,9 @@
 use crate::decide::authorize::is_still_allowed;
 use crate::decide::circumstances::InMessage;
 use crate::decide::pins::Pinboard;
+use crate::known::disbelief::Disbelief;
 use crate::known::door::Door;
-use crate::known::state::{Disbelief, Knowledge};
+use crate::known::state::Knowledge;
 use crate::message::call::Aim;
 use crate::settings::Clock;
 use portcullis_domain::condition::{Arguments, Circumstances};

@@ -5,7 +5,7 @@ use crate::bounds::rates::{Bound, TooOften};
 use crate::bounds::slots::Full;
 use crate::decide::authorize::{Denial, denial_reason};
 use crate::decide::pins::Unpinned;
-use crate::known::state::Disbelief;
+use crate::known::disbelief::Disbelief;
 use crate::message::answer::UpstreamFailure;
 use crate::message::call::ParseRefusal;
 use crate::message::headers::HeaderRefusal;

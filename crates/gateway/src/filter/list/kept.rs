@@ -4,7 +4,7 @@
 
 use super::page::Page;
 use super::{Reader, Undecodable};
-use crate::known::state::Known;
+use crate::known::snapshot::Known;
 use crate::message::answer::is_response_to;
 use bytes::Bytes;
 use portcullis_domain::id::ServerId;

@@ -3,7 +3,7 @@
 
 use super::Means;
 use crate::bounds::rates::TooOften;
-use crate::known::state::Disbelief;
+use crate::known::disbelief::Disbelief;
 use crate::reach::fetch::Unheard;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
