@@ -5,34 +5,14 @@ use crate::decide::authorize::Permits;
 use crate::decide::refusal::Refusal;
 use crate::decide::refused::Refused;
 use crate::known::caller::Caller;
-use crate::message::call::Call;
 use crate::record::account::Account;
 use crate::record::figures::{ANSWERED, OfServer};
-use crate::record::spool::{Decided, Durability, Ended, Judgement, Reserved};
+use crate::record::spool::{Decided, Durability, Ended, Judgement, Reserved, What};
 use crate::settings::Clock;
 use axum::body::Body;
 use http::Response;
 use std::sync::Arc;
 use tokio::time::Instant;
-
-/// What a caller wants, for the record.
-#[derive(Clone, Copy)]
-pub(crate) struct What<'a> {
-    pub(crate) method: &'a str,
-    pub(crate) object: Option<&'a str>,
-    pub(crate) object_kind: Option<&'static str>,
-}
-
-impl<'a> What<'a> {
-    pub(crate) fn of(call: &'a Call) -> Self {
-        Self { method: &call.method, object: call.aim.object(), object_kind: call.aim.object_kind() }
-    }
-
-    /// Of a request without a message.
-    pub(crate) fn verb(method: &'a str) -> Self {
-        Self { method, object: None, object_kind: None }
-    }
-}
 
 /// A decision in the spool that waits for its outcome.
 pub(crate) struct Recorded {

@@ -10,7 +10,7 @@
 mod record;
 mod segments;
 
-pub(crate) use record::{Decided, Ended, Judgement, Streamed, milliseconds};
+pub(crate) use record::{Decided, Ended, Judgement, Streamed, What, milliseconds};
 pub use segments::Segment as SpoolSegment;
 
 use crate::settings::SpoolSettings;

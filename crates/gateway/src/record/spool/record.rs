@@ -2,7 +2,7 @@
 //! Never arguments, never a token.
 
 use crate::decide::authorize::Permits;
-use crate::record::ledger::What;
+use crate::message::call::Call;
 use portcullis_domain::id::{ServerId, SessionId, TokenId};
 use portcullis_domain::policy::{Permit, RuleRef};
 use portcullis_domain::principal::{Principal, Subject};
@@ -39,6 +39,25 @@ pub(crate) struct Decided<'a> {
     /// Where it came from.
     pub(crate) address: Option<IpAddr>,
     pub(crate) judgement: Judgement<'a>,
+}
+
+/// What a caller wants, for the record.
+#[derive(Clone, Copy)]
+pub(crate) struct What<'a> {
+    pub(crate) method: &'a str,
+    pub(crate) object: Option<&'a str>,
+    pub(crate) object_kind: Option<&'static str>,
+}
+
+impl<'a> What<'a> {
+    pub(crate) fn of(call: &'a Call) -> Self {
+        Self { method: &call.method, object: call.aim.object(), object_kind: call.aim.object_kind() }
+    }
+
+    /// Of a request without a message.
+    pub(crate) fn verb(method: &'a str) -> Self {
+        Self { method, object: None, object_kind: None }
+    }
 }
 
 /// Allowed by these permits, or refused for this reason.
