@@ -3,6 +3,7 @@
 
 pub(crate) mod authorize;
 pub(crate) mod circumstances;
+pub(crate) mod denial;
 pub(crate) mod permitted;
 pub(crate) mod pins;
 pub(crate) mod refusal;

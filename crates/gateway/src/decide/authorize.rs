@@ -2,7 +2,8 @@
 
 use crate::Inner;
 use crate::decide::circumstances::InMessage;
-use crate::decide::pins::{AsPinned, ServerPins, Unpinned};
+use crate::decide::denial::{Denial, denial_reason};
+use crate::decide::pins::{AsPinned, ServerPins};
 use crate::decide::refusal::Refusal;
 use crate::known::caller::Caller;
 use crate::message::call::{Aim, Call, OfTask};
@@ -11,7 +12,7 @@ use crate::survey::Probe;
 use portcullis_domain::condition::Circumstances;
 use portcullis_domain::policy::{Decision, Never, Operation, Permit, Refused, ServerPolicy, Shortfall};
 use portcullis_domain::principal::Principal;
-use portcullis_domain::registry::{Name, Risk};
+use portcullis_domain::registry::Risk;
 use portcullis_oauth::scope::ScopeSet;
 
 /// Every operation of one call is allowed. Only [`authorize`] makes one, and forwarding consumes it.
@@ -49,36 +50,6 @@ impl Permits {
     /// Whether the decision must be on the disk, not only in the kernel, before the call goes on.
     pub(crate) fn is_strict(&self) -> bool {
         self.iter().any(|permit| permit.risk() == Risk::High)
-    }
-}
-
-/// Why a call may not be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Denial {
-    /// Asking again cannot help.
-    Never(Never),
-    /// Asking for these scopes can help.
-    StepUp(Shortfall),
-    /// A method that has no meaning here, and that no rule names.
-    UnknownMethod,
-    /// The tool of this server is not as it was approved (PC-33).
-    Unpinned(Unpinned, Name),
-}
-
-/// A stable word.
-pub(crate) fn denial_reason(denial: &Denial) -> &'static str {
-    match denial {
-        Denial::StepUp(_) => "insufficient_scope",
-        Denial::Never(Never::BeyondAgent(_)) => "beyond_agent",
-        Denial::Never(Never::BeyondIssuer(_)) => "beyond_issuer",
-        Denial::Never(Never::BeyondUser(_)) => "beyond_user",
-        Denial::Never(Never::Forbidden(_)) => "forbidden",
-        Denial::Never(Never::NothingLeft) => "nothing_left",
-        Denial::Never(Never::NoRule) => "no_rule",
-        Denial::Never(Never::Unclear(_)) => "unclear_uri",
-        Denial::UnknownMethod => "unknown_method",
-        Denial::Unpinned(Unpinned::Changed, _) => "tool_changed",
-        Denial::Unpinned(Unpinned::NotApproved, _) => "tool_not_approved",
     }
 }
 

@@ -9,7 +9,7 @@ pub(crate) use ask::Ask;
 
 use crate::bounds::rates::TooOften;
 use crate::bounds::slots::Full;
-use crate::decide::authorize::Denial;
+use crate::decide::denial::Denial;
 use crate::known::disbelief::Disbelief;
 use crate::known::door::Door;
 use crate::message::answer::UpstreamFailure;

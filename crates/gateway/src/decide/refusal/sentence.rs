@@ -3,7 +3,7 @@
 use super::Refusal;
 use crate::bounds::rates::{Bound, TooOften};
 use crate::bounds::slots::Full;
-use crate::decide::authorize::{Denial, denial_reason};
+use crate::decide::denial::{Denial, denial_reason};
 use crate::decide::pins::Unpinned;
 use crate::known::disbelief::Disbelief;
 use crate::message::answer::UpstreamFailure;
