@@ -74,7 +74,7 @@ use portcullis_oauth::jwt::{self, SigningKey};
 use rand::rngs::{StdRng, SysRng};
 use rand::{RngExt as _, SeedableRng as _};
 use reach::fetch::Fetcher;
-use reach::{target, tls};
+use reach::tls;
 use record::figures::Counters;
 use record::spool::Spool;
 use std::collections::BTreeMap;
@@ -337,7 +337,7 @@ fn means(settings: &Settings) -> Result<Means, NoTls> {
             secrets: Arc::clone(&secrets),
             capacity: settings.limits.signatures,
         },
-        upstreams: target::Means {
+        upstreams: reach::means::Means {
             tls: tls::usual()?,
             limits: settings.limits.clone(),
             clock,

@@ -5,5 +5,6 @@ pub(crate) mod breaker;
 pub(crate) mod connector;
 pub(crate) mod credential;
 pub(crate) mod fetch;
+pub(crate) mod means;
 pub(crate) mod target;
 pub(crate) mod tls;

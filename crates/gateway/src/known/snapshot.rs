@@ -3,7 +3,8 @@
 use crate::known::door::Door;
 use crate::known::external::{self, Here, Trusts};
 use crate::known::feed_error::FeedError;
-use crate::reach::target::{self, Targets};
+use crate::reach::means;
+use crate::reach::target::Targets;
 use portcullis_domain::id::ServerId;
 use portcullis_domain::pins::PinnedTools;
 use portcullis_domain::policy::{Policy, ServerPolicy};
@@ -29,7 +30,7 @@ pub(crate) struct Means {
     /// To ask issuers about tokens.
     pub(crate) issuers: external::Means,
     /// To reach upstreams.
-    pub(crate) upstreams: target::Means,
+    pub(crate) upstreams: means::Means,
 }
 
 /// What stands at a path. In this order, where several of one host do.

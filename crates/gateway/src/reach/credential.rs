@@ -3,7 +3,7 @@
 mod bearer;
 mod machine;
 
-use crate::reach::target::Means;
+use crate::reach::means::Means;
 use bearer::Bearer;
 use http::HeaderValue;
 use machine::Machine;

@@ -11,8 +11,8 @@ use crate::decide::permitted::Current;
 use crate::message::answer::UpstreamFailure;
 use crate::message::headers::Era;
 use crate::reach::credential::Source;
-use crate::reach::fetch::Fetcher;
-use crate::settings::{Clock, Limits, Secrets};
+use crate::reach::means::Means;
+use crate::settings::Secrets;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
 use http_body_util::Full;
@@ -43,16 +43,6 @@ const LOOK_AGAIN: Duration = Duration::from_secs(30);
 const LOOK_AGAIN_FOR_THE_FIRST: Duration = Duration::from_secs(1);
 
 type HttpClient = Client<Connector, Full<Bytes>>;
-
-/// What upstreams are reached with.
-#[derive(Clone)]
-pub(crate) struct Means {
-    pub(crate) tls: Arc<ClientConfig>,
-    pub(crate) limits: Limits,
-    pub(crate) clock: Clock,
-    pub(crate) secrets: Secrets,
-    pub(crate) fetcher: Arc<Fetcher>,
-}
 
 /// Of a snapshot, by server. What is reached in the same way and gets the same is kept from one snapshot to the next.
 #[derive(Default)]

@@ -2,7 +2,7 @@
 //! may be changed under a running gateway.
 
 use super::{is_token, shown};
-use crate::reach::target::Means;
+use crate::reach::means::Means;
 use crate::settings::{Clock, Secrets};
 use http::HeaderValue;
 use portcullis_domain::registry::SecretPlace;

@@ -8,7 +8,7 @@ mod endpoint;
 
 use super::{is_token, shown};
 use crate::reach::fetch::Unheard;
-use crate::reach::target::Means;
+use crate::reach::means::Means;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use endpoint::{Endpoint, Proof};
