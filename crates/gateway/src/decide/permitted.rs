@@ -13,6 +13,7 @@ use crate::message::headers::Era;
 use crate::survey::Probe;
 use bytes::Bytes;
 use http::HeaderMap;
+use std::sync::Arc;
 
 /// A call that may be made.
 pub(crate) struct Allowed<'a> {
@@ -102,6 +103,30 @@ impl What<'_> {
 }
 
 impl Inner {
+    /// The caller as of now, if that may be another than before: a body may take its time, and what was believed before it came
+    /// may have ended since (PC-45).
+    pub(crate) async fn still(&self, caller: &Caller) -> Result<Option<Caller>, Refusal> {
+        let now = (self.settings.clock)();
+        if self.knowledge.is_as_it_was(caller, now) {
+            return Ok(None);
+        }
+        let known = self.knowledge.known().ok_or(Refusal::Stale)?;
+        let ready = self.knowledge.ready((&known, &caller.door), &caller.token, now, || Ok(())).await;
+        ready.map_err(Refusal::Disbelieved)?;
+        // Somebody may have been asked, and taken their time.
+        let (now, news) = ((self.settings.clock)(), self.knowledge.news());
+        let known = self.knowledge.known().filter(|_| self.knowledge.is_fresh(now)).ok_or(Refusal::Stale)?;
+        let believed = self.knowledge.believe(&known, &caller.door, &caller.token, now);
+        let principal = believed.map_err(Refusal::Disbelieved)?;
+        let (token, door) = (Arc::clone(&caller.token), Arc::clone(&caller.door));
+        Ok(Some(Caller { principal, token, door, known, now, news, address: caller.address }))
+    }
+
+    /// The caller as of now, whether that is another than before or not.
+    pub(crate) async fn caller_now(&self, caller: &Caller) -> Result<Caller, Refusal> {
+        Ok(self.still(caller).await?.unwrap_or_else(|| caller.clone()))
+    }
+
     /// Whether what was decided about this caller was decided in this second, by what is known now.
     fn is_of_this_moment(&self, caller: &Caller) -> bool {
         self.knowledge.is_of_this_moment(caller, (self.settings.clock)())

@@ -3,7 +3,7 @@
 mod events;
 
 use crate::Inner;
-use crate::bounds::room::{self, NoRoom};
+use crate::bounds::room;
 use crate::bounds::slots::Slot;
 use crate::decide::authorize::policy_of;
 use crate::decide::circumstances::InMessage;
@@ -191,12 +191,6 @@ impl Inner {
 
     fn circumstances_now(&self, caller: &Caller) -> Circumstances<'static> {
         Circumstances { now: (self.settings.clock)(), ..caller.circumstances() }
-    }
-
-    /// What was made here needs room as what it was made from.
-    pub(crate) fn held(&self, caller: &Caller, made: impl Into<Bytes>) -> Result<Bytes, Refusal> {
-        let held = self.room.of(&caller.principal.subject).hold(made.into());
-        held.map_err(|NoRoom| Refusal::Upstream(UpstreamFailure::NoRoom))
     }
 
     /// What is answered by a stream, if it is asked within a session, or begins one.

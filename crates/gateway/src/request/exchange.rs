@@ -27,8 +27,6 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, Method, Response, header};
 use opentelemetry::trace::SpanKind;
-use std::sync::Arc;
-use std::time::Duration;
 use tokio::time::Instant;
 
 impl Inner {
@@ -162,30 +160,6 @@ impl Inner {
         self.settings.limits.body_bytes.min(of_server.unwrap_or(usize::MAX))
     }
 
-    /// The caller as of now, if that may be another than before: a body may take its time, and what was believed before it came
-    /// may have ended since (PC-45).
-    async fn still(&self, caller: &Caller) -> Result<Option<Caller>, Refusal> {
-        let now = (self.settings.clock)();
-        if self.knowledge.is_as_it_was(caller, now) {
-            return Ok(None);
-        }
-        let known = self.knowledge.known().ok_or(Refusal::Stale)?;
-        let ready = self.knowledge.ready((&known, &caller.door), &caller.token, now, || Ok(())).await;
-        ready.map_err(Refusal::Disbelieved)?;
-        // Somebody may have been asked, and taken their time.
-        let (now, news) = ((self.settings.clock)(), self.knowledge.news());
-        let known = self.knowledge.known().filter(|_| self.knowledge.is_fresh(now)).ok_or(Refusal::Stale)?;
-        let believed = self.knowledge.believe(&known, &caller.door, &caller.token, now);
-        let principal = believed.map_err(Refusal::Disbelieved)?;
-        let (token, door) = (Arc::clone(&caller.token), Arc::clone(&caller.door));
-        Ok(Some(Caller { principal, token, door, known, now, news, address: caller.address }))
-    }
-
-    /// The caller as of now, whether that is another than before or not.
-    pub(crate) async fn caller_now(&self, caller: &Caller) -> Result<Caller, Refusal> {
-        Ok(self.still(caller).await?.unwrap_or_else(|| caller.clone()))
-    }
-
     /// The session that the message belongs to: known, and the caller's own. Ignored where there are none (RPC-20).
     pub(crate) fn session_of<'h>(
         &self,
@@ -251,14 +225,6 @@ impl Inner {
             Behind::Program(name) => self.to_program(permitted, name, allowed).await,
             Behind::Nothing => Err(Refusal::Upstream(UpstreamFailure::NoAddress)),
         }
-    }
-
-    /// From the end of a call to the first byte of the answer.
-    pub(crate) fn patience(&self, caller: &Caller) -> Duration {
-        let of_server = caller.door.server.limits.upstream_timeout;
-        of_server.map_or(self.settings.limits.upstream_timeout, |seconds| {
-            Duration::from_secs(seconds.get().into())
-        })
     }
 
     /// Who has to connect first is told so in the way of their revision.

@@ -16,6 +16,7 @@ use bytes::Bytes;
 use futures_util::stream::{BoxStream, StreamExt as _};
 use portcullis_domain::principal::Principal;
 use std::sync::Arc;
+use std::time::Duration;
 
 impl Inner {
     /// Takes an allowed call to a program of the machine's own table; consumes what permits it.
@@ -65,6 +66,20 @@ impl Inner {
                 }
             }
         })
+    }
+
+    /// From the end of a call to the first byte of the answer.
+    pub(crate) fn patience(&self, caller: &Caller) -> Duration {
+        let of_server = caller.door.server.limits.upstream_timeout;
+        of_server.map_or(self.settings.limits.upstream_timeout, |seconds| {
+            Duration::from_secs(seconds.get().into())
+        })
+    }
+
+    /// What was made here needs room as what it was made from.
+    pub(crate) fn held(&self, caller: &Caller, made: impl Into<Bytes>) -> Result<Bytes, Refusal> {
+        let held = self.room.of(&caller.principal.subject).hold(made.into());
+        held.map_err(|NoRoom| Refusal::Upstream(UpstreamFailure::NoRoom))
     }
 
     /// What a program says, with the room that it needs.
