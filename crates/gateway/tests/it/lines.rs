@@ -304,6 +304,26 @@ async fn http_08_without_the_switch_there_is_no_other_transport() {
 }
 
 #[tokio::test]
+async fn pc_30_a_server_right_below_another_stands_before_the_line_of_that_one() {
+    let below = "https://as.test/mcp/notes/sse";
+    let world = World::with(
+        |_| (),
+        |snapshot| {
+            snapshot.servers[0].other_transports = [OtherTransport::HttpSse].into();
+            snapshot.servers[1].canonical_uri = below.parse().unwrap();
+            snapshot.agents[0].access.insert("ops".parse().unwrap(), "ops:read".parse().unwrap());
+        },
+    )
+    .await;
+    let token = world.sign(|claims| {
+        claims.aud = below.into();
+        claims.scope = "ops:read".parse().unwrap();
+    });
+    world.served(Ask::post(&token, INITIALIZE).to("/mcp/notes/sse")).await;
+    world.refused(sse(&world.token()), 401).await;
+}
+
+#[tokio::test]
 async fn pc_01_opening_a_line_needs_what_being_connected_needs() {
     let world = world().await;
     let token = world.token();
