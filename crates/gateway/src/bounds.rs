@@ -1,5 +1,5 @@
-//! How much there may be: of memory, of calls in a minute and at once, of figures about strangers. Knows settings, and who is
-//! counted only as what is handed in.
+//! How much there may be: of memory, of calls in a minute and at once, of figures about strangers. Counts
+//! whoever is handed in.
 
 pub(crate) mod rates;
 pub(crate) mod room;

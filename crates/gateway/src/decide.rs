@@ -1,5 +1,5 @@
 //! Whether a call may be: permits and for how long they count, pins, circumstances, and everything that is said where it may
-//! not. May import what is known, and what is below that; sends nothing.
+//! not. Sends nothing.
 
 pub(crate) mod authorize;
 pub(crate) mod circumstances;

@@ -1,5 +1,4 @@
-//! What of an answer is for its reader: items of lists, notices, and no cache that others read. May import decisions, and what
-//! is below them.
+//! What of an answer is for its reader: items of lists, notices, and no cache that others read.
 
 pub(crate) mod cache_scope;
 pub(crate) mod list;

@@ -1,5 +1,5 @@
-//! What is known: the snapshot with its doors, revocations, who calls, and which sessions and tasks are whose. May import how
-//! others are reached, and what is below that; decides nothing.
+//! What is known: the snapshot with its doors, revocations, who calls, and which sessions and tasks are whose. Decides
+//! nothing.
 
 pub(crate) mod caller;
 pub(crate) mod disbelief;

@@ -8,9 +8,9 @@
 //!
 //! - `settings`: what a gateway is told at its start, part by part
 //! - `bounds`: how much there may be, of memory and of calls
-//! - `message`: the messages, as they stand in bodies, events and headers
+//! - `message`: the messages, as they stand in bodies, events and headers, and whose a session is, or a task
 //! - `reach`: how upstreams and issuers are reached
-//! - `known`: the snapshot and its doors, who calls, whose a session or a task is
+//! - `known`: the snapshot and its doors, who calls, which sessions and tasks are whose
 //! - `decide`: permits and refusals
 //! - `filter`: what of an answer is for its reader
 //! - `record`: decisions, outcomes, figures and spans

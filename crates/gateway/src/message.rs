@@ -1,5 +1,5 @@
-//! The messages themselves, as they stand in bodies, events and headers: read, compared, written. Knows bounds; no
-//! server and no caller.
+//! The messages themselves, as they stand in bodies, events and headers: read, compared, written. And whose a session
+//! is, or a task.
 
 pub(crate) mod answer;
 pub(crate) mod call;

@@ -1,5 +1,5 @@
 //! How others are reached: connections and their health, certificates, what issuers say, and the credential that is shown
-//! instead of the caller's token. Knows messages and what is below them; no caller.
+//! instead of the caller's token.
 
 pub(crate) mod breaker;
 pub(crate) mod connector;

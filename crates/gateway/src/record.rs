@@ -1,5 +1,4 @@
-//! What is written down about calls: decisions and outcomes in the spool, figures, spans. May import decisions, and what is
-//! below them.
+//! What is written down about calls: decisions and outcomes in the spool, figures, spans.
 
 pub(crate) mod account;
 pub(crate) mod figures;

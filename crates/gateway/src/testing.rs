@@ -1,4 +1,4 @@
-//! What fuzzing feeds, and tests of many modules at once. May import everything; nothing but tests imports it.
+//! What fuzzing feeds, and tests of many modules at once. Nothing but tests imports it.
 
 #[cfg(test)]
 mod confusion;

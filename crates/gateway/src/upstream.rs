@@ -1,5 +1,4 @@
-//! A permitted message on its way to the upstream and back, over HTTP or as lines of a program; with which credential. May
-//! import decisions, and what is below them.
+//! A permitted message on its way to the upstream and back, over HTTP or as lines of a program; with which credential.
 
 pub(crate) mod assertion;
 pub(crate) mod connections;
