@@ -13,8 +13,7 @@ mod websocket;
 
 use crate::Inner;
 use crate::bounds::slots::Slot;
-use crate::decide::authorize::authorize_connection;
-use crate::decide::authorize::policy_of;
+use crate::decide::authorize::{authorize_connection, policy_of};
 use crate::decide::refusal::Refusal;
 use crate::decide::refused::Refused;
 use crate::known::caller::Caller;

@@ -4,8 +4,7 @@
 //! without scopes. Nothing that it answers goes anywhere but into the comparison.
 
 use crate::decide::authorize::policy_of;
-use crate::decide::permitted::Allowed;
-use crate::decide::permitted::Permitted;
+use crate::decide::permitted::{Allowed, Permitted};
 use crate::decide::pins::{Look, Survey};
 use crate::decide::refusal::Refusal;
 use crate::filter::list::{self, Reader};

@@ -3,8 +3,7 @@
 //! So whatever goes out shows a [`Current`], and of what is no longer of this moment that is got by deciding again.
 
 use crate::Inner;
-use crate::decide::authorize::policy_of;
-use crate::decide::authorize::{Permits, authorize_connection};
+use crate::decide::authorize::{Permits, authorize_connection, policy_of};
 use crate::decide::circumstances::arguments_of;
 use crate::decide::refusal::Refusal;
 use crate::known::caller::Caller;

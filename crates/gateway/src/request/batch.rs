@@ -9,8 +9,7 @@ mod split;
 
 use crate::Inner;
 use crate::bounds::slots::Slot;
-use crate::decide::authorize::Permits;
-use crate::decide::authorize::policy_of;
+use crate::decide::authorize::{Permits, policy_of};
 use crate::decide::circumstances::arguments_of;
 use crate::decide::permitted::Allowed;
 use crate::decide::refusal::Refusal;

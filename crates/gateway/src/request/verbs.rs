@@ -1,8 +1,7 @@
 //! GET and DELETE of the revisions with sessions: a stream for what the server has to say, and the end of a session.
 
 use crate::Inner;
-use crate::decide::authorize::policy_of;
-use crate::decide::authorize::{Permits, authorize_connection};
+use crate::decide::authorize::{Permits, authorize_connection, policy_of};
 use crate::decide::permitted::Permitted;
 use crate::decide::refusal::Refusal;
 use crate::decide::refused::Refused;

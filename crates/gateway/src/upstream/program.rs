@@ -2,8 +2,7 @@
 
 use crate::Inner;
 use crate::bounds::room::NoRoom;
-use crate::decide::permitted::Allowed;
-use crate::decide::permitted::{Current, Permitted};
+use crate::decide::permitted::{Allowed, Current, Permitted};
 use crate::decide::refusal::Refusal;
 use crate::known::caller::Caller;
 use crate::message::answer::{Answer, UpstreamFailure, status_of_error};
