@@ -19,8 +19,8 @@
 //! - `request`: one HTTP request, from its headers to its answer
 //! - `line`: older transports, which carry the same messages
 //!
-//! Above them stand this file and `survey`, our own look at a server's tools. `Inner` holds everything of one gateway; its
-//! methods stand where their subject is.
+//! Above them stand this file, `start`, how a gateway begins, and `survey`, our own look at a server's tools. `Inner` holds
+//! everything of one gateway; its methods stand where their subject is.
 
 mod bounds;
 mod decide;
@@ -32,6 +32,7 @@ mod reach;
 mod record;
 mod request;
 mod settings;
+mod start;
 mod stream;
 mod survey;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -47,6 +48,7 @@ pub use record::figures::{Figures, Histogram, ServerFigures};
 pub use record::spans::Spans;
 pub use record::spool::SpoolSegment;
 pub use settings::{AtOnce, CallRates, Clock, IssuerTimes, Limits, Program, Secrets, SpoolSettings};
+pub use start::StartError;
 pub use survey::SurveyFailure;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
@@ -62,24 +64,17 @@ use decide::pins::Pinboard;
 use filter::list::Lists;
 use http::{Request, Response};
 use known::door::{Behind, Door};
-use known::external;
 use known::sessions::Sessions;
-use known::snapshot::Means;
 use known::state::Knowledge;
 use known::tasks::Tasks;
 use line::Lines;
 use portcullis_domain::pins::Sighting;
-use portcullis_oauth::issuer::{InvalidIssuer, Issuer};
-use portcullis_oauth::jwt::{self, SigningKey};
-use rand::rngs::{StdRng, SysRng};
-use rand::{RngExt as _, SeedableRng as _};
-use reach::fetch::Fetcher;
-use reach::tls;
+use portcullis_oauth::issuer::Issuer;
 use record::figures::Counters;
 use record::spool::Spool;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use stream::{Asked, Closing};
 use tokio::sync::{mpsc, watch};
@@ -120,33 +115,6 @@ pub struct Gateway {
     inner: Arc<Inner>,
 }
 
-/// Why a gateway cannot start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// `assertion_issuer` is no issuer.
-    #[error("{text:?} cannot be the issuer of assertions")]
-    AssertionIssuer {
-        /// As it was given.
-        text: String,
-        /// Why.
-        source: InvalidIssuer,
-    },
-    /// The system gives no randomness.
-    #[error("the system gives no randomness")]
-    Chance(#[source] rand::rngs::SysError),
-    /// The spool's folder cannot be written.
-    #[error("the spool cannot be opened in {dir}")]
-    Spool {
-        /// Where.
-        dir: String,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// No TLS client can be built.
-    #[error(transparent)]
-    Tls(#[from] NoTls),
-}
-
 /// Everything of one gateway.
 struct Inner {
     settings: Settings,
@@ -173,55 +141,6 @@ struct Inner {
 }
 
 impl Gateway {
-    /// A gateway that knows nothing yet and refuses everything until it is fed.
-    pub fn new(settings: Settings, assertion_key: SigningKey) -> Result<Self, StartError> {
-        jwt::install_crypto();
-        let assertion_issuer: Issuer = settings.assertion_issuer.parse().map_err(|source| {
-            let text = settings.assertion_issuer.clone();
-            StartError::AssertionIssuer { text, source }
-        })?;
-        let spool = Spool::open(&settings.spool).map_err(|source| {
-            let dir = settings.spool.dir.display().to_string();
-            StartError::Spool { dir, source }
-        })?;
-        let mut chance = StdRng::try_from_rng(&mut SysRng).map_err(StartError::Chance)?;
-        let run = random_name(&mut chance);
-        let chance = Mutex::new(chance);
-        let mint: stdio::MintSession =
-            Arc::new(move || random_name(&mut chance.lock().unwrap_or_else(PoisonError::into_inner)));
-        let limits = &settings.limits;
-        let knowledge = Knowledge::new(
-            settings.issuer.clone(),
-            assertion_key.kid().to_owned(),
-            settings.max_staleness,
-            means(&settings)?,
-        );
-        let inner = Inner {
-            knowledge: Arc::new(knowledge),
-            assertions: Assertions::new(assertion_issuer, assertion_key),
-            sessions: Sessions::new(limits.sessions),
-            // Each may hold the call that made it.
-            tasks: Arc::new(Tasks::new(limits.sessions / 10)),
-            asked: Arc::default(),
-            spool,
-            copies: Copies::new(settings.issuer.clone(), settings.connections.clone()),
-            slots: Slots::new(limits.calls_at_once),
-            rates: Rates::new(limits.calls_per_minute, limits.bad_signatures_per_minute),
-            lines: Lines::new(Arc::clone(&mint)),
-            room: Room::new(limits.memory, limits.body_bytes.max(limits.answer_bytes)),
-            children: stdio::Children::new(limits.into(), mint, Arc::clone(&settings.secrets)),
-            closing: watch::Sender::new(Closing::Open),
-            strangers: Strangers::default(),
-            counters: Counters::default(),
-            lists: Lists::default(),
-            pins: Arc::new(Pinboard::new(Arc::clone(&settings.clock))),
-            run,
-            named: AtomicU64::new(0),
-            settings,
-        };
-        Ok(Self { inner: Arc::new(inner) })
-    }
-
     /// Takes one [`portcullis_domain::snapshot::Update`] as JSON bytes. A bad update never replaces a good state.
     /// Streams that a revocation or a change of policy concerns end by themselves.
     pub fn feed(&self, bytes: &[u8]) -> Result<(), FeedError> {
@@ -323,31 +242,4 @@ impl Inner {
         let number = self.named.fetch_add(1, Ordering::Relaxed);
         format!("{}-{number}", self.run)
     }
-}
-
-/// What issuers are asked and upstreams are reached with.
-fn means(settings: &Settings) -> Result<Means, NoTls> {
-    let fetcher = Arc::new(Fetcher::new()?);
-    let (clock, secrets) = (Arc::clone(&settings.clock), Arc::clone(&settings.secrets));
-    Ok(Means {
-        issuers: external::Means {
-            fetcher: Arc::clone(&fetcher),
-            times: settings.limits.issuers.clone(),
-            clock: Arc::clone(&clock),
-            secrets: Arc::clone(&secrets),
-            capacity: settings.limits.signatures,
-        },
-        upstreams: reach::means::Means {
-            tls: tls::usual()?,
-            limits: settings.limits.clone(),
-            clock,
-            secrets,
-            fetcher,
-        },
-    })
-}
-
-/// 128 bits of chance as text.
-fn random_name(chance: &mut StdRng) -> String {
-    format!("{:032x}", chance.random::<u128>())
 }
