@@ -91,12 +91,20 @@ impl Course {
         self.checked.pop_front()
     }
 
-    /// Takes in a line at most; how many bytes.
+    /// Takes in a head, if all of it is there, or a line at most; how many bytes.
     fn take_head(&mut self, bytes: &[u8]) -> usize {
         // RFC 9112 s2.2: empty lines before it are left out.
         let blank = |byte: &u8| matches!(byte, b'\r' | b'\n');
         if self.head.is_empty() && bytes.first().is_some_and(blank) {
             return 1;
+        }
+        // As nearly all of them come.
+        if self.head.is_empty()
+            && self.checked.len() < AHEAD
+            && let Some(end) = head::end(bytes).filter(|end| *end <= KEPT)
+        {
+            self.judge(head::check(&bytes[..end]));
+            return end;
         }
         let (line, _) = bytes.split_at(memchr(b'\n', bytes).map_or(bytes.len(), |at| at + 1));
         if self.head.len() + line.len() > KEPT || self.checked.len() >= AHEAD {
@@ -108,15 +116,20 @@ impl Course {
         if head::is_complete(&self.head) {
             let checked = head::check(&self.head);
             self.forget();
-            self.at = match checked {
-                Ok(Framing::Length(length)) => body(length),
-                Ok(Framing::Chunked) => At::Chunked(Chunked::Begin),
-                // The connection ends with this request.
-                Err(_) => At::Lost,
-            };
-            self.checked.push_back(checked);
+            self.judge(checked);
         }
         line.len()
+    }
+
+    /// A head is complete.
+    fn judge(&mut self, checked: Result<Framing, Fault>) {
+        self.at = match checked {
+            Ok(Framing::Length(length)) => body(length),
+            Ok(Framing::Chunked) => At::Chunked(Chunked::Begin),
+            // The connection ends with this request.
+            Err(_) => At::Lost,
+        };
+        self.checked.push_back(checked);
     }
 
     fn take_chunked(&mut self, chunked: Chunked, bytes: &[u8]) -> usize {

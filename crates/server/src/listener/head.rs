@@ -33,6 +33,12 @@ pub(super) fn is_complete(head: &[u8]) -> bool {
     head.ends_with(b"\n\r\n") || head.ends_with(b"\n\n")
 }
 
+/// Where a head ends that begins here; `None`: not here.
+pub(super) fn end(bytes: &[u8]) -> Option<usize> {
+    let mut lines = memchr_iter(b'\n', bytes).map(|at| at + 1);
+    lines.find(|end| is_complete(&bytes[..*end]))
+}
+
 /// Checks the bytes of a head that a parser accepts.
 pub(super) fn check(head: &[u8]) -> Result<Framing, Fault> {
     let mut framing = Framing::Length(0);
