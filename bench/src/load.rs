@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, bail};
 use http::Uri;
 use serde::Serialize;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -36,6 +37,10 @@ pub(crate) struct Arguments {
     /// and the faster subject less, because its peers are busy anyway
     #[arg(long, value_name = "ADDRESS")]
     upstream: Option<SocketAddr>,
+    /// Calls per second, each begun at its time and measured from then, however long those before it take; without, each
+    /// connection makes one after the other
+    #[arg(long, value_name = "CALLS")]
+    pace: Option<NonZeroU32>,
     /// Begin with this one
     #[arg(long, default_value_t = 0)]
     skip: usize,
@@ -92,6 +97,8 @@ struct Plan {
     skip: usize,
     calls: usize,
     begun: AtomicUsize,
+    start: Instant,
+    interval: Duration,
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Result<()> {
@@ -104,13 +111,14 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
         skip: arguments.skip,
         calls: arguments.calls,
         begun: AtomicUsize::new(0),
+        start: Instant::now(),
+        interval: arguments.pace.map_or(Duration::ZERO, |pace| Duration::from_secs(1) / pace.get()),
     });
     if let Some(listen) = arguments.upstream {
         let listener = TcpListener::bind(listen).await?;
         tokio::spawn(stub::serve_all(listener));
         tokio::spawn(stay_awake());
     }
-    let start = Instant::now();
     let mut connections = JoinSet::new();
     for number in 0..arguments.connections {
         connections.spawn(Arc::clone(&plan).connection(number));
@@ -119,7 +127,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     while let Some(done) = connections.join_next().await {
         times.extend(done??);
     }
-    let seconds = start.elapsed().as_secs_f64();
+    let seconds = plan.start.elapsed().as_secs_f64();
     times.sort_unstable();
     let at = |part: usize| times.get(times.len() * part / 100).map_or(0, Duration::as_micros);
     let found = Found { calls: times.len(), seconds, p50_us: at(50), p99_us: at(99) };
@@ -146,7 +154,7 @@ impl Plan {
             }
             let token = self.tokens.get((self.skip + turn) % self.tokens.len().max(1)).context("no token")?;
             let request = self.request(token, &body);
-            let sent = Instant::now();
+            let sent = self.time_of(turn).await;
             connection.stream.write_all(&request).await?;
             let answer = connection.read().await?.context("no answer")?;
             times.push(sent.elapsed());
@@ -159,6 +167,19 @@ impl Plan {
                 );
             }
         }
+    }
+
+    /// When a call begins, once it is that time; now, if nobody waits for one.
+    async fn time_of(&self, turn: usize) -> Instant {
+        if self.interval.is_zero() {
+            return Instant::now();
+        }
+        let due = self.start + self.interval * u32::try_from(turn).unwrap_or(u32::MAX);
+        // Sleeps are as long as milliseconds.
+        while Instant::now() < due {
+            tokio::task::yield_now().await;
+        }
+        due
     }
 
     fn request(&self, token: &str, body: &str) -> Vec<u8> {

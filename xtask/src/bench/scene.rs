@@ -12,6 +12,7 @@ use super::world::{World, printed};
 pub(crate) enum Name {
     Seen,
     Alone,
+    Paced,
     Fresh,
     Sse,
     Big,
@@ -27,6 +28,8 @@ pub(super) struct Scene {
     /// Calls of one round.
     pub(super) calls: usize,
     connections: usize,
+    /// Calls per second; without, as many as go.
+    pace: Option<u32>,
     /// Every call has a token that was never seen before.
     pub(super) fresh_tokens: bool,
     pub(super) goal: Goal,
@@ -47,6 +50,7 @@ const CALL: Scene = Scene {
     what: "call",
     calls: 30_000,
     connections: 64,
+    pace: None,
     fresh_tokens: false,
     goal: Goal::Ratio(0.60),
 };
@@ -58,6 +62,14 @@ pub(super) const SCENES: &[Scene] = &[
         title: "the same, one connection",
         calls: 10_000,
         connections: 1,
+        goal: Goal::None,
+        ..CALL
+    },
+    Scene {
+        name: Name::Paced,
+        title: "the same, 5,000 calls per second",
+        calls: 10_000,
+        pace: Some(5_000),
         goal: Goal::None,
         ..CALL
     },
@@ -141,6 +153,9 @@ impl Scene {
         load.args(["load", "--what", self.what, "--url", &url, "--calls", &calls.to_string()]);
         load.args(["--connections", &self.connections.to_string(), "--skip", &skip.to_string()]);
         load.arg("--tokens").arg(tokens);
+        if let Some(pace) = self.pace {
+            load.args(["--pace", &pace.to_string()]);
+        }
         if self.has_address() {
             load.args(["--upstream", &world.upstream_at]);
         }
