@@ -41,11 +41,11 @@ impl Front {
 
     /// Requests for our own names only: no other site can make a browser talk to us under its name (DNS rebinding), and no
     /// proxy can be led to keep an answer under a wrong one. Everything below may rely on it.
-    fn way(&self, request: &Request, endpoint: Endpoint, path: &str) -> Way {
+    fn way(&self, request: &Request, endpoint: Endpoint) -> Way {
         let app = &self.0.app;
         match named_host(request) {
             Named::One(host) if !layers::is_ours(app, &host) => Way::Astray,
-            Named::One(host) if is_for_gateway(app, &host, endpoint, path) => Way::Gateway,
+            Named::One(host) if is_for_gateway(app, &host, endpoint) => Way::Gateway,
             Named::One(_) => Way::Routes,
             Named::Unclear => Way::Unclear,
         }
@@ -57,7 +57,7 @@ impl Answers for Front {
         let Behind { app, routes } = &*self.0;
         let path = request.uri().path();
         let endpoint = Endpoint::of(path.strip_prefix(app.config.issuer.path()).unwrap_or(path));
-        let mut response = match self.way(&request, endpoint, path) {
+        let mut response = match self.way(&request, endpoint) {
             Way::Gateway => surviving(&request.uri().clone(), own_names::answer(app, request)).await,
             Way::Routes => routes.answer(request).await,
             Way::Astray => plain(StatusCode::MISDIRECTED_REQUEST, "This server has another name.\n"),
@@ -69,7 +69,8 @@ impl Answers for Front {
     }
 }
 
-/// Under a server's own name there is the gateway only; below the authority's, what no route is about.
-fn is_for_gateway(app: &App, host: &str, endpoint: Endpoint, path: &str) -> bool {
-    endpoint == Endpoint::Gateway || own_names::is_description(path) || !own_names::is_authority(app, host)
+/// Under a server's own name there is the gateway only; under the authority's, where servers usually stand, and what no route is
+/// about.
+fn is_for_gateway(app: &App, host: &str, endpoint: Endpoint) -> bool {
+    endpoint == Endpoint::Gateway || !own_names::is_authority(app, host)
 }

@@ -10,9 +10,10 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use std::sync::Arc;
 
-/// What no route is about: a server at a path that is not of the usual form, or nothing.
+/// What no route is about: metadata of a server, a server at a path that is not of the usual form, or nothing.
 pub(crate) async fn other_path(State(app): State<Arc<App>>, request: Request) -> Response {
-    if app.gateway.owns(request.uri().path()) {
+    let path = request.uri().path();
+    if is_description(path) || app.gateway.owns(path) {
         answer(&app, request).await
     } else {
         layers::not_found().await
@@ -20,7 +21,7 @@ pub(crate) async fn other_path(State(app): State<Arc<App>>, request: Request) ->
 }
 
 /// Whether metadata of a protected resource is asked for (RFC 9728 s3.1).
-pub(crate) fn is_description(path: &str) -> bool {
+fn is_description(path: &str) -> bool {
     path.strip_prefix("/.well-known/oauth-protected-resource")
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }

@@ -117,15 +117,16 @@ async fn shaken(stream: TcpStream, tls: &Tls, patience: Duration) -> Option<Stre
 impl<A: Answers> Site<A> {
     /// Whose request it is stands in each request: a layer over all routes would be built, and kept, for every connection.
     async fn answer(self, mut request: Request<Body>) -> Response<Body> {
-        let client = match self.proxies.client(self.peer.ip(), request.headers()) {
-            Ok(client) => client,
-            Err(unclear) => return of_nobody(unclear),
-        };
         let is_head = request.method() == Method::HEAD;
-        let extensions = request.extensions_mut();
-        extensions.insert(ConnectInfo(self.peer));
-        extensions.insert(ClientAddress(client));
-        let answer = self.answers.answer(request).await;
+        let answer = match self.proxies.client(self.peer.ip(), request.headers()) {
+            Ok(client) => {
+                let extensions = request.extensions_mut();
+                extensions.insert(ConnectInfo(self.peer));
+                extensions.insert(ClientAddress(client));
+                self.answers.answer(request).await
+            }
+            Err(unclear) => of_nobody(unclear),
+        };
         if is_head { without_body(answer) } else { answer }
     }
 }

@@ -309,7 +309,7 @@ async fn an_answer_to_head_has_a_length_and_no_body_over_http2_either() {
     let (mut asking, _open) = http2(address, 65_535).await;
     for (url, status) in [
         ("http://127.0.0.1:8080/.well-known/oauth-protected-resource/mcp/notes", StatusCode::OK),
-        ("http://127.0.0.1:8080/mcp/notes", StatusCode::UNAUTHORIZED),
+        ("http://127.0.0.1:8080/mcp/notes", StatusCode::METHOD_NOT_ALLOWED),
         ("http://127.0.0.1:8080/nothing", StatusCode::NOT_FOUND),
         ("http://evil.example/mcp/notes", StatusCode::MISDIRECTED_REQUEST),
     ] {
