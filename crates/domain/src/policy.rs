@@ -7,11 +7,12 @@ use crate::condition::Circumstances;
 use crate::principal::{Principal, Subject};
 use crate::registry::{Name, Risk, Server};
 use crate::snapshot::{ChangedAgents, Snapshot};
+// Keys are what the operator chose: they need no hash that strangers cannot foresee.
+use hashbrown::{HashMap, HashSet};
 use portcullis_oauth::client::ClientId;
 use portcullis_oauth::issuer::ExternalIssuer;
 use portcullis_oauth::scope::{Scope, ScopeSet};
 use portcullis_oauth::time::Timestamp;
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use forbids::ForbidHere;
@@ -89,6 +90,10 @@ impl Held {
         self.token & self.ceiling & !self.suspended
     }
 }
+
+/// What somebody may do on one server now, by one snapshot: [`ServerPolicy::effective`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Effective(Bits);
 
 /// The most that an agent may do, and until when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -291,10 +296,13 @@ impl ServerPolicy {
 
     /// What `principal` may do here now: what the token carries and implies, cut to today's ceilings (PC-21), without what is
     /// forbidden now. Never more than that, whatever is observed.
-    pub fn effective(&self, principal: &Principal, circumstances: &Circumstances<'_>) -> ScopeSet {
-        let suspended = self.suspended(principal.into(), circumstances);
-        let ceiling = self.ceiling_of(principal, circumstances.now);
-        self.names(self.closed_bits(&principal.scopes) & ceiling & !suspended)
+    pub fn effective(&self, principal: &Principal, circumstances: &Circumstances<'_>) -> Effective {
+        Effective(self.held(principal, circumstances).effective())
+    }
+
+    /// What they are called. `effective` is of this server and snapshot.
+    pub fn scopes(&self, effective: Effective) -> ScopeSet {
+        self.names(effective.0)
     }
 
     /// Everything that `principal` could have here today, whatever its token carries: its ceiling, implied scopes included.

@@ -24,7 +24,10 @@ impl<K: Eq + Hash, V> BoundedMap<K, V> {
     where
         K: Borrow<Q>,
     {
-        if let Some((key, value)) = self.old.remove_entry(key) {
+        // Nearly always there is no old one, and then nothing has to be hashed for it.
+        if !self.old.is_empty()
+            && let Some((key, value)) = self.old.remove_entry(key)
+        {
             self.insert(key, value);
         }
         self.young.get(key)

@@ -44,10 +44,15 @@ impl Front {
     fn way(&self, request: &Request, endpoint: Endpoint) -> Way {
         let app = &self.0.app;
         match named_host(request) {
-            Named::One(host) if !layers::is_ours(app, &host) => Way::Astray,
-            Named::One(host) if is_for_gateway(app, &host, endpoint) => Way::Gateway,
-            Named::One(_) => Way::Routes,
-            Named::Unclear => Way::Unclear,
+            Named::One(host) if layers::is_ours(app, &host) => {
+                if is_for_gateway(app, &host, endpoint) {
+                    Way::Gateway
+                } else {
+                    Way::Routes
+                }
+            }
+            Named::One(other) if layers::is_host(&other) => Way::Astray,
+            Named::One(_) | Named::Unclear => Way::Unclear,
         }
     }
 }

@@ -38,7 +38,7 @@ pub(crate) async fn traced(State(app): State<Arc<App>>, request: Request, next: 
 }
 
 pub(crate) enum Named<'r> {
-    /// In lower case.
+    /// In lower case; it may be no host at all.
     One(Cow<'r, str>),
     Unclear,
 }
@@ -48,9 +48,9 @@ pub(crate) fn named_host(request: &Request) -> Named<'_> {
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let host = match (hosts.next(), hosts.next()) {
         (None, _) => None,
-        (Some(host), None) => match host.to_str().ok().filter(|host| host.parse::<Authority>().is_ok()) {
-            Some(host) => Some(in_lower_case(host)),
-            None => return Named::Unclear,
+        (Some(host), None) => match host.to_str() {
+            Ok(host) => Some(in_lower_case(host)),
+            Err(_) => return Named::Unclear,
         },
         (Some(_), Some(_)) => return Named::Unclear,
     };
@@ -60,6 +60,11 @@ pub(crate) fn named_host(request: &Request) -> Named<'_> {
         (Some(name), _) | (None, Some(name)) => Named::One(name),
         (None, None) => Named::Unclear,
     }
+}
+
+/// Whether it can be the name of a host.
+pub(crate) fn is_host(name: &str) -> bool {
+    name.parse::<Authority>().is_ok()
 }
 
 /// Nearly always it is.
@@ -84,22 +89,25 @@ pub(crate) fn is_our_address(app: &App, host: &str) -> bool {
 
 /// Headers that make a browser careful. Pages say more precisely what they need; what a handler set stays.
 pub(crate) fn careful(headers: &mut HeaderMap, is_https: bool) {
-    default(headers, header::CACHE_CONTROL, "no-store");
-    default(
-        headers,
-        header::CONTENT_SECURITY_POLICY,
-        "default-src 'none'; frame-ancestors 'none'; base-uri 'none'",
-    );
-    default(headers, header::REFERRER_POLICY, "no-referrer");
-    default(headers, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
-    if is_https {
-        default(headers, header::STRICT_TRANSPORT_SECURITY, "max-age=31536000");
+    let everywhere = CAREFUL.iter();
+    for (name, value) in everywhere.chain(is_https.then_some(&CAREFUL_OVER_HTTPS)) {
+        headers.entry(name).or_insert_with(|| value.clone());
     }
 }
 
-fn default(headers: &mut HeaderMap, name: HeaderName, value: &'static str) {
-    headers.entry(name).or_insert(HeaderValue::from_static(value));
-}
+/// Checked when this is compiled: there is one of each in every answer.
+static CAREFUL: [(HeaderName, HeaderValue); 4] = [
+    (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    (
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'; base-uri 'none'"),
+    ),
+    (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+];
+
+static CAREFUL_OVER_HTTPS: (HeaderName, HeaderValue) =
+    (header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
 
 /// The authority answers soon or not at all. Tool calls have bounds of their own: their answers may stream for long.
 pub(crate) async fn patience(request: Request, next: Next) -> Response {

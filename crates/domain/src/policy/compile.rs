@@ -6,9 +6,9 @@ use super::{AgentCeiling, Bits, CompiledRule, MAX_SCOPES, ServerPolicy, Unusable
 use crate::method::nameable;
 use crate::registry::{Access, Agent, Client, Name, Role, Server};
 use crate::snapshot::{ChangedAgents, Snapshot};
+use hashbrown::{HashMap, HashSet};
 use portcullis_oauth::client::ClientId;
 use portcullis_oauth::scope::{Scope, ScopeSet};
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// Who may what, by server: nobody looks through everybody for each server.

@@ -9,9 +9,9 @@ use crate::condition::{Circumstances, Forbid};
 use crate::principal::{Principal, Subject};
 use crate::registry::Server;
 use crate::snapshot::Snapshot;
+use hashbrown::HashSet;
 use portcullis_oauth::client::ClientId;
 use portcullis_oauth::scope::ScopeSet;
-use std::collections::HashSet;
 use std::sync::Arc;
 
 /// One of a snapshot.

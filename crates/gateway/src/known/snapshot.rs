@@ -5,6 +5,7 @@ use crate::known::external::{self, Here, Trusts};
 use crate::known::feed_error::FeedError;
 use crate::reach::means;
 use crate::reach::target::Targets;
+use hashbrown::HashMap;
 use portcullis_domain::id::ServerId;
 use portcullis_domain::pins::PinnedTools;
 use portcullis_domain::policy::{Policy, ServerPolicy};
@@ -15,8 +16,8 @@ use portcullis_guard::verifier::Verifier;
 use portcullis_oauth::client::ClientId;
 use portcullis_oauth::issuer::Issuer;
 use portcullis_oauth::time::Timestamp;
-use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// PC-03: no snapshot may ask for more.
@@ -60,10 +61,14 @@ impl Place {
     }
 }
 
+static EDITIONS: AtomicU64 = AtomicU64::new(0);
+
 /// One snapshot, made ready to serve with.
 #[derive(Clone)]
 pub(crate) struct Known {
     pub(crate) number: u64,
+    /// What was compiled together: numbers of snapshots may come again from a control room whose data was restored.
+    pub(crate) edition: u64,
     policy: Policy,
     pinned: Arc<HashMap<ServerId, PinnedTools>>,
     agents: HashMap<ClientId, Name>,
@@ -97,6 +102,7 @@ impl Known {
         let pinned = |server: &Server| PinnedTools::new(server.pinning, snapshot.pins.get(&server.id));
         Ok(Self {
             number: snapshot.number,
+            edition: EDITIONS.fetch_add(1, Ordering::Relaxed),
             pinned: Arc::new(snapshot.servers.iter().map(|server| (server.id, pinned(server))).collect()),
             agents: snapshot
                 .agents

@@ -2,7 +2,8 @@
 //! words of ours. One atomic step per number on the way of a call that is served.
 
 use arc_swap::ArcSwap;
-use std::collections::{BTreeMap, HashMap};
+use hashbrown::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

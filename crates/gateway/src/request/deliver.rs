@@ -303,26 +303,27 @@ pub(crate) fn empty(status: StatusCode) -> Response<Body> {
     response
 }
 
+static JSON: HeaderValue = HeaderValue::from_static("application/json");
+static EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
+static NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+
 pub(crate) fn json(status: StatusCode, body: Bytes) -> Response<Body> {
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
-    set(&mut response, header::CONTENT_TYPE, "application/json");
-    set(&mut response, header::CACHE_CONTROL, "no-store");
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, JSON.clone());
+    headers.insert(header::CACHE_CONTROL, NO_STORE.clone());
     response
 }
 
 pub(crate) fn event_stream(body: Body) -> Response<Body> {
     let mut response = Response::new(body);
-    set(&mut response, header::CONTENT_TYPE, "text/event-stream");
-    set(&mut response, header::CACHE_CONTROL, "no-store");
-    let unbuffered = HeaderName::from_static("x-accel-buffering");
-    set(&mut response, unbuffered, "no");
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, EVENT_STREAM.clone());
+    headers.insert(header::CACHE_CONTROL, NO_STORE.clone());
+    // Said to proxies in front of us.
+    headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
     response
-}
-
-fn set(response: &mut Response<Body>, name: HeaderName, value: &'static str) {
-    let value = HeaderValue::from_static(value);
-    response.headers_mut().insert(name, value);
 }
 
 fn with_session(mut response: Response<Body>, session: Option<String>) -> Response<Body> {

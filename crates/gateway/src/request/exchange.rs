@@ -20,7 +20,7 @@ use crate::record::spans::{ALLOWED, Span};
 use crate::record::spool::What;
 use crate::request::batch::is_batch;
 use crate::request::deliver::Delivery;
-use crate::upstream::forward::content_type;
+use crate::upstream::forward::is_of_type;
 use axum::body::Body;
 use bytes::Bytes;
 use http::request::Parts;
@@ -130,7 +130,7 @@ impl Inner {
     ) -> Result<Bytes, Refusal> {
         let limits = &self.settings.limits;
         if headers.get_all(header::CONTENT_TYPE).iter().count() > 1
-            || content_type(headers).is_none_or(|stated| stated != "application/json")
+            || !is_of_type(headers, "application/json")
         {
             return Err(Refusal::ContentType);
         }

@@ -1,16 +1,18 @@
 //! What an upstream gets instead of the caller's token: a signed assertion, made for it (PC-05).
 
+use crate::known::caller::Caller;
+use crate::reach::credential::shown;
+use http::HeaderValue;
 use portcullis_domain::id::ServerId;
-use portcullis_domain::principal::{Principal, Subject};
-use portcullis_domain::registry::Server;
+use portcullis_domain::policy::{Effective, ServerPolicy};
+use portcullis_domain::principal::Subject;
 use portcullis_guard::assertion::{ASSERTION_LIFE, ASSERTION_TYPE, AssertionClaims};
 use portcullis_guard::bounded::BoundedMap;
 use portcullis_oauth::client::ClientId;
 use portcullis_oauth::issuer::Issuer;
-use portcullis_oauth::jwt::{SigningFailed, SigningKey};
-use portcullis_oauth::scope::ScopeSet;
+use portcullis_oauth::jwt::SigningKey;
 use portcullis_oauth::time::Timestamp;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// How many assertions are kept for reuse.
 const KEPT: usize = 10_000;
@@ -22,18 +24,18 @@ pub(crate) struct Assertions {
     made: Mutex<BoundedMap<For, Made>>,
 }
 
-/// An assertion serves one principal, one server and one snapshot.
+/// An assertion serves one principal with what it may do on one server, for as long as policies are not compiled anew.
 #[derive(PartialEq, Eq, Hash)]
 struct For {
     subject: Subject,
     client: ClientId,
-    scopes: ScopeSet,
+    effective: Effective,
     server: ServerId,
-    snapshot: u64,
+    edition: u64,
 }
 
 struct Made {
-    text: Arc<str>,
+    header: HeaderValue,
     until: Timestamp,
 }
 
@@ -42,39 +44,40 @@ impl Assertions {
         Self { issuer, key, made: Mutex::new(BoundedMap::new(KEPT)) }
     }
 
-    /// An assertion for `server` that `principal` calls with the effective `scopes`, valid for at least half its life.
-    /// `unique` names it if it is new
+    /// An assertion for the caller's server, with what the caller may do there now by its policy; valid for at least half its
+    /// life. `unique` names it if it is new. `None` when it cannot be signed.
     pub(crate) fn assert(
         &self,
-        principal: &Principal,
-        server: &Server,
-        (scopes, snapshot): (ScopeSet, u64),
-        (now, unique): (Timestamp, impl FnOnce() -> String),
-    ) -> Result<Arc<str>, SigningFailed> {
+        caller: &Caller,
+        policy: &ServerPolicy,
+        unique: impl FnOnce() -> String,
+    ) -> Option<HeaderValue> {
+        let Caller { principal, known, now, .. } = caller;
+        let server = policy.server();
         let purpose = For {
             subject: principal.subject.clone(),
             client: principal.client_id.clone(),
-            scopes,
+            effective: policy.effective(principal, &caller.circumstances()),
             server: server.id,
-            snapshot,
+            edition: known.edition,
         };
-        if let Some(kept) = self.made().get(&purpose).filter(|kept| now < kept.until) {
-            return Ok(Arc::clone(&kept.text));
+        if let Some(kept) = self.made().get(&purpose).filter(|kept| *now < kept.until) {
+            return Some(kept.header.clone());
         }
         let claims = AssertionClaims {
             iss: self.issuer.clone(),
             aud: server.canonical_uri.as_str().to_owned(),
             sub: principal.subject.to_string(),
             client_id: principal.client_id.clone(),
-            scope: purpose.scopes.clone(),
-            iat: now,
-            exp: now + ASSERTION_LIFE,
+            scope: policy.scopes(purpose.effective),
+            iat: *now,
+            exp: *now + ASSERTION_LIFE,
             jti: unique(),
         };
-        let text: Arc<str> = self.key.sign(ASSERTION_TYPE, &claims)?.into();
-        let until = now + ASSERTION_LIFE / 2;
-        self.made().insert(purpose, Made { text: Arc::clone(&text), until });
-        Ok(text)
+        let header = shown(&self.key.sign(ASSERTION_TYPE, &claims).ok()?)?;
+        let until = *now + ASSERTION_LIFE / 2;
+        self.made().insert(purpose, Made { header: header.clone(), until });
+        Some(header)
     }
 
     /// Never held while signing.

@@ -72,13 +72,7 @@ impl Inner {
     }
 
     fn assertion_for(&self, caller: &Caller) -> Result<HeaderValue, Refusal> {
-        let scopes = policy_of(caller)?.effective(&caller.principal, &caller.circumstances());
-        let made = self.assertions.assert(
-            &caller.principal,
-            &caller.door.server,
-            (scopes, caller.known.number),
-            (caller.now, || self.unique()),
-        );
-        made.ok().and_then(|text| shown(&text)).ok_or(Refusal::Upstream(UpstreamFailure::Signing))
+        let made = self.assertions.assert(caller, policy_of(caller)?, || self.unique());
+        made.ok_or(Refusal::Upstream(UpstreamFailure::Signing))
     }
 }

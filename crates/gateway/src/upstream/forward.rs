@@ -101,7 +101,7 @@ impl Reading<'_> {
             None => None,
             Some(id) => Some(id.to_str().map_err(|_| UpstreamFailure::Session)?.to_owned()),
         };
-        if content_type(response.headers()).is_some_and(|stated| stated == "text/event-stream") {
+        if is_of_type(response.headers(), "text/event-stream") {
             let chunks = response.into_body().into_data_stream();
             let chunks = if self.forwarded.is_endless {
                 chunks.map(|chunk| chunk.map_err(drop)).boxed()
@@ -142,9 +142,9 @@ fn never_silent_for<E: Send + 'static>(
     .boxed()
 }
 
-/// The media type, without parameters, in lower case.
-pub(crate) fn content_type(headers: &HeaderMap) -> Option<String> {
-    let value = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
-    let essence = value.split(';').next().unwrap_or(value);
-    Some(essence.trim().to_ascii_lowercase())
+/// Whether the media type is this one, whatever its parameters (RFC 9110 s8.3.1).
+pub(crate) fn is_of_type(headers: &HeaderMap, wanted: &str) -> bool {
+    let stated = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let essence = stated.and_then(|stated| stated.split(';').next());
+    essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case(wanted))
 }

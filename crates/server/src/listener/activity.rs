@@ -64,6 +64,13 @@ impl Activity {
     }
 }
 
+impl Busy {
+    /// It is over; what it was part of.
+    pub(super) fn over(self) -> Activity {
+        self.0.clone()
+    }
+}
+
 impl Drop for Busy {
     fn drop(&mut self) {
         let mut state = self.0.state();

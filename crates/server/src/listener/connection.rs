@@ -1,7 +1,7 @@
 //! One connection: HTTP/1.1 or HTTP/2 by its first bytes, with every bound set by hand.
 
 use super::Answers;
-use super::activity::{Activity, Watched};
+use super::activity::{Activity, Busy, Watched};
 use super::forwarded::{TrustedProxies, Unclear};
 use super::head;
 use super::leftover::Lender;
@@ -153,11 +153,14 @@ async fn serve_1((stream, tap): (Tapped, Tap), site: Site<impl Answers>, life: L
         let strict = tap.check(&request);
         let site = site.clone();
         let (activity, tap) = (watched.clone(), tap.clone());
-        // Given back when the answer begins, not when the connection ends.
-        Box::pin(async move {
+        // Given back when the answer begins, not when the connection ends. The room is there first, and the way of a call is long:
+        // so nothing is moved into it but what the request brings.
+        let room = Box::new_uninit();
+        Box::into_pin(Box::write(room, async move {
             match strict {
                 Ok(()) => {
-                    let answer = watch(&activity, answer_1(site, request)).await;
+                    let busy = activity.busy();
+                    let answer = watched_by(busy, answer_1(site, request).await);
                     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
                         tap.leave();
                     }
@@ -165,7 +168,7 @@ async fn serve_1((stream, tap): (Tapped, Tap), site: Site<impl Answers>, life: L
                 }
                 Err(fault) => Ok(refuse(fault)),
             }
-        })
+        }))
     });
     let connection = pin!(
         http1::Builder::new()
@@ -186,9 +189,9 @@ async fn serve_2(stream: Tapped, site: Site<impl Answers>, life: Life) -> hyper:
     let watched = activity.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         let site = site.clone();
-        let activity = watched.clone();
+        let busy = watched.busy();
         let answer = site.answer(request.map(Body::new));
-        Box::pin(async move { Ok::<_, Infallible>(watch(&activity, answer).await) })
+        Box::pin(async move { Ok::<_, Infallible>(watched_by(busy, answer.await)) })
     });
     let connection = pin!(
         http2::Builder::new(Patient(life.0))
@@ -208,11 +211,8 @@ async fn serve_2(stream: Tapped, site: Site<impl Answers>, life: Life) -> hyper:
 }
 
 /// A request counts as work from its head to the last of its answer that is taken.
-async fn watch(activity: &Activity, answer: impl Future<Output = Response<Body>>) -> Response<Body> {
-    let busy = activity.busy();
-    let response = answer.await;
-    drop(busy);
-    response.map(|body| Body::new(Watched::new(body, activity.clone())))
+fn watched_by(busy: Busy, answer: Response<Body>) -> Response<Body> {
+    answer.map(|body| Body::new(Watched::new(body, busy.over())))
 }
 
 /// Serves until the peer goes, or nothing went on for long enough, or everything ends. Whoever does not go when told to is

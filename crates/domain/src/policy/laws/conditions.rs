@@ -164,7 +164,8 @@ fn decide(snapshot: &Snapshot, caller: &Principal, tool: &str, around: &Around) 
 
 fn effective(snapshot: &Snapshot, caller: &Principal, around: &Around) -> ScopeSet {
     let policy = Policy::compile(snapshot).unwrap();
-    around.with(|circumstances| policy.server("notes").unwrap().effective(caller, circumstances))
+    let notes = policy.server("notes").unwrap();
+    around.with(|circumstances| notes.scopes(notes.effective(caller, circumstances)))
 }
 
 fn observed(snapshot: &Snapshot) -> Snapshot {
