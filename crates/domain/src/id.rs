@@ -5,6 +5,7 @@ use rand::CryptoRng;
 use std::fmt;
 use std::str::FromStr;
 use uuid::Uuid;
+use uuid::fmt::Simple;
 
 /// A text is not an id of the kind asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -36,7 +37,8 @@ macro_rules! ids {
 
         impl fmt::Display for $name {
             fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(formatter, concat!($prefix, "_{}"), self.0.simple())
+                formatter.write_str(concat!($prefix, "_"))?;
+                formatter.write_str(self.0.simple().encode_lower(&mut [0; Simple::LENGTH]))
             }
         }
 

@@ -112,13 +112,14 @@ async fn mark(app: &App) -> Result<(), portcullis_store::Error> {
 /// Applies the demo's fleet and makes its accounts; credentials of earlier starts stay good.
 pub async fn prepare(app: &App) -> Result<Facts, DemoError> {
     let data = &app.config.data;
-    let fleet = fleet(app, data)?;
-    fleet::apply(app, &fleet).await?;
-    fleet::deliver_again(app, &[AGENT, INTROSPECTOR]).await?;
     let known = Facts::read(&Facts::path(data));
     let admin = account(app, ADMINISTRATOR, Power::Administrator, known.as_ref().map(|facts| &facts.admin));
     let admin = admin.await?;
     let user = account(app, PERSON, Power::Person, known.as_ref().map(|facts| &facts.user)).await?;
+    // Its roles have members.
+    let fleet = fleet(app, data)?;
+    fleet::apply(app, &fleet).await?;
+    fleet::deliver_again(app, &[AGENT, INTROSPECTOR]).await?;
     let agent = Credentials::read(&data.join(AGENT_FILE))?;
     let introspector = Credentials::read(&data.join(INTROSPECTOR_FILE))?;
     Ok(Facts::of(

@@ -9,6 +9,7 @@ use crate::message::call::{Aim, Call, MadeBy};
 use crate::message::headers::Era;
 use crate::message::owner::Owner;
 use bytes::Bytes;
+use memchr::memmem;
 use portcullis_domain::id::ServerId;
 use portcullis_domain::principal::Principal;
 use portcullis_guard::bounded::BoundedMap;
@@ -85,10 +86,10 @@ impl MayBegin {
         }
         // Who writes these otherwise gets a task that nobody finds again, and nothing else.
         let word = match era {
-            Era::Sessions => "\"task\"",
-            Era::Stateless => "\"io.modelcontextprotocol/tasks\"",
+            Era::Sessions => &b"\"task\""[..],
+            Era::Stateless => b"\"io.modelcontextprotocol/tasks\"",
         };
-        std::str::from_utf8(body).ok().filter(|text| text.contains(word))?;
+        memmem::find(body, word)?;
         // A copy: it may be a small part of what was received.
         let message = (keeps_arguments && body.len() <= MAX_MESSAGE).then(|| Bytes::copy_from_slice(body));
         let owner = Owner::of(&caller.principal);

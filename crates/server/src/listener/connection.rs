@@ -11,7 +11,6 @@ use super::taken::Patient;
 use super::tap::{Tap, Tapped};
 use super::tls::Tls;
 use axum::body::Body;
-use axum::extract::ConnectInfo;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::{http1, http2};
@@ -120,9 +119,7 @@ impl<A: Answers> Site<A> {
         let is_head = request.method() == Method::HEAD;
         let answer = match self.proxies.client(self.peer.ip(), request.headers()) {
             Ok(client) => {
-                let extensions = request.extensions_mut();
-                extensions.insert(ConnectInfo(self.peer));
-                extensions.insert(ClientAddress(client));
+                request.extensions_mut().insert(ClientAddress(client));
                 self.answers.answer(request).await
             }
             Err(unclear) => of_nobody(unclear),
@@ -224,6 +221,7 @@ async fn live<C: Future<Output = hyper::Result<()>>>(
     (idle, stop): Life,
 ) -> hyper::Result<()> {
     tokio::select! {
+        biased;
         ended = connection.as_mut() => return ended,
         () = activity.idle(idle) => {}
         () = stop.cancelled() => {}

@@ -17,7 +17,8 @@ const CHECKED: [HeaderName; 3] = [PROTOCOL_VERSION, METHOD, NAME];
 /// `shown` is our own credential. `None` when a value of ours is no header value.
 pub(super) fn for_upstream(forwarded: &Forwarded<'_>, shown: Option<&HeaderValue>) -> Option<HeaderMap> {
     let theirs = forwarded.headers;
-    let mut headers = HeaderMap::new();
+    // As many as a call usually has.
+    let mut headers = HeaderMap::with_capacity(8);
     // Hop-by-hop first (RFC 9110 s7.6.1), so that nothing we add can be named there.
     let named_hop_by_hop = connection_options(theirs);
     let has_body = forwarded.method == Method::POST;

@@ -10,7 +10,6 @@ use portcullis_domain::registry::{Name, Server};
 use portcullis_oauth::scope::ScopeSet;
 use portcullis_oauth::time::Timestamp;
 use serde::{Serialize, Serializer};
-use std::fmt::Display;
 use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -102,7 +101,7 @@ struct DecidedLine<'a> {
     outcome: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
-    subject: AsText<'a, Subject>,
+    subject: AsText<'a>,
     client: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     agent: Option<&'a Name>,
@@ -239,10 +238,13 @@ fn cut(text: &str) -> &str {
 }
 
 /// Written as it is printed.
-struct AsText<'a, T>(&'a T);
+struct AsText<'a>(&'a Subject);
 
-impl<T: Display> Serialize for AsText<'_, T> {
+impl Serialize for AsText<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self.0)
+        match self.0 {
+            Subject::Agent(client) => serializer.serialize_str(client.as_str()),
+            Subject::External { .. } | Subject::User(_) => serializer.collect_str(self.0),
+        }
     }
 }
