@@ -3,7 +3,7 @@
 //! hyper takes `Transfer-Encoding` over `Content-Length` and closes (RFC 9112 s6.3 allows it) and takes bare line feeds; we
 //! refuse both. It hides the first from the parsed headers, so this looks at the bytes as they came. It can only refuse.
 
-use memchr::{memchr, memchr_iter};
+use memchr::memchr_iter;
 
 /// Why a head is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,15 +49,13 @@ pub(super) fn check(head: &[u8]) -> Result<Framing, Fault> {
     for at in memchr_iter(b'\n', head) {
         let line = head[from..at].strip_suffix(b"\r").ok_or(Fault::BareLineFeed)?;
         from = at + 1;
-        let (name, value) = line.split_at(memchr(b':', line).unwrap_or(line.len()));
-        let value = value.strip_prefix(b":").unwrap_or(value);
-        if name.eq_ignore_ascii_case(b"content-length") {
+        if let Some(value) = named(line, b"content-length") {
             lengths += 1;
             framing = length(value).ok_or(Fault::Unseen)?;
-        } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
+        } else if let Some(value) = named(line, b"transfer-encoding") {
             encodings += 1;
             framing = encoding(value).ok_or(Fault::Unseen)?;
-        } else if name.eq_ignore_ascii_case(b"host") {
+        } else if named(line, b"host").is_some() {
             hosts += 1;
         }
     }
@@ -66,6 +64,17 @@ pub(super) fn check(head: &[u8]) -> Result<Framing, Fault> {
         (2.., _, _) | (_, 2.., _) | (_, _, 2..) => Err(Fault::Repeated),
         (_, _, 0) => Err(Fault::NoHost),
         _ => Ok(framing),
+    }
+}
+
+/// The value of a header line of this name; that of a line without a colon is empty.
+fn named<'l>(line: &'l [u8], name: &[u8]) -> Option<&'l [u8]> {
+    let (start, rest) = line.split_at_checked(name.len())?;
+    match rest {
+        _ if !start.eq_ignore_ascii_case(name) => None,
+        [] => Some(rest),
+        [b':', value @ ..] => Some(value),
+        _ => None,
     }
 }
 
