@@ -34,8 +34,13 @@ mod tests {
 
     impl Running {
         fn start(command: &mut Command, address: &str, printed: &Path) -> Self {
+            Self::logging(command.stderr(log("start")), address, printed)
+        }
+
+        /// Where its errors go is the command's.
+        fn logging(command: &mut Command, address: &str, printed: &Path) -> Self {
             let out = fs::File::create(printed).unwrap();
-            let child = command.stdout(out).stderr(log("start")).spawn().unwrap();
+            let child = command.stdout(out).spawn().unwrap();
             let mut running = Self { child, address: address.to_owned() };
             until("the server is up", || {
                 assert!(running.child.try_wait().unwrap().is_none(), "it ended at its start");
@@ -252,6 +257,18 @@ mod tests {
             assert!(demo.ended().success());
             refused(&run(&mut serve(&data, &address)), &["belongs to the demo", "demo.json", "--data"]);
         }
+    }
+
+    #[test]
+    fn the_demo_warns_of_nobody_that_it_is_about_to_make() {
+        let folder = tempfile::tempdir().unwrap();
+        let address = free_address();
+        let (printed, logged) = (folder.path().join("out"), folder.path().join("log"));
+        let mut demo = serve(&folder.path().join("data"), &address);
+        demo.arg("--demo").stderr(fs::File::create(&logged).unwrap());
+        let _running = Running::logging(&mut demo, &address, &printed);
+        let logged = fs::read_to_string(logged).unwrap();
+        assert!(!logged.is_empty() && !logged.contains("there is no user"), "{logged}");
     }
 
     fn keys(value: &Value) -> BTreeSet<&str> {

@@ -7,7 +7,6 @@ use crate::condition::Circumstances;
 use crate::principal::{Principal, Subject};
 use crate::registry::{Name, Risk, Server};
 use crate::snapshot::{ChangedAgents, Snapshot};
-// Keys are what the operator chose: they need no hash that strangers cannot foresee.
 use hashbrown::{HashMap, HashSet};
 use portcullis_oauth::client::ClientId;
 use portcullis_oauth::issuer::ExternalIssuer;
@@ -91,7 +90,7 @@ impl Held {
     }
 }
 
-/// What somebody may do on one server now, by one snapshot: [`ServerPolicy::effective`].
+/// What somebody may do on one server now, by one compilation: [`ServerPolicy::effective`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Effective(Bits);
 
@@ -300,8 +299,8 @@ impl ServerPolicy {
         Effective(self.held(principal, circumstances).effective())
     }
 
-    /// What they are called. `effective` is of this server and snapshot.
-    pub fn scopes(&self, effective: Effective) -> ScopeSet {
+    /// The scopes of `effective`, which is of this server as compiled here.
+    pub fn names_of(&self, effective: Effective) -> ScopeSet {
         self.names(effective.0)
     }
 

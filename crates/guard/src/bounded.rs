@@ -24,7 +24,7 @@ impl<K: Eq + Hash, V> BoundedMap<K, V> {
     where
         K: Borrow<Q>,
     {
-        // Nearly always there is no old one, and then nothing has to be hashed for it.
+        // An empty one would be hashed for all the same.
         if !self.old.is_empty()
             && let Some((key, value)) = self.old.remove_entry(key)
         {

@@ -101,10 +101,11 @@ impl<'de> Visitor<'de> for Walk {
 }
 
 /// The names of one object's members, to find one that stands twice.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Names<'de> {
-    /// Most objects have few members: to compare with each is faster than to hash.
-    few: Vec<Cow<'de, str>>,
+    /// Most objects have few members: to compare with each is faster than to hash, and needs no room of its own.
+    few: [Cow<'de, str>; FEW],
+    count: usize,
     /// And with many, comparing with each would be a way to keep us busy.
     many: HashSet<Cow<'de, str>>,
 }
@@ -112,16 +113,24 @@ pub struct Names<'de> {
 /// How many names are compared one by one.
 const FEW: usize = 16;
 
+impl Default for Names<'_> {
+    fn default() -> Self {
+        Self { few: [const { Cow::Borrowed("") }; FEW], count: 0, many: HashSet::new() }
+    }
+}
+
 impl<'de> Names<'de> {
     /// Takes a name in; `false` when it was here before.
     pub fn insert(&mut self, name: Cow<'de, str>) -> bool {
-        if self.few.contains(&name) || self.many.contains(&name) {
+        if self.few.iter().take(self.count).any(|known| *known == name) || self.many.contains(&name) {
             return false;
         }
-        if self.few.len() < FEW {
-            self.few.push(name);
-        } else {
-            self.many.insert(name);
+        match self.few.get_mut(self.count) {
+            Some(place) => {
+                *place = name;
+                self.count += 1;
+            }
+            None => drop(self.many.insert(name)),
         }
         true
     }

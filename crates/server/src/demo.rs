@@ -109,14 +109,14 @@ async fn mark(app: &App) -> Result<(), portcullis_store::Error> {
     written.await
 }
 
-/// Applies the demo's fleet and makes its accounts; credentials of earlier starts stay good.
+/// Makes the demo's accounts and applies its fleet; credentials of earlier starts stay good.
 pub async fn prepare(app: &App) -> Result<Facts, DemoError> {
     let data = &app.config.data;
     let known = Facts::read(&Facts::path(data));
     let admin = account(app, ADMINISTRATOR, Power::Administrator, known.as_ref().map(|facts| &facts.admin));
     let admin = admin.await?;
     let user = account(app, PERSON, Power::Person, known.as_ref().map(|facts| &facts.user)).await?;
-    // Its roles have members.
+    // After the people: a role names one of them.
     let fleet = fleet(app, data)?;
     fleet::apply(app, &fleet).await?;
     fleet::deliver_again(app, &[AGENT, INTROSPECTOR]).await?;

@@ -13,6 +13,7 @@ use axum::Router;
 use axum::extract::Request;
 use axum::response::Response;
 use http::StatusCode;
+use http::uri::Authority;
 use std::sync::Arc;
 
 /// Everything that the listener serves. Cheap to clone; clones are the same.
@@ -44,15 +45,17 @@ impl Front {
     fn way(&self, request: &Request, endpoint: Endpoint) -> Way {
         let app = &self.0.app;
         match named_host(request) {
-            Named::One(host) if layers::is_ours(app, &host) => {
-                if is_for_gateway(app, &host, endpoint) {
-                    Way::Gateway
+            // Only a stranger's name is parsed.
+            Named::One(host) if !layers::is_ours(app, &host) => {
+                if host.parse::<Authority>().is_ok() {
+                    Way::Astray
                 } else {
-                    Way::Routes
+                    Way::Unclear
                 }
             }
-            Named::One(other) if layers::is_host(&other) => Way::Astray,
-            Named::One(_) | Named::Unclear => Way::Unclear,
+            Named::One(host) if is_for_gateway(app, &host, endpoint) => Way::Gateway,
+            Named::One(_) => Way::Routes,
+            Named::Unclear => Way::Unclear,
         }
     }
 }

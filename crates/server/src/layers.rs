@@ -6,7 +6,6 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use futures_util::FutureExt as _;
-use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use std::borrow::Cow;
 use std::panic::AssertUnwindSafe;
@@ -62,11 +61,6 @@ pub(crate) fn named_host(request: &Request) -> Named<'_> {
     }
 }
 
-/// Whether it can be the name of a host.
-pub(crate) fn is_host(name: &str) -> bool {
-    name.parse::<Authority>().is_ok()
-}
-
 /// Nearly always it is.
 fn in_lower_case(host: &str) -> Cow<'_, str> {
     let is_other = host.bytes().any(|byte| byte.is_ascii_uppercase());
@@ -89,25 +83,26 @@ pub(crate) fn is_our_address(app: &App, host: &str) -> bool {
 
 /// Headers that make a browser careful. Pages say more precisely what they need; what a handler set stays.
 pub(crate) fn careful(headers: &mut HeaderMap, is_https: bool) {
-    let everywhere = CAREFUL.iter();
-    for (name, value) in everywhere.chain(is_https.then_some(&CAREFUL_OVER_HTTPS)) {
-        headers.entry(name).or_insert_with(|| value.clone());
+    default(headers, header::CACHE_CONTROL, const { HeaderValue::from_static("no-store") });
+    default(
+        headers,
+        header::CONTENT_SECURITY_POLICY,
+        const { HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'; base-uri 'none'") },
+    );
+    default(headers, header::REFERRER_POLICY, const { HeaderValue::from_static("no-referrer") });
+    default(headers, header::X_CONTENT_TYPE_OPTIONS, const { HeaderValue::from_static("nosniff") });
+    if is_https {
+        default(
+            headers,
+            header::STRICT_TRANSPORT_SECURITY,
+            const { HeaderValue::from_static("max-age=31536000") },
+        );
     }
 }
 
-/// Checked when this is compiled: there is one of each in every answer.
-static CAREFUL: [(HeaderName, HeaderValue); 4] = [
-    (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-    (
-        header::CONTENT_SECURITY_POLICY,
-        HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'; base-uri 'none'"),
-    ),
-    (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
-    (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
-];
-
-static CAREFUL_OVER_HTTPS: (HeaderName, HeaderValue) =
-    (header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
+fn default(headers: &mut HeaderMap, name: HeaderName, value: HeaderValue) {
+    headers.entry(name).or_insert(value);
+}
 
 /// The authority answers soon or not at all. Tool calls have bounds of their own: their answers may stream for long.
 pub(crate) async fn patience(request: Request, next: Next) -> Response {
@@ -151,6 +146,19 @@ mod tests {
         let status = response.status();
         let body = to_bytes(response.into_body(), 1000).await.unwrap();
         (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    #[test]
+    fn what_a_handler_set_stays_and_over_https_it_is_said_so() {
+        for (is_https, says) in [(false, None), (true, Some("max-age=31536000"))] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("max-age=5"));
+            careful(&mut headers, is_https);
+            let value = |name: HeaderName| headers.get(name).map(|value| value.to_str().unwrap());
+            assert_eq!(value(header::CACHE_CONTROL), Some("max-age=5"));
+            assert_eq!(value(header::X_CONTENT_TYPE_OPTIONS), Some("nosniff"));
+            assert_eq!(value(header::STRICT_TRANSPORT_SECURITY), says);
+        }
     }
 
     #[tokio::test]

@@ -13,6 +13,7 @@ use crate::settings::{Clock, IssuerTimes, Secrets};
 use asked::Desk;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hashbrown::HashMap;
 use keys::KeySource;
 use portcullis_domain::principal::Principal;
 use portcullis_domain::registry::{Issuers, LONGEST_EXTERNAL_LIFE, Proof, Server, TrustedIssuer};
@@ -20,7 +21,6 @@ use portcullis_domain::secret::is_ours;
 use portcullis_oauth::issuer::Issuer;
 use portcullis_oauth::jwt::{ExternalExpected, TokenRefusal, unverified_names};
 use portcullis_oauth::time::Timestamp;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 

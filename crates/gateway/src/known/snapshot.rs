@@ -17,7 +17,6 @@ use portcullis_oauth::client::ClientId;
 use portcullis_oauth::issuer::Issuer;
 use portcullis_oauth::time::Timestamp;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// PC-03: no snapshot may ask for more.
@@ -61,13 +60,11 @@ impl Place {
     }
 }
 
-static EDITIONS: AtomicU64 = AtomicU64::new(0);
-
 /// One snapshot, made ready to serve with.
 #[derive(Clone)]
 pub(crate) struct Known {
     pub(crate) number: u64,
-    /// What was compiled together: numbers of snapshots may come again from a control room whose data was restored.
+    /// Another for each compilation; unlike `number` it never comes again.
     pub(crate) edition: u64,
     policy: Policy,
     pinned: Arc<HashMap<ServerId, PinnedTools>>,
@@ -82,7 +79,11 @@ pub(crate) struct Known {
 }
 
 impl Known {
-    pub(super) fn new(snapshot: &Snapshot, before: Option<&Known>, means: &Means) -> Result<Self, FeedError> {
+    pub(super) fn new(
+        (snapshot, edition): (&Snapshot, u64),
+        before: Option<&Known>,
+        means: &Means,
+    ) -> Result<Self, FeedError> {
         if snapshot.leeway_seconds > MAX_LEEWAY_SECONDS {
             return Err(FeedError::Leeway);
         }
@@ -102,7 +103,7 @@ impl Known {
         let pinned = |server: &Server| PinnedTools::new(server.pinning, snapshot.pins.get(&server.id));
         Ok(Self {
             number: snapshot.number,
-            edition: EDITIONS.fetch_add(1, Ordering::Relaxed),
+            edition,
             pinned: Arc::new(snapshot.servers.iter().map(|server| (server.id, pinned(server))).collect()),
             agents: snapshot
                 .agents

@@ -271,7 +271,8 @@ impl Knowledge {
         if self.heard_of() > snapshot.number {
             return Err(FeedError::Older);
         }
-        Known::new(snapshot, before, &self.means)
+        // Counted on after each update, and one is taken at a time.
+        Known::new((snapshot, self.news()), before, &self.means)
     }
 
     fn take_revocations(&self, new: &[Revocation], now: Timestamp) {

@@ -85,8 +85,8 @@ impl MayBegin {
             return None;
         }
         // Who writes these otherwise gets a task that nobody finds again, and nothing else.
-        let word = match era {
-            Era::Sessions => &b"\"task\""[..],
+        let word: &[u8] = match era {
+            Era::Sessions => b"\"task\"",
             Era::Stateless => b"\"io.modelcontextprotocol/tasks\"",
         };
         memmem::find(body, word)?;

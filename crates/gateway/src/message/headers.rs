@@ -7,6 +7,7 @@ use crate::message::call::{Aim, Call, Kind};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderName};
+use std::borrow::Cow;
 
 pub(crate) const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 pub(crate) const METHOD: HeaderName = HeaderName::from_static("mcp-method");
@@ -176,15 +177,12 @@ pub(crate) fn single<'h>(
 }
 
 /// The Base64 form of a name ("Value Encoding"): the markers exactly so, the rest canonical Base64 of UTF-8.
-fn decoded(name: &HeaderName, value: &str) -> Result<String, HeaderRefusal> {
+fn decoded<'h>(name: &HeaderName, value: &'h str) -> Result<Cow<'h, str>, HeaderRefusal> {
     let Some(encoded) = value.strip_prefix("=?base64?").and_then(|rest| rest.strip_suffix("?=")) else {
-        return Ok(value.to_owned());
+        return Ok(value.into());
     };
-    STANDARD
-        .decode(encoded)
-        .ok()
-        .and_then(|bytes| String::from_utf8(bytes).ok())
-        .ok_or_else(|| HeaderRefusal::Mismatch(name.clone()))
+    let text = STANDARD.decode(encoded).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    text.map(Cow::Owned).ok_or_else(|| HeaderRefusal::Mismatch(name.clone()))
 }
 
 #[cfg(test)]

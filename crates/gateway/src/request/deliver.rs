@@ -303,26 +303,25 @@ pub(crate) fn empty(status: StatusCode) -> Response<Body> {
     response
 }
 
-static JSON: HeaderValue = HeaderValue::from_static("application/json");
-static EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
-static NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
-
 pub(crate) fn json(status: StatusCode, body: Bytes) -> Response<Body> {
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, JSON.clone());
-    headers.insert(header::CACHE_CONTROL, NO_STORE.clone());
+    headers.insert(header::CONTENT_TYPE, const { HeaderValue::from_static("application/json") });
+    headers.insert(header::CACHE_CONTROL, const { HeaderValue::from_static("no-store") });
     response
 }
 
 pub(crate) fn event_stream(body: Body) -> Response<Body> {
     let mut response = Response::new(body);
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, EVENT_STREAM.clone());
-    headers.insert(header::CACHE_CONTROL, NO_STORE.clone());
-    // Said to proxies in front of us.
-    headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+    headers.insert(header::CONTENT_TYPE, const { HeaderValue::from_static("text/event-stream") });
+    headers.insert(header::CACHE_CONTROL, const { HeaderValue::from_static("no-store") });
+    // To a proxy in front of us: keep nothing back.
+    headers.insert(
+        const { HeaderName::from_static("x-accel-buffering") },
+        const { HeaderValue::from_static("no") },
+    );
     response
 }
 

@@ -10,6 +10,7 @@ use crate::request::authenticate::authenticate;
 use crate::request::{cors, metadata};
 use axum::body::Body;
 use http::request::Parts;
+use http::uri::Authority;
 use http::{HeaderValue, Method, Request, Response, header};
 use portcullis_domain::registry::OtherTransport;
 use std::sync::Arc;
@@ -188,20 +189,17 @@ fn find(known: &Known, parts: &Parts) -> Result<Place, Refusal> {
         return Err(Refusal::UnknownServer);
     }
     let stated = stated_hosts(parts)?;
-    let is_here = |place: &&Place| stated.iter().all(|host| place.door().is_addressed_by(host));
+    let is_here = |place: &&Place| stated.clone().all(|host| place.door().is_addressed_by(host));
     places.iter().find(is_here).cloned().ok_or(Refusal::ForeignHost)
 }
 
 /// Every host that the request names: in its target (absolute form, HTTP/2) and in `Host`. At least one.
-fn stated_hosts(parts: &Parts) -> Result<Vec<&str>, Refusal> {
-    let mut hosts: Vec<&str> = Vec::new();
-    hosts.extend(parts.uri.authority().map(http::uri::Authority::as_str));
+fn stated_hosts(parts: &Parts) -> Result<impl Iterator<Item = &str> + Clone, Refusal> {
+    let target = parts.uri.authority().map(Authority::as_str);
     let mut values = parts.headers.get_all(header::HOST).iter();
-    if let Some(value) = values.next() {
-        hosts.push(value.to_str().map_err(|_| Refusal::HostUnclear)?);
-    }
-    if hosts.is_empty() || values.next().is_some() {
+    let host = values.next().map(|value| value.to_str().map_err(|_| Refusal::HostUnclear)).transpose()?;
+    if target.or(host).is_none() || values.next().is_some() {
         return Err(Refusal::HostUnclear);
     }
-    Ok(hosts)
+    Ok(target.into_iter().chain(host))
 }

@@ -52,16 +52,15 @@ impl Assertions {
         policy: &ServerPolicy,
         unique: impl FnOnce() -> String,
     ) -> Option<HeaderValue> {
-        let Caller { principal, known, now, .. } = caller;
-        let server = policy.server();
+        let (principal, server, now) = (&caller.principal, policy.server(), caller.now);
         let purpose = For {
             subject: principal.subject.clone(),
             client: principal.client_id.clone(),
             effective: policy.effective(principal, &caller.circumstances()),
             server: server.id,
-            edition: known.edition,
+            edition: caller.known.edition,
         };
-        if let Some(kept) = self.made().get(&purpose).filter(|kept| *now < kept.until) {
+        if let Some(kept) = self.made().get(&purpose).filter(|kept| now < kept.until) {
             return Some(kept.header.clone());
         }
         let claims = AssertionClaims {
@@ -69,13 +68,13 @@ impl Assertions {
             aud: server.canonical_uri.as_str().to_owned(),
             sub: principal.subject.to_string(),
             client_id: principal.client_id.clone(),
-            scope: policy.scopes(purpose.effective),
-            iat: *now,
-            exp: *now + ASSERTION_LIFE,
+            scope: policy.names_of(purpose.effective),
+            iat: now,
+            exp: now + ASSERTION_LIFE,
             jti: unique(),
         };
         let header = shown(&self.key.sign(ASSERTION_TYPE, &claims).ok()?)?;
-        let until = *now + ASSERTION_LIFE / 2;
+        let until = now + ASSERTION_LIFE / 2;
         self.made().insert(purpose, Made { header: header.clone(), until });
         Some(header)
     }

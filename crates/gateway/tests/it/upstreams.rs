@@ -5,6 +5,7 @@ use axum::body::Body;
 use futures_util::StreamExt as _;
 use http::Response;
 use portcullis_domain::registry::{Placement, Upstream, UpstreamCredential};
+use portcullis_domain::snapshot::{ChangedAgents, Snapshot, Update};
 use portcullis_guard::assertion::AssertionVerifier;
 use std::time::Duration;
 
@@ -32,7 +33,7 @@ async fn pc_05_hdr_01_as_prm_06_an_assertion_in_place_of_the_token() {
 }
 
 #[tokio::test]
-async fn pc_05_assertions_are_reused_for_half_their_life_per_principal_and_snapshot() {
+async fn pc_05_assertions_are_reused_for_half_their_life_per_principal_and_policy() {
     let world = World::new().await;
     let credential = || world.upstream.last().headers["authorization"].clone();
     world.served(tool(&world.token(), "list_notes")).await;
@@ -53,9 +54,67 @@ async fn pc_05_assertions_are_reused_for_half_their_life_per_principal_and_snaps
     assert_ne!(credential(), second);
 }
 
+/// Who the upstream was last told that calls, and the header that told it.
+fn vouched(world: &World) -> (String, http::HeaderValue) {
+    let header = world.upstream.last().headers["authorization"].clone();
+    let issuer = "https://as.test/assertions".parse().unwrap();
+    let audience = "https://as.test/mcp/notes".parse().unwrap();
+    let verifier = AssertionVerifier::new(issuer, audience, &world.assertion_keys).unwrap();
+    let assertion = header.to_str().unwrap().strip_prefix("Bearer ").unwrap();
+    (verifier.verify(assertion, NOW).unwrap().scopes.to_string(), header)
+}
+
+#[tokio::test]
+async fn pc_05_pc_21_an_agent_that_may_less_is_vouched_for_with_less() {
+    let world = World::with(|_| (), |snapshot| may(snapshot, "notes:read notes:write")).await;
+    let token = world.sign(|claims| claims.scope = "notes:read notes:write".parse().unwrap());
+    world.served(tool(&token, "list_notes")).await;
+    let (scopes, first) = vouched(&world);
+    assert_eq!(scopes, "notes:read notes:write");
+    let narrow = |after: u64, scopes: &str| {
+        let mut changed = world.snapshot.clone();
+        may(&mut changed, scopes);
+        let agents = ChangedAgents { put: changed.agents, removed: vec![] };
+        let update =
+            Update::Agents { after, number: after + 1, agents, revocations: vec![], as_of: world.now() };
+        world.feed(&update).unwrap();
+    };
+    narrow(1, "notes:read notes:write");
+    world.served(tool(&token, "list_notes")).await;
+    assert_eq!(vouched(&world).1, first, "nothing changed for this caller");
+    narrow(2, "notes:read");
+    world.served(tool(&token, "list_notes")).await;
+    assert_eq!(vouched(&world).0, "notes:read");
+}
+
+fn may(snapshot: &mut Snapshot, scopes: &str) {
+    snapshot.agents[0].access.values_mut().for_each(|access| *access = scopes.parse().unwrap());
+}
+
+#[tokio::test]
+async fn pc_05_an_assertion_ends_with_what_was_compiled_even_under_the_same_number() {
+    let world = World::new().await;
+    world.served(tool(&world.token(), "list_notes")).await;
+    assert_eq!(vouched(&world).0, "notes:read");
+    let text = serde_json::to_string(&world.snapshot).unwrap().replace("notes:read", "notes:peek");
+    let renamed: Snapshot = serde_json::from_str(&text).unwrap();
+    let token = world.sign(|claims| claims.scope = "notes:peek".parse().unwrap());
+    world.feed_snapshot(&renamed);
+    world.served(tool(&token, "list_notes")).await;
+    assert_eq!(vouched(&world).0, "notes:peek");
+    world.gateway.forget();
+    world.feed_snapshot(&world.snapshot);
+    world.served(tool(&world.token(), "list_notes")).await;
+    assert_eq!(vouched(&world).0, "notes:read");
+    world.gateway.forget();
+    world.feed_snapshot(&renamed);
+    world.served(tool(&token, "list_notes")).await;
+    assert_eq!(vouched(&world).0, "notes:peek");
+}
+
 #[tokio::test]
 async fn pc_05_without_a_credential_nothing_is_sent_as_one() {
-    let none = |snapshot: &mut portcullis_domain::snapshot::Snapshot| {
+    let none = |snapshot: &mut Snapshot| {
         if let Placement::Gateway { credential, .. } = &mut snapshot.servers[0].placement {
             *credential = UpstreamCredential::None;
         }

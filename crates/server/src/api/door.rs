@@ -125,7 +125,7 @@ impl Door {
         let circumstances = Circumstances { now, address, arguments: None };
         let may = |roles: Vec<String>| {
             let today = Principal { roles, ..principal.clone() };
-            server.scopes(server.effective(&today, &circumstances))
+            server.names_of(server.effective(&today, &circumstances))
         };
         let mut identity = match &person {
             None => Identity::reaching_everything(rights(&may(Vec::new()))),

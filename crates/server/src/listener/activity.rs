@@ -65,7 +65,7 @@ impl Activity {
 }
 
 impl Busy {
-    /// It is over; what it was part of.
+    /// Ends it, and gives back where it went on.
     pub(super) fn over(self) -> Activity {
         self.0.clone()
     }

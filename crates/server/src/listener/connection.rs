@@ -24,6 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
+use tokio::task::coop::unconstrained;
 use tokio_util::sync::CancellationToken;
 
 /// Beyond it: 431.
@@ -149,15 +150,14 @@ async fn serve_1((stream, tap): (Tapped, Tap), site: Site<impl Answers>, life: L
     let service = service_fn(move |request: Request<Incoming>| {
         let strict = tap.check(&request);
         let site = site.clone();
-        let (activity, tap) = (watched.clone(), tap.clone());
-        // Given back when the answer begins, not when the connection ends. The room is there first, and the way of a call is long:
-        // so nothing is moved into it but what the request brings.
+        let (busy, tap) = (watched.busy(), tap.clone());
+        // Given back when the answer begins, not when the connection ends. The room first: `Box::pin` would make a call's whole
+        // way elsewhere and move it here.
         let room = Box::new_uninit();
         Box::into_pin(Box::write(room, async move {
             match strict {
                 Ok(()) => {
-                    let busy = activity.busy();
-                    let answer = watched_by(busy, answer_1(site, request).await);
+                    let answer = watch(busy, answer_1(site, request).await);
                     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
                         tap.leave();
                     }
@@ -188,7 +188,7 @@ async fn serve_2(stream: Tapped, site: Site<impl Answers>, life: Life) -> hyper:
         let site = site.clone();
         let busy = watched.busy();
         let answer = site.answer(request.map(Body::new));
-        Box::pin(async move { Ok::<_, Infallible>(watched_by(busy, answer.await)) })
+        Box::pin(async move { Ok::<_, Infallible>(watch(busy, answer.await)) })
     });
     let connection = pin!(
         http2::Builder::new(Patient(life.0))
@@ -207,8 +207,8 @@ async fn serve_2(stream: Tapped, site: Site<impl Answers>, life: Life) -> hyper:
     live(connection, http2::Connection::graceful_shutdown, &activity, life).await
 }
 
-/// A request counts as work from its head to the last of its answer that is taken.
-fn watched_by(busy: Busy, answer: Response<Body>) -> Response<Body> {
+/// From here on the answer counts as work, until the last of it is taken; `busy` did since the head.
+fn watch(busy: Busy, answer: Response<Body>) -> Response<Body> {
     answer.map(|body| Body::new(Watched::new(body, busy.over())))
 }
 
@@ -221,16 +221,17 @@ async fn live<C: Future<Output = hyper::Result<()>>>(
     (idle, stop): Life,
 ) -> hyper::Result<()> {
     tokio::select! {
+        // Nearly always it is the connection; one that never rests must not keep the rest from being asked.
         biased;
         ended = connection.as_mut() => return ended,
-        () = activity.idle(idle) => {}
+        () = unconstrained(activity.idle(idle)) => {}
         () = stop.cancelled() => {}
     }
     end(connection.as_mut());
     activity.touch();
     tokio::select! {
         ended = connection => ended,
-        () = activity.idle(idle) => Ok(()),
+        () = unconstrained(activity.idle(idle)) => Ok(()),
     }
 }
 

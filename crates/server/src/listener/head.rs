@@ -70,12 +70,10 @@ pub(super) fn check(head: &[u8]) -> Result<Framing, Fault> {
 /// The value of a header line of this name; that of a line without a colon is empty.
 fn named<'l>(line: &'l [u8], name: &[u8]) -> Option<&'l [u8]> {
     let (start, rest) = line.split_at_checked(name.len())?;
-    match rest {
-        _ if !start.eq_ignore_ascii_case(name) => None,
-        [] => Some(rest),
-        [b':', value @ ..] => Some(value),
-        _ => None,
+    if !start.eq_ignore_ascii_case(name) {
+        return None;
     }
+    if rest.is_empty() { Some(rest) } else { rest.strip_prefix(b":") }
 }
 
 fn length(value: &[u8]) -> Option<Framing> {
@@ -112,9 +110,20 @@ mod tests {
             ("Content-Length: 5, 5\r\n", Fault::Unseen),
             ("Content-Length:\r\n", Fault::Unseen),
             ("Transfer-Encoding: chunked, identity\r\n", Fault::Unseen),
+            ("Content-Length\r\n", Fault::Unseen),
+            ("Host\r\n", Fault::Repeated),
             ("X: a\nY: b\r\n", Fault::BareLineFeed),
         ] {
             assert_eq!(check(&head(lines)), Err(fault), "{lines:?}");
+        }
+        for other in [
+            "Content-Length-X: 5",
+            "X-Content-Length: 5",
+            "Hosts: b",
+            "Hos: b",
+            "Transfer-Encodings: chunked",
+        ] {
+            assert_eq!(check(&head(&format!("{other}\r\n"))), Ok(Framing::Length(0)), "{other}");
         }
         assert_eq!(check(b"GET / HTTP/1.1\r\n\r\n"), Err(Fault::NoHost));
     }

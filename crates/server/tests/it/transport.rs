@@ -31,6 +31,8 @@ async fn as_http_02_disc_11_only_our_own_names_are_answered() {
         ("127.0.0.1:8080.evil.example", StatusCode::MISDIRECTED_REQUEST),
         ("evil@127.0.0.1:8080", StatusCode::MISDIRECTED_REQUEST),
         ("", StatusCode::BAD_REQUEST),
+        ("a b", StatusCode::BAD_REQUEST),
+        ("evil.example/", StatusCode::BAD_REQUEST),
     ] {
         assert_eq!(test.send(with_host("/nothing", other)).await.status, status, "{other}");
     }

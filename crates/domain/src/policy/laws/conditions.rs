@@ -165,7 +165,7 @@ fn decide(snapshot: &Snapshot, caller: &Principal, tool: &str, around: &Around) 
 fn effective(snapshot: &Snapshot, caller: &Principal, around: &Around) -> ScopeSet {
     let policy = Policy::compile(snapshot).unwrap();
     let notes = policy.server("notes").unwrap();
-    around.with(|circumstances| notes.scopes(notes.effective(caller, circumstances)))
+    around.with(|circumstances| notes.names_of(notes.effective(caller, circumstances)))
 }
 
 fn observed(snapshot: &Snapshot) -> Snapshot {

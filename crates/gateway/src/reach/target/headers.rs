@@ -17,7 +17,7 @@ const CHECKED: [HeaderName; 3] = [PROTOCOL_VERSION, METHOD, NAME];
 /// `shown` is our own credential. `None` when a value of ours is no header value.
 pub(super) fn for_upstream(forwarded: &Forwarded<'_>, shown: Option<&HeaderValue>) -> Option<HeaderMap> {
     let theirs = forwarded.headers;
-    // As many as a call usually has.
+    // Room for what a call usually has, so that it does not grow.
     let mut headers = HeaderMap::with_capacity(8);
     // Hop-by-hop first (RFC 9110 s7.6.1), so that nothing we add can be named there.
     let named_hop_by_hop = connection_options(theirs);
@@ -33,7 +33,7 @@ pub(super) fn for_upstream(forwarded: &Forwarded<'_>, shown: Option<&HeaderValue
         }
     }
     if has_body {
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(header::CONTENT_TYPE, const { HeaderValue::from_static("application/json") });
     }
     if forwarded.era == Era::Sessions {
         if let Some(session) = forwarded.session {

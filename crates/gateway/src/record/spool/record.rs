@@ -101,7 +101,7 @@ struct DecidedLine<'a> {
     outcome: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
-    subject: AsText<'a>,
+    subject: SubjectText<'a>,
     client: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     agent: Option<&'a Name>,
@@ -171,7 +171,7 @@ impl Record for Decided<'_> {
             call: self.call,
             outcome,
             reason,
-            subject: AsText(&self.principal.subject),
+            subject: SubjectText(&self.principal.subject),
             client: self.principal.client_id.as_str(),
             agent: self.agent,
             roles: &self.principal.roles,
@@ -237,14 +237,32 @@ fn cut(text: &str) -> &str {
     text.get(..end).unwrap_or(text)
 }
 
-/// Written as it is printed.
-struct AsText<'a>(&'a Subject);
+/// As it is printed; an agent's, as nearly all are, without formatting.
+struct SubjectText<'a>(&'a Subject);
 
-impl Serialize for AsText<'_> {
+impl Serialize for SubjectText<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.0 {
             Subject::Agent(client) => serializer.serialize_str(client.as_str()),
             Subject::External { .. } | Subject::User(_) => serializer.collect_str(self.0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use portcullis_domain::id::UserId;
+
+    #[test]
+    fn a_subject_is_recorded_as_it_is_printed() {
+        for subject in [
+            Subject::Agent("cli_1".parse().unwrap()),
+            Subject::External { issuer: "https://other.test".parse().unwrap(), subject: "s\"1".to_owned() },
+            Subject::User(UserId::from_bytes([7; 16])),
+        ] {
+            let recorded = serde_json::to_value(SubjectText(&subject)).unwrap();
+            assert_eq!(recorded, subject.to_string());
         }
     }
 }

@@ -6,10 +6,11 @@ use crate::message::call::{Call, Kind};
 use crate::message::events;
 use crate::message::rpc::{code, rpc_error};
 use crate::request::deliver::{event_stream, json};
+use crate::upstream::forward::is_of_type;
 use axum::body::Body;
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream};
-use http::{Response, StatusCode, header};
+use http::{Response, StatusCode};
 use http_body_util::BodyExt as _;
 use std::convert::Infallible;
 
@@ -78,7 +79,7 @@ pub(super) async fn refused(answers: Vec<Refusing>) -> Response<Body> {
 }
 
 pub(crate) fn is_stream(answer: &Response<Body>) -> bool {
-    answer.headers().get(header::CONTENT_TYPE).is_some_and(|stated| stated == "text/event-stream")
+    is_of_type(answer.headers(), "text/event-stream")
 }
 
 /// The answer to one request, which names it.
