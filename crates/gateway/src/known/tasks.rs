@@ -9,13 +9,13 @@ use crate::message::call::{Aim, Call, MadeBy};
 use crate::message::headers::Era;
 use crate::message::owner::Owner;
 use bytes::Bytes;
-use memchr::memmem;
+use memchr::memmem::Finder;
 use portcullis_domain::id::ServerId;
 use portcullis_domain::principal::Principal;
 use portcullis_guard::bounded::BoundedMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 /// Longest id that is taken from an upstream.
 const MAX_ID: usize = 512;
@@ -25,6 +25,10 @@ const MAX_MESSAGE: usize = 16 * 1024;
 
 /// Longest name of a tool whose tasks are tied to their maker. Those of others are nobody's, so nobody gets at them.
 const MAX_NAME: usize = 1024;
+
+/// By which a client of each era asks for a task.
+static TASK: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"task\""));
+static TASKS: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"io.modelcontextprotocol/tasks\""));
 
 /// Every task that was made here.
 pub(crate) struct Tasks {
@@ -85,11 +89,11 @@ impl MayBegin {
             return None;
         }
         // Who writes these otherwise gets a task that nobody finds again, and nothing else.
-        let word: &[u8] = match era {
-            Era::Sessions => b"\"task\"",
-            Era::Stateless => b"\"io.modelcontextprotocol/tasks\"",
+        let word = match era {
+            Era::Sessions => &TASK,
+            Era::Stateless => &TASKS,
         };
-        memmem::find(body, word)?;
+        word.find(body)?;
         // A copy: it may be a small part of what was received.
         let message = (keeps_arguments && body.len() <= MAX_MESSAGE).then(|| Bytes::copy_from_slice(body));
         let owner = Owner::of(&caller.principal);
