@@ -265,6 +265,14 @@ mod tests {
     }
 
     #[test]
+    fn doctor_misses_no_program_that_the_demo_brings_along() {
+        let place = Place::new();
+        let _server = place.serve(&["--demo"]);
+        assert_eq!(said_of(&place, "database")[0].0, "ok");
+        assert_eq!(said_of(&place, "server ops"), []);
+    }
+
+    #[test]
     fn def_05_a_hangup_ends_no_server() {
         let place = Place::new();
         let mut server = place.serve(&[]);

@@ -5,6 +5,7 @@ use crate::backup;
 use crate::clock::Clock;
 use crate::config::{Config, MasterKeySource};
 use crate::data;
+use crate::demo::OPS_COMMAND;
 use crate::entropy::Entropy;
 use crate::keys::master::{self, MasterKeyError};
 use crate::listener::tls::{Tls, Validity};
@@ -128,7 +129,8 @@ pub(super) fn programs(config: &Config, registry: Option<&Registry>, findings: &
     for server in registry.iter().flat_map(|registry| &registry.servers) {
         if let Placement::Gateway { upstream: Upstream::Command(name), .. } = &server.placement
             && !config.commands.contains_key(name)
-            && !config.demo
+            // The demo brings it along, whenever it runs.
+            && name != OPS_COMMAND
         {
             findings.problem(
                 format!("server {}", server.name),
