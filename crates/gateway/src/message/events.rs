@@ -3,6 +3,7 @@
 use crate::bounds::room::{Held, NoRoom, Share, keeping};
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::{BoxStream, StreamExt as _};
+use memchr::{memchr2, memchr2_iter};
 use std::borrow::Cow;
 
 /// The upstream broke off, or sent an event without end or without room for it.
@@ -38,8 +39,7 @@ impl Splitter {
     /// The next whole event.
     pub(crate) fn next_event(&mut self) -> Option<Bytes> {
         loop {
-            let offset = self.buffer[self.searched..].iter().position(|byte| matches!(byte, b'\r' | b'\n'));
-            let Some(offset) = offset else {
+            let Some(offset) = memchr2(b'\r', b'\n', &self.buffer[self.searched..]) else {
                 self.searched = self.buffer.len();
                 return None;
             };
@@ -178,7 +178,8 @@ fn append_data(written: &mut Vec<u8>, json: &[u8]) {
 
 fn lines(event: &[u8]) -> impl Iterator<Item = &[u8]> {
     let event = event.strip_prefix("\u{feff}".as_bytes()).unwrap_or(event);
-    event.split(|byte| matches!(byte, b'\r' | b'\n'))
+    let ends = memchr2_iter(b'\r', b'\n', event).chain([event.len()]);
+    ends.scan(0, |begin, end| event.get(std::mem::replace(begin, end + 1)..end))
 }
 
 fn field<'l>(line: &'l [u8], name: &[u8]) -> Option<&'l [u8]> {

@@ -5,9 +5,10 @@ use super::breaker::Breaker;
 use crate::settings::Clock;
 use futures_util::future::BoxFuture;
 use http::Uri;
+use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
+use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::rt::TokioIo;
 use portcullis_domain::registry::is_never_dialled;
 use portcullis_oauth::upstream::UpstreamUrl;
@@ -16,6 +17,7 @@ use rustls::ClientConfig;
 use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -25,8 +27,10 @@ use tower_service::Service;
 /// A host that vanished is noticed although nothing is sent to it: streams may be silent for hours.
 const KEEP_ALIVE: Duration = Duration::from_mins(1);
 
-/// Over these, hyper speaks.
-type Connection = MaybeHttpsStream<TokioIo<TcpStream>>;
+/// What hyper speaks over. Of what it knows about itself nothing is told but the protocol: hyper would make a copy of it for
+/// each answer.
+#[derive(Debug)]
+pub struct Dialled(MaybeHttpsStream<TokioIo<TcpStream>>);
 
 /// Dials http and https.
 #[derive(Clone)]
@@ -54,9 +58,9 @@ impl Connector {
 }
 
 impl Service<Uri> for Connector {
-    type Response = Connection;
+    type Response = Dialled;
     type Error = Box<dyn Error + Send + Sync>;
-    type Future = BoxFuture<'static, Result<Connection, Self::Error>>;
+    type Future = BoxFuture<'static, Result<Dialled, Self::Error>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.https.poll_ready(context)
@@ -83,8 +87,55 @@ impl Service<Uri> for Connector {
                 }
                 (Ok(_) | Err(_), _) => {}
             }
-            dialled
+            dialled.map(Dialled)
         })
+    }
+}
+
+impl Connection for Dialled {
+    fn connected(&self) -> Connected {
+        let is_http2 = self.0.connected().is_negotiated_h2();
+        if is_http2 { Connected::new().negotiated_h2() } else { Connected::new() }
+    }
+}
+
+impl Read for Dialled {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(context, buffer)
+    }
+}
+
+impl Write for Dialled {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(context)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.0.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write_vectored(context, parts)
     }
 }
 

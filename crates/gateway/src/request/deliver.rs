@@ -32,6 +32,7 @@ use portcullis_domain::condition::Circumstances;
 use portcullis_domain::policy::ServerPolicy;
 use serde_json::value::RawValue;
 use std::sync::Arc;
+use std::time::Duration;
 
 type Events = BoxStream<'static, Result<Bytes, BrokenOff>>;
 
@@ -269,6 +270,10 @@ impl Inner {
         (aim, is_endless): (Aim, bool),
         arguments: Option<InMessage>,
     ) -> Watch {
+        let (changes, now) = (self.knowledge.changes(), (self.settings.clock)());
+        // An answer that begins in the second of its decision, with nothing heard since, need not be looked at again in it. What
+        // is heard from here on is a change.
+        let is_decided = !is_endless && self.knowledge.is_as_it_was(caller, now);
         Watch {
             knowledge: Arc::clone(&self.knowledge),
             pins: Arc::clone(&self.pins),
@@ -279,9 +284,9 @@ impl Inner {
             address: caller.address,
             arguments,
             is_endless,
-            changes: self.knowledge.changes(),
+            changes,
             closing: self.closing.subscribe(),
-            holds_until: None,
+            holds_until: is_decided.then_some(now + Duration::from_secs(1)),
         }
     }
 }
