@@ -156,8 +156,8 @@ impl Gateway {
     /// Answers a request to a server or for its metadata: one at `ISSUER/mcp/{name}` and below it, at
     /// `/.well-known/oauth-protected-resource` and below it, or at a path that [`Gateway::owns`]. What is not there is said as a
     /// gateway says it, and counted.
-    pub async fn answer(&self, request: Request<Body>) -> Response<Body> {
-        Arc::clone(&self.inner).serve(request).await
+    pub async fn answer(&self, request: Request<Body>, from: Option<ClientAddress>) -> Response<Body> {
+        Arc::clone(&self.inner).serve(request, from).await
     }
 
     /// Tools that were seen to be other than they are pinned, or all of a server where nothing is pinned yet (PC-33). For

@@ -14,6 +14,7 @@ use axum::extract::Request;
 use axum::response::Response;
 use http::StatusCode;
 use http::uri::Authority;
+use portcullis_gateway::ClientAddress;
 use std::sync::Arc;
 
 /// Everything that the listener serves. Cheap to clone; clones are the same.
@@ -61,13 +62,13 @@ impl Front {
 }
 
 impl Answers for Front {
-    async fn answer(&self, request: Request) -> Response {
+    async fn answer(&self, request: Request, from: Option<ClientAddress>) -> Response {
         let Behind { app, routes } = &*self.0;
         let path = request.uri().path();
         let endpoint = Endpoint::of(path.strip_prefix(app.config.issuer.path()).unwrap_or(path));
         let mut response = match self.way(&request, endpoint) {
-            Way::Gateway => surviving(&request.uri().clone(), own_names::answer(app, request)).await,
-            Way::Routes => routes.answer(request).await,
+            Way::Gateway => surviving(&request.uri().clone(), own_names::answer(app, request, from)).await,
+            Way::Routes => routes.answer(request, from).await,
             Way::Astray => plain(StatusCode::MISDIRECTED_REQUEST, "This server has another name.\n"),
             Way::Unclear => plain(StatusCode::BAD_REQUEST, "The request must name exactly one host.\n"),
         };

@@ -20,6 +20,7 @@ use axum::response::Response;
 use connection::Site;
 use forwarded::TrustedProxies;
 use places::{Most, Peer, Place, Places};
+use portcullis_gateway::ClientAddress;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
@@ -33,12 +34,16 @@ use tower::ServiceExt as _;
 
 /// Answers requests.
 pub trait Answers: Clone + Send + Sync + 'static {
-    /// Answers one. Not boxed: its room is in the connection's own task.
-    fn answer(&self, request: Request) -> impl Future<Output = Response> + Send;
+    /// Answers one, `from` where it really comes. Not boxed: its room is in the connection's own task.
+    fn answer(&self, request: Request, from: Option<ClientAddress>) -> impl Future<Output = Response> + Send;
 }
 
+/// Its handlers find where a request comes from among the extensions.
 impl Answers for Router {
-    async fn answer(&self, request: Request) -> Response {
+    async fn answer(&self, mut request: Request, from: Option<ClientAddress>) -> Response {
+        if let Some(from) = from {
+            request.extensions_mut().insert(from);
+        }
         let Ok::<_, Infallible>(response) = self.clone().oneshot(request).await;
         response
     }

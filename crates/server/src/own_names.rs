@@ -8,13 +8,15 @@ use crate::config::Role;
 use crate::layers;
 use axum::extract::{Request, State};
 use axum::response::Response;
+use portcullis_gateway::ClientAddress;
 use std::sync::Arc;
 
 /// What no route is about: metadata of a server, a server at a path that is not of the usual form, or nothing.
 pub(crate) async fn other_path(State(app): State<Arc<App>>, request: Request) -> Response {
     let path = request.uri().path();
     if is_description(path) || app.gateway.owns(path) {
-        answer(&app, request).await
+        let from = request.extensions().get().copied();
+        answer(&app, request, from).await
     } else {
         layers::not_found().await
     }
@@ -27,10 +29,10 @@ fn is_description(path: &str) -> bool {
 }
 
 /// Hands it to the gateway, where calls are served here. Metadata is served everywhere: it says where calls go.
-pub(crate) async fn answer(app: &App, request: Request) -> Response {
+pub(crate) async fn answer(app: &App, request: Request, from: Option<ClientAddress>) -> Response {
     match app.config.role {
         Role::Control if !is_description(request.uri().path()) => layers::elsewhere(),
-        Role::All | Role::Control | Role::Gateway(_) => app.gateway.answer(request).await,
+        Role::All | Role::Control | Role::Gateway(_) => app.gateway.answer(request, from).await,
     }
 }
 

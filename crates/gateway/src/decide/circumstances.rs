@@ -10,8 +10,8 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-/// Where a request really comes from. Whoever accepts connections puts it into the request's extensions, never from a header
-/// that anybody can write. Without it the address is not known, and conditions on addresses refuse.
+/// Where a request really comes from. Whoever accepts connections says it, never by a header that anybody can write. Without it
+/// the address is not known, and conditions on addresses refuse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientAddress(pub IpAddr);
 

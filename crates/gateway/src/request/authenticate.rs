@@ -1,7 +1,6 @@
 //! From the headers of a request to its principal. The body is not looked at; an unauthenticated one is never read.
 
 use crate::bounds::rates::Rates;
-use crate::decide::circumstances::ClientAddress;
 use crate::decide::refusal::Refusal;
 use crate::known::caller::Caller;
 use crate::known::disbelief::Disbelief;
@@ -13,6 +12,7 @@ use http::{HeaderValue, header};
 use portcullis_guard::bearer::bearer_token;
 use portcullis_oauth::jwt::TokenRefusal;
 use portcullis_oauth::time::Timestamp;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Who calls.
@@ -20,9 +20,8 @@ pub(crate) async fn authenticate(
     (knowledge, rates): (&Knowledge, &Rates),
     (known, door): (Arc<Known>, Arc<Door>),
     parts: &Parts,
-    now: Timestamp,
+    (now, address): (Timestamp, Option<IpAddr>),
 ) -> Result<Caller, Refusal> {
-    let address = parts.extensions.get::<ClientAddress>().map(|address| address.0);
     rates.request(address, now).map_err(Refusal::TooOften)?;
     let token = presented(parts)?;
     let news = knowledge.news();

@@ -1,6 +1,7 @@
 //! The way of a request through the gateway, up to the caller: address, host, origin, freshness, token. In this order.
 
 use crate::Inner;
+use crate::decide::circumstances::ClientAddress;
 use crate::decide::refusal::{Context, Refusal};
 use crate::decide::refused::Refused;
 use crate::known::caller::Caller;
@@ -13,6 +14,7 @@ use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderValue, Method, Request, Response, header};
 use portcullis_domain::registry::OtherTransport;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// How a server is spoken to.
@@ -35,16 +37,23 @@ impl Way {
 
 impl Inner {
     /// Answers a request, whatever it is.
-    pub(crate) async fn serve(self: Arc<Self>, request: Request<Body>) -> Response<Body> {
+    pub(crate) async fn serve(
+        self: Arc<Self>,
+        request: Request<Body>,
+        from: Option<ClientAddress>,
+    ) -> Response<Body> {
         let (parts, body) = request.into_parts();
+        let from = from.map(|ClientAddress(address)| address);
         let Some(known) = self.knowledge.known() else {
             return self.refuse_stranger(&Refusal::Stale, None);
         };
         match find(&known, &parts) {
             Ok(Place::Metadata(door)) => self.describe(&door, &parts),
-            Ok(Place::Endpoint(door)) => self.at_door((&known, &door), Way::Streamable, parts, body).await,
+            Ok(Place::Endpoint(door)) => {
+                self.at_door((&known, &door), (Way::Streamable, from), parts, body).await
+            }
             Ok(Place::Line(door, transport)) => {
-                self.at_door((&known, &door), Way::Other(transport), parts, body).await
+                self.at_door((&known, &door), (Way::Other(transport), from), parts, body).await
             }
             Err(refusal) => self.refuse_stranger(&refusal, None),
         }
@@ -66,7 +75,7 @@ impl Inner {
     async fn at_door(
         self: &Arc<Self>,
         (known, door): (&Arc<Known>, &Arc<Door>),
-        way: Way,
+        (way, from): (Way, Option<IpAddr>),
         parts: Parts,
         body: Body,
     ) -> Response<Body> {
@@ -77,7 +86,7 @@ impl Inner {
         let response = if parts.method == Method::OPTIONS {
             cors::preflight(&parts.headers)
         } else {
-            match self.admit((known, door), way, &parts).await {
+            match self.admit((known, door), (way, from), &parts).await {
                 Ok(caller) => self.for_caller(&caller, way, &parts, body).await,
                 Err(refusal) => self.refuse_stranger(&refusal, Some(door)),
             }
@@ -108,7 +117,7 @@ impl Inner {
     async fn admit(
         &self,
         (known, door): (&Arc<Known>, &Arc<Door>),
-        way: Way,
+        (way, from): (Way, Option<IpAddr>),
         parts: &Parts,
     ) -> Result<Caller, Refusal> {
         way.allows(&parts.method)?;
@@ -117,7 +126,7 @@ impl Inner {
             return Err(Refusal::Stale);
         }
         let place = (Arc::clone(known), Arc::clone(door));
-        authenticate((&self.knowledge, &self.rates), place, parts, now).await
+        authenticate((&self.knowledge, &self.rates), place, parts, (now, from)).await
     }
 
     async fn for_caller(

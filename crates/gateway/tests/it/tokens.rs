@@ -180,6 +180,18 @@ async fn aud_12_a_token_for_one_server_is_refused_at_the_other() {
 }
 
 #[tokio::test]
+async fn pc_30_where_a_server_stands_at_the_metadata_of_another_the_server_answers() {
+    let path = "/.well-known/oauth-protected-resource/mcp/notes";
+    let ask = || Ask::new("GET", path).header("host", "as.test");
+    assert_eq!(World::new().await.send(ask()).await.status, 200);
+    let there = format!("https://as.test{path}");
+    let world = World::with(|_| (), |snapshot| snapshot.servers[1].canonical_uri = there.parse().unwrap());
+    let answered = world.await.send(ask()).await;
+    assert_eq!(answered.status, 401, "metadata is for everybody");
+    assert!(answered.challenge().contains(&format!("/.well-known/oauth-protected-resource{path}")));
+}
+
+#[tokio::test]
 async fn aud_08_addresses_that_begin_alike_are_not_alike() {
     let addresses = ["https://tools.test/a", "https://tools.test/a/b", "https://tools.test/ab"];
     let world = World::with(
@@ -204,7 +216,7 @@ async fn aud_08_addresses_that_begin_alike_are_not_alike() {
             let path = at.strip_prefix("https://tools.test").unwrap();
             let ask = tool(&token, "list_notes").to(path).header("host", "tools.test");
             let before = world.upstream.count();
-            let answered = world.gateway.answer(ask.into_request()).await;
+            let answered = world.gateway.answer(ask.into_request(), None).await;
             let (status, reached) = if at == made_for { (200, 1) } else { (401, 0) };
             assert_eq!(answered.status(), status, "a token for {made_for} at {at}");
             assert_eq!(world.upstream.count() - before, reached, "a token for {made_for} at {at}");

@@ -254,7 +254,7 @@ async fn ups_01_02_03_answers_that_are_not_passed_on() {
     let mut names: Vec<&str> = answered.headers.keys().map(http::HeaderName::as_str).collect();
     names.sort_unstable();
     assert_eq!(names, ["cache-control", "content-type"]);
-    let gone = |snapshot: &mut portcullis_domain::snapshot::Snapshot| {
+    let gone = |snapshot: &mut Snapshot| {
         if let Placement::Gateway { upstream, .. } = &mut snapshot.servers[0].placement {
             *upstream = Upstream::Url("http://127.0.0.1:1/mcp".into());
         }
@@ -274,7 +274,7 @@ async fn an_upstream_that_speaks_another_language_is_there() {
             let _written = stream.write_all(b"SSH-2.0-inside\r\n\r\n").await;
         }
     });
-    let other = move |snapshot: &mut portcullis_domain::snapshot::Snapshot| {
+    let other = move |snapshot: &mut Snapshot| {
         if let Placement::Gateway { upstream, .. } = &mut snapshot.servers[0].placement {
             *upstream = Upstream::Url(format!("http://{address}/mcp"));
         }

@@ -235,11 +235,13 @@ impl World {
 
     /// The response with its body unread.
     pub(crate) async fn open(&self, ask: Ask) -> Response<Body> {
-        self.gateway.answer(ask.into_request()).await
+        let from = ask.from;
+        self.gateway.answer(ask.into_request(), from).await
     }
 
     /// Sends `ask`, whose body is complete only after `meanwhile`; the status of the answer.
     pub(crate) async fn send_slowly(&self, ask: Ask, meanwhile: impl FnOnce()) -> u16 {
+        let from = ask.from;
         let (parts, body) = ask.into_request().into_parts();
         let whole = body.collect().await.unwrap().to_bytes();
         let (sender, receiver) = tokio::sync::oneshot::channel::<Bytes>();
@@ -250,7 +252,7 @@ impl World {
         });
         let request = Request::from_parts(parts, Body::from_stream(late));
         let gateway = self.gateway.clone();
-        let answer = tokio::spawn(async move { gateway.answer(request).await });
+        let answer = tokio::spawn(async move { gateway.answer(request, from).await });
         // The gateway has looked at the headers when it asks for the body.
         asked.await.unwrap();
         meanwhile();
@@ -513,9 +515,6 @@ impl Ask {
 
     pub(crate) fn into_request(self) -> Request<Body> {
         let mut request = Request::new(Body::from(self.body));
-        if let Some(from) = self.from {
-            request.extensions_mut().insert(from);
-        }
         *request.method_mut() = self.method;
         *request.uri_mut() = self.target.parse().unwrap();
         *request.headers_mut() = self.headers;
@@ -556,5 +555,5 @@ impl Answered {
 /// A gateway and nothing beside it.
 pub(crate) fn router(gateway: &Gateway) -> Router {
     let gateway = gateway.clone();
-    Router::new().fallback(async move |request: Request<Body>| gateway.answer(request).await)
+    Router::new().fallback(async move |request: Request<Body>| gateway.answer(request, None).await)
 }

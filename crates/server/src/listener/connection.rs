@@ -115,14 +115,10 @@ async fn shaken(stream: TcpStream, tls: &Tls, patience: Duration) -> Option<Stre
 }
 
 impl<A: Answers> Site<A> {
-    /// Whose request it is stands in each request: a layer over all routes would be built, and kept, for every connection.
-    async fn answer(self, mut request: Request<Body>) -> Response<Body> {
+    async fn answer(self, request: Request<Body>) -> Response<Body> {
         let is_head = request.method() == Method::HEAD;
         let answer = match self.proxies.client(self.peer.ip(), request.headers()) {
-            Ok(client) => {
-                request.extensions_mut().insert(ClientAddress(client));
-                self.answers.answer(request).await
-            }
+            Ok(client) => self.answers.answer(request, Some(ClientAddress(client))).await,
             Err(unclear) => of_nobody(unclear),
         };
         if is_head { without_body(answer) } else { answer }

@@ -168,7 +168,7 @@ impl TestApp {
         let issuer = self.app.config.issuer.origin();
         let host = issuer.split_once("://").unwrap().1.parse().unwrap();
         request.headers_mut().entry(header::HOST).or_insert(host);
-        let response = self.front.answer(request).await;
+        let response = self.front.answer(request, None).await;
         let (head, body) = response.into_parts();
         Answer {
             status: head.status,

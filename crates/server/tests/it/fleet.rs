@@ -149,7 +149,7 @@ async fn pc_21_no_token_is_made_by_a_registry_that_has_changed() {
             [("grant_type", "refresh_token"), ("client_id", &program.id), ("refresh_token", refresh)];
         let mut request = form("/oauth/token", &fields);
         request.headers_mut().insert("host", "127.0.0.1:8080".parse().unwrap());
-        let response = front(&other, axum::Router::new()).answer(request).await;
+        let response = front(&other, axum::Router::new()).answer(request, None).await;
         let status = response.status();
         (status, axum::body::to_bytes(response.into_body(), 10_000).await.unwrap())
     };

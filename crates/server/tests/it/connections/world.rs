@@ -88,7 +88,8 @@ impl World {
         third.apply(&fleet("Tracker", &upstream, "\"assertion\"")).await.unwrap();
         let wire: Arc<Mutex<Wire>> = Arc::default();
         let front = third.front.clone();
-        let router = Router::new().fallback(async move |request: Request<Body>| front.answer(request).await);
+        let router =
+            Router::new().fallback(async move |request: Request<Body>| front.answer(request, None).await);
         let router = router.layer(from_fn_with_state(Arc::clone(&wire), between));
         tokio::spawn(async move { axum::serve(door, router).await });
 

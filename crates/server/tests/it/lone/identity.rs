@@ -60,7 +60,7 @@ async fn ask(room: &Room, path: &str, token: Option<&str>) -> (StatusCode, Strin
     }
     let host = room.issuer().trim_start_matches("http://");
     let request = request.header("host", host).body(Body::from(content)).unwrap();
-    let response = room.test.front.answer(request).await;
+    let response = room.test.front.answer(request, None).await;
     let status = response.status();
     if status == StatusCode::OK {
         return (status, String::new());

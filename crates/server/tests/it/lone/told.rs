@@ -32,7 +32,7 @@ async fn pc_21_pc_62_a_stream_that_stood_still_for_long_begins_anew() {
         .header("host", room.issuer().trim_start_matches("http://"))
         .header("authorization", format!("Bearer {token}"));
     let request = request.body(Body::empty()).unwrap();
-    let answer = front(&node, Router::new()).answer(request).await;
+    let answer = front(&node, Router::new()).answer(request, None).await;
     assert_eq!(answer.status(), StatusCode::OK);
     let mut told = answer.into_body();
     assert!(matches!(next(&mut told).await, Update::Full { .. }));

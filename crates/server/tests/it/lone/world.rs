@@ -368,7 +368,7 @@ impl Drop for Far {
 }
 
 async fn send(to: &impl Answers, request: Request<Body>) -> (StatusCode, String) {
-    let (head, body) = to.answer(request).await.into_parts();
+    let (head, body) = to.answer(request, None).await.into_parts();
     let body = to_bytes(body, 1024 * 1024).await.unwrap();
     (head.status, String::from_utf8(body.to_vec()).unwrap())
 }
