@@ -325,6 +325,14 @@ impl ServerPolicy {
         self.shows_from(&self.standpoint(principal, circumstances), operation)
     }
 
+    /// When `principal` may nothing more here, whatever its token says; of an agent that ends.
+    pub fn end_of(&self, principal: &Principal) -> Option<Timestamp> {
+        match &principal.subject {
+            Subject::Agent(client) => self.agents.get(client)?.ends,
+            Subject::External { .. } | Subject::User(_) => None,
+        }
+    }
+
     /// What a caller without a token should ask for first: the default scopes, or all there are.
     pub fn advertised_scopes(&self) -> ScopeSet {
         if self.server.default_scopes.is_empty() {

@@ -22,7 +22,7 @@ use crate::message::headers::{Era, SESSION_ID};
 use crate::message::rpc::{code, rpc_error};
 use crate::record::account::Account;
 use crate::record::ledger::Recorded;
-use crate::stream::{Hearing, Outgoing, Pace, Replay, Resumable, Watch};
+use crate::stream::{Closing, Hearing, Outgoing, Pace, Replay, Resumable, Watch};
 use axum::body::Body;
 use bytes::Bytes;
 use events::looked_at;
@@ -270,10 +270,12 @@ impl Inner {
         (aim, is_endless): (Aim, bool),
         arguments: Option<InMessage>,
     ) -> Watch {
-        let (changes, now) = (self.knowledge.changes(), (self.settings.clock)());
+        let (changes, closing) = (self.knowledge.changes(), self.closing.subscribe());
+        let now = (self.settings.clock)();
         // An answer that begins in the second of its decision, with nothing heard since, need not be looked at again in it. What
         // is heard from here on is a change.
-        let is_decided = !is_endless && self.knowledge.is_as_it_was(caller, now);
+        let is_decided =
+            !is_endless && *closing.borrow() != Closing::Now && self.knowledge.is_as_it_was(caller, now);
         Watch {
             knowledge: Arc::clone(&self.knowledge),
             pins: Arc::clone(&self.pins),
@@ -285,7 +287,7 @@ impl Inner {
             arguments,
             is_endless,
             changes,
-            closing: self.closing.subscribe(),
+            closing,
             holds_until: is_decided.then_some(now + Duration::from_secs(1)),
         }
     }

@@ -151,9 +151,10 @@ impl Watch {
             return Err(Over::NotAllowed);
         }
         let token_ends = principal.expires_at + known.leeway();
-        let ask_again = known.ask_again(&self.door, now).unwrap_or(token_ends);
+        let ends = policy.end_of(&principal).map_or(token_ends, |end| end.min(token_ends));
+        let ask_again = known.ask_again(&self.door, now).unwrap_or(ends);
         let stale = self.knowledge.stale_at() + Duration::from_secs(1);
-        Ok(token_ends.min(stale).min(ask_again).min(next_minute(now)))
+        Ok(ends.min(stale).min(ask_again).min(next_minute(now)))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Streams: passed on as they come, and ended when they must.
 
-use crate::world::{META, World, claims, json, legacy, request, respond, tool};
+use crate::world::{META, NOW, World, claims, json, legacy, request, respond, tool};
 use axum::body::{Body, Bytes};
 use futures_util::StreamExt as _;
 use http::Response;
@@ -376,7 +376,7 @@ async fn strm_02_revocation_ends_a_stream() {
 
 #[tokio::test]
 async fn strm_02_each_kind_of_revocation_ends_a_stream() {
-    let claims = claims(crate::world::NOW);
+    let claims = claims(NOW);
     let client = claims.client_id.clone();
     for target in [
         RevokedTarget::All,
@@ -391,6 +391,41 @@ async fn strm_02_each_kind_of_revocation_ends_a_stream() {
         assert!(last.contains("-31401"), "{target:?}: {last}");
         assert_eq!(reader.next().await, None, "{target:?}");
     }
+}
+
+#[tokio::test]
+async fn strm_02_an_answer_of_the_same_second_ends_at_news_all_the_same() {
+    let world = World::new().await;
+    let revoke = |world: &World| {
+        let until = world.now() + Duration::from_mins(15);
+        world.revoke(Revocation { target: RevokedTarget::All, at: world.now(), until });
+    };
+    for (says, news) in [("-31401", revoke as fn(&World)), ("-31503", |world: &World| world.gateway.forget())]
+    {
+        world.feed_snapshot(&world.snapshot);
+        let (tap, mut reader) = answering(&world).await;
+        news(&world);
+        tap.send(DONE).unwrap();
+        let last = reader.next().await.unwrap();
+        assert!(last.contains(says), "{last}");
+        assert_eq!(reader.next().await, None);
+        world.advance(Duration::from_secs(60));
+    }
+}
+
+#[tokio::test]
+async fn strm_01_the_end_of_an_agent_is_the_end_of_its_answer() {
+    let world =
+        World::with(|_| (), |snapshot| snapshot.agents[0].expires_at = Some(NOW + Duration::from_secs(5)))
+            .await;
+    let (tap, mut reader) = answering(&world).await;
+    world.advance(Duration::from_secs(4));
+    tap.send(TWO).unwrap();
+    assert!(reader.next().await.unwrap().contains(r#""n":2"#));
+    world.advance(Duration::from_secs(1));
+    tap.send(DONE).unwrap();
+    let last = reader.next().await.unwrap();
+    assert!(last.contains("-31401"), "{last}");
 }
 
 #[tokio::test]
