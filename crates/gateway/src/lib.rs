@@ -240,6 +240,6 @@ impl Inner {
     /// A name for a call or an assertion. Nobody is harmed who guesses it.
     fn unique(&self) -> String {
         let number = self.named.fetch_add(1, Ordering::Relaxed);
-        format!("{}-{number}", self.run)
+        [&*self.run, "-", &number.to_string()].concat()
     }
 }
