@@ -285,7 +285,7 @@ pub(super) fn answers(address: &str) -> bool {
 }
 
 /// A start that reads a million revocations takes its time on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 pub(super) fn until(mut done: impl FnMut() -> Result<bool>) -> Result<()> {
     let end = now() + PATIENCE;
